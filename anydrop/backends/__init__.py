@@ -1,0 +1,152 @@
+"""The registry: which class serves the arrays of which library.
+
+It holds names. A backend is imported when the first array of its library arrives, so that
+``import anydrop`` imports no array library but NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import array_api_compat
+
+if TYPE_CHECKING:
+    from anydrop._typing import Array
+    from anydrop.backends.base import Backend
+
+ENTRY_POINTS = "anydrop.backends"
+
+# library -> "module:Class". The next array library is one line here and one module beside this.
+_REGISTRY = {
+    "numpy": "anydrop.backends.numpy:NumpyBackend",
+    "array_api_strict": "anydrop.backends.base:Backend",
+}
+_BY_TYPE: dict[type, Backend] = {}
+
+
+def resolve(x: Array) -> Backend:
+    """Return the backend that serves an array.
+
+    Parameters
+    ----------
+    x : array
+        Of any registered library, or of one that implements the array API standard by itself.
+
+    Returns
+    -------
+    Backend
+
+    Raises
+    ------
+    TypeError
+        If `x` is no array, or of a library that no backend serves. The message names the
+        libraries found here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anydrop.backends import resolve
+    >>> resolve(np.ones(3)).name
+    'numpy'
+    """
+    backend = _BY_TYPE.get(type(x))
+    if backend is None:
+        backend = _BY_TYPE[type(x)] = _resolve(x)
+    return backend
+
+
+def register(name: str, target: str) -> None:
+    """Register the backend of an array library.
+
+    A package can register its own by an entry point of the group ``anydrop.backends`` instead,
+    with the same name and target.
+
+    Parameters
+    ----------
+    name : str
+        Name under which the library is imported: the first part of its array type's module.
+    target : str
+        ``"module:Class"``, a subclass of `anydrop.backends.base.Backend`. It is imported when
+        the first array of that library arrives.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken, or the target is not of the form ``"module:Class"``.
+
+    Examples
+    --------
+    >>> import anydrop
+    >>> anydrop.register("numpy", "mine:Mine")
+    Traceback (most recent call last):
+    ...
+    ValueError: a backend for 'numpy' is registered already: anydrop.backends.numpy:NumpyBackend
+    """
+    if target.count(":") != 1 or not all(target.split(":")):
+        raise ValueError(f"a backend's target has the form 'module:Class', got {target!r}")
+    if name in (known := registered()):
+        raise ValueError(f"a backend for {name!r} is registered already: {known[name]}")
+    _REGISTRY[name] = target
+    _BY_TYPE.clear()
+
+
+def registered() -> dict[str, str]:
+    """Return a copy of the registry, the installed entry points included."""
+    return _entry_points() | _REGISTRY
+
+
+def found() -> list[str]:
+    """Return the registered libraries that are installed here."""
+    return [name for name in registered() if importlib.util.find_spec(name)]
+
+
+@lru_cache(maxsize=1)
+def _entry_points() -> dict[str, str]:
+    # Imported here: 20 ms that only a type not seen before has to pay.
+    from importlib.metadata import entry_points
+
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+
+
+@lru_cache
+def load(name: str, namespace: str) -> Backend:
+    """Return the one instance of a library's backend, imported at the first call."""
+    module, _, cls = registered().get(name, "anydrop.backends.base:Backend").partition(":")
+    backend: Backend = getattr(importlib.import_module(module), cls)(name, namespace)
+    return backend
+
+
+def _resolve(x: Any) -> Backend:
+    kind = type(x)
+    name, namespace = _library(x)
+    if name and name not in registered() and not hasattr(kind, "__array_namespace__"):
+        raise TypeError(
+            f"anydrop has no backend for {name} arrays ({_full_name(kind)}); "
+            f"it serves {_listed(found())} here"
+        )
+    backend = load(name, namespace) if name else None
+    if backend is None or not backend.owns(x):
+        raise TypeError(f"x must be an array of {_listed(found())}, got {_full_name(kind)}")
+    return backend
+
+
+def _library(x: Any) -> tuple[str, str]:
+    """Return the names of an array's library and of its namespace; empty if it is no array."""
+    try:
+        namespace = array_api_compat.array_namespace(x).__name__
+    except TypeError:
+        roots = (cls.__module__.partition(".")[0] for cls in type(x).__mro__)
+        name = next((root for root in roots if root in registered()), "")
+        return name, name
+    return namespace.removeprefix("array_api_compat.").partition(".")[0], namespace
+
+
+def _full_name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:-1]) + " or " + names[-1] if len(names) > 1 else names[0]

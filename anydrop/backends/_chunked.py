@@ -1,0 +1,139 @@
+"""The stream in plain NumPy: what draws the masks where numba is not installed.
+
+It has the functions of `anydrop.backends._numba`, with the same arguments and the same bits.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from anydrop import stream
+from anydrop._typing import Array
+from anydrop.backends._threads import TURN
+from anydrop.backends.base import COMPUTE, dtype_name
+
+NAME = "chunked NumPy"
+# The most elements of one call: one turn of a thread. Fewer leave two threads waiting for the
+# interpreter's lock, more outgrow the cache.
+CHUNK = TURN
+
+UINT64 = np.uint64
+WORD, HALF = UINT64(stream.WORD), UINT64(32)
+MULTIPLIERS = tuple(map(UINT64, stream.MULTIPLIERS))
+
+
+def keep(out: Array, starts: Array, key: stream.Key, step: int, threshold: int) -> None:
+    """Fill `out` with the keep mask of runs of neighbouring indices.
+
+    Parameters
+    ----------
+    out : array of bool, shape (n,)
+        C-contiguous. Its runs follow each other and have the same length.
+    starts : array of uint64, shape (runs,)
+        The first index of each run.
+    key, step, threshold
+        As in `anydrop.stream`.
+    """
+    out[:] = _kept(starts, len(out), key, step, threshold)
+
+
+def select(
+    x: Array,
+    y: Array,
+    starts: Array,
+    key: stream.Key,
+    step: int,
+    threshold: int,
+    scale: float,
+    shift: float,
+    fill: float,
+) -> None:
+    """Write ``where(keep, x * scale + shift, fill)`` to `y`, for runs of neighbouring indices.
+
+    Parameters
+    ----------
+    x, y : arrays of one dtype, shape (n,)
+        C-contiguous; may be the same memory. Runs follow each other and have the same length.
+    starts, key, step, threshold
+        As in `keep`.
+    scale, shift, fill : float
+        Rounded to the dtype in which x is multiplied. A shift of -0.0 means none.
+    """
+    affine(x, y, scale, shift)
+    put(y, _kept(starts, len(x), key, step, threshold), fill)
+
+
+def affine(x: Array, y: Array, scale: float, shift: float) -> None:
+    """Write ``x * scale + shift`` to `y`, rounded once; the arguments are those of `select`."""
+    compute = compute_dtype(x.dtype)
+    factor, addend = compute.type(scale), compute.type(shift)
+    with np.errstate(all="ignore"):  # The kernels that are not NumPy's warn of nothing either.
+        if x.dtype.kind == "c":
+            # By parts: a complex product would turn an infinite part into a NaN beside it.
+            x, y = x.view(compute), y.view(compute)
+            np.multiply(x, factor, out=y)
+            np.add(y[::2], addend, out=y[::2])
+            return
+        wide = x.astype(compute, copy=False)
+        product = y if y.dtype == compute else wide
+        np.multiply(wide, factor, out=product)
+        if addend != 0 or not np.signbit(addend):
+            np.add(product, addend, out=product)
+        if product is not y:
+            y[:] = product
+
+
+def put(y: Array, kept: Array, fill: float) -> None:
+    """Write `fill` to `y` where an element is not kept; `kept` is broadcast against `y`."""
+    if fill == 0 and not np.signbit(fill):
+        # The bits times 0 or 1: a selection in integers, six times as fast as a masked copy.
+        for part in (y.real, y.imag) if y.dtype.kind == "c" else (y,):
+            bits = part.view(f"u{part.dtype.itemsize}")
+            np.multiply(bits, kept, out=bits)
+    else:
+        np.copyto(y, compute_dtype(y.dtype).type(fill), where=~kept, casting="unsafe")
+
+
+@lru_cache
+def compute_dtype(dtype: Any) -> Any:
+    """Return the real dtype in which arrays of a dtype are multiplied."""
+    return np.dtype(COMPUTE[dtype_name(dtype)])
+
+
+def _kept(starts: Array, n: int, key: stream.Key, step: int, threshold: int) -> Array:
+    """Return the keep mask of runs of neighbouring indices, n elements in all."""
+    run = n // len(starts)
+    lead = (starts & UINT64(3)).astype(np.intp)
+    blocks_a_run = (run + int(lead.max()) + 3) // 4
+    blocks = (starts >> UINT64(2))[:, None] + np.arange(blocks_a_run, dtype=UINT64)
+    kept = np.empty((blocks.size, 4), np.bool_)
+    for lane, words in enumerate(_philox(blocks.reshape(-1), key, step)):
+        np.greater_equal(words, UINT64(threshold), out=kept[:, lane])
+    if len(starts) == 1:
+        return kept.reshape(-1)[lead[0] : lead[0] + run]
+    at = lead[:, None] + np.arange(run)
+    return np.take_along_axis(kept.reshape(len(starts), -1), at, axis=1).reshape(-1)
+
+
+def _philox(blocks: Array, key: stream.Key, step: int) -> tuple[Array, ...]:
+    """Return the four words of each block, in uint64; `blocks` is used up."""
+    c0, c1 = blocks, blocks >> HALF
+    c0 &= WORD
+    c2, c3 = map(UINT64, stream.halves(step))
+    for k0, k1 in stream.round_keys(key):
+        # In place, and one array at a time: fresh memory costs as much as the arithmetic.
+        c1 ^= UINT64(k0)
+        c3 ^= UINT64(k1)
+        p0 = c0 * MULTIPLIERS[0]
+        p1 = c2 * MULTIPLIERS[1]
+        c0 = p1 >> HALF
+        c2 = p0 >> HALF
+        c0 ^= c1
+        c2 ^= c3
+        p0 &= WORD
+        p1 &= WORD
+        c1, c3 = p1, p0
+    return c0, c1, c2, c3

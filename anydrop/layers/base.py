@@ -1,0 +1,262 @@
+"""`Layer`: what all layers have in common. It counts a seed's steps and remembers one recipe."""
+
+from __future__ import annotations
+
+import abc
+import inspect
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Self
+
+import numpy as np
+
+from anydrop import check, stream
+from anydrop._typing import Array
+from anydrop.backends import resolve
+from anydrop.mask import Mask, StoredMask
+
+
+class Layer(abc.ABC):
+    """State around a dropout function: a mode, a seed, a step and the last mask's recipe.
+
+    A subclass defines `_drop`, and extends `_config` by what its constructor takes.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        Drop probability, ``0 <= p < 1``.
+    seed : int, sequence of int or numpy.random.SeedSequence, optional
+        Fresh entropy by default, which the attribute `seed` then reports.
+    rng : generator, optional
+        A generator of the library whose arrays will come, instead of `seed`; see `dropout`.
+    """
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        *,
+        seed: stream.Seed | Sequence[int] | None = None,
+        rng: Any = None,
+    ) -> None:
+        check.one_source(seed, rng)
+        if rng is None:
+            seed = stream.fresh_seed() if seed is None else check.seed(seed)
+        self.p = p
+        self._seed = seed
+        self._rng = rng
+        self._step = 0
+        self._training = True
+        self._mask: Mask | StoredMask | None = None
+        self._home: tuple[Any, ...] = ()  # backend and device of the last training input
+
+    @abc.abstractmethod
+    def _drop(self, x: Array, training: bool) -> tuple[Array, Mask | StoredMask | None]:
+        """Return the output and, in training, the mask, whose `apply` is the backward pass."""
+
+    def _config(self) -> dict[str, Any]:
+        """Return what the constructor takes beside `seed` and `rng`, as plain JSON."""
+        return {"p": self.p}
+
+    @property
+    def _source(self) -> dict[str, Any]:
+        """What the functions take to draw the next mask."""
+        if self._rng is not None:
+            return {"rng": self._rng}
+        return {"seed": self._seed, "step": self._step}
+
+    # Passes ------------------------------------------------------------------------------------
+
+    def forward(self, x: Array, training: bool | None = None) -> Array:
+        """Drop elements of `x` in training; at inference return `x` as it is.
+
+        Parameters
+        ----------
+        x : array of any shape
+            Floating-point array of any library.
+        training : bool, optional
+            Overrides the layer's mode for this call.
+
+        Returns
+        -------
+        array
+            With the shape, dtype, library and device of `x`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As the function of this layer does. The layer is then as it was.
+        """
+        training = self._training if training is None else check.flag(training, "training")
+        y, mask = self._drop(x, training)
+        if training:
+            backend = resolve(x)
+            self._mask, self._home = mask, (backend, backend.device(x))
+            self._step += 1
+        return y
+
+    __call__ = forward
+
+    def backward(self, gradient: Array) -> Array:
+        """Return the gradient of the input of the last training forward.
+
+        The mask is drawn again; nothing of its size was stored.
+
+        Parameters
+        ----------
+        gradient : array
+            Gradient of that forward's output, of any library.
+
+        Returns
+        -------
+        array
+            With the shape, dtype, library and device of `gradient`.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no training forward yet.
+        TypeError
+            If `gradient` is no floating-point array of a known library.
+        ValueError
+            If its shape is not that of the last training input.
+        """
+        if self._mask is None:
+            raise RuntimeError(
+                f"{type(self).__name__}.backward() belongs to the last forward in training mode, "
+                "and there was none yet: call forward(x, training=True) first"
+            )
+        return self._mask.apply(gradient)
+
+    # State -------------------------------------------------------------------------------------
+
+    @property
+    def p(self) -> float:
+        """Drop probability; setting it takes effect at the next forward."""
+        return self._p
+
+    @p.setter
+    def p(self, value: float) -> None:
+        self._p = check.probability(value)
+
+    @property
+    def seed(self) -> stream.Seed | None:
+        """The seed, or None if the layer draws from `rng`."""
+        return self._seed
+
+    @property
+    def step(self) -> int:
+        """Which draw comes next. It may be set, to skip draws or to repeat them."""
+        return self._step
+
+    @step.setter
+    def step(self, value: int) -> None:
+        self._step = check.step(value)
+
+    @property
+    def training(self) -> bool:
+        """Whether a forward without `training` drops."""
+        return self._training
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the layer to training mode, or to inference with False, and return it."""
+        self._training = check.flag(mode, "mode")
+        return self
+
+    def eval(self) -> Self:
+        """Set the layer to inference mode and return it."""
+        return self.train(False)
+
+    @property
+    def mask(self) -> Array | None:
+        """Boolean keep mask of the last training forward, drawn when asked for.
+
+        It is an array of that input's library and device, with length 1 along shared axes, and
+        None before the first training forward.
+        """
+        if self._mask is None:
+            return None
+        backend, device = self._home
+        return self._mask.keep(like=backend.xp.empty((0,), device=device))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it takes to go on drawing the same masks, as plain JSON.
+
+        The state of a generator given as `rng` is not in it: save that beside it.
+        """
+        return self._identity() | {
+            "seed": stream.seed_to_json(self._seed),
+            "step": self._step,
+            **self._config(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state that `state_dict` returned.
+
+        Parameters
+        ----------
+        state : dict
+            Of a layer of the same class. The mode, `training`, stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If the state is of another version or class, has missing or foreign keys, or a value
+            that the layer would not take. The layer is then as it was.
+        """
+        free = dict.fromkeys(("seed", "step", *self._config()))
+        state = check.state(state, self._identity() | free)
+        if (state["seed"] is None) != (self._rng is not None):
+            raise ValueError(
+                "a state with a seed and a layer with a generator (or the other way round) don't "
+                "go together: make the layer with seed= or rng= as it was when saved"
+            )
+        try:
+            seed = stream.seed_from_json(state["seed"])
+            config = {name: state[name] for name in self._config()}
+            new = type(self)(seed=seed, rng=self._rng, **config)
+            new.step = state["step"]
+        except TypeError as error:
+            raise ValueError(f"not a state of this layer: {error}") from error
+        new._training = self._training
+        self.__dict__.update(new.__dict__)
+
+    def _identity(self) -> dict[str, Any]:
+        return {"layer": type(self).__name__, "stream": stream.VERSION}
+
+    # A generator may be a module, numpy.random, which travels by its name.
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        if isinstance(self._rng, ModuleType):
+            state["_rng"] = self._rng.__name__
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self._rng, str):
+            self._rng = import_module(self._rng)
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self)).parameters
+        shown = {
+            name: value
+            for name, value in self._config().items()
+            if name == "p" or value != type(value)(defaults[name].default)
+        }
+        if self._rng is not None:
+            shown["rng"] = self._rng
+        elif isinstance(self._seed, np.random.SeedSequence):
+            shown["seed"] = _Verbatim(
+                f"SeedSequence(entropy={self._seed.entropy}, spawn_key={self._seed.spawn_key})"
+            )
+        else:
+            shown["seed"] = self._seed
+        shown["step"] = self._step
+        if not self._training:
+            shown["training"] = False
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
+
+
+class _Verbatim(str):
+    __repr__ = str.__str__

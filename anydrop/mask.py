@@ -1,0 +1,326 @@
+"""`Mask`: a keep mask described, not stored; and its stored cousin for foreign generators."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from anydrop import check, stream
+from anydrop._typing import Array
+from anydrop.backends import resolve
+
+if TYPE_CHECKING:
+    from anydrop.backends.base import Backend
+
+
+class Window(NamedTuple):
+    """Where an array lies inside a larger, global one: a chunk, a shard, a tile.
+
+    Parameters
+    ----------
+    offset : tuple of int
+        Global index of the array's first element, one entry an axis.
+    shape : tuple of int
+        Shape of the global array.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> whole = anydrop.dropout(np.ones((4, 6)), 0.5, seed=0)
+    >>> tile = anydrop.Window(offset=(1, 2), shape=(4, 6))
+    >>> part = anydrop.dropout(np.ones((3, 4)), 0.5, seed=0, window=tile)
+    >>> bool((part == whole[1:, 2:]).all())
+    True
+    """
+
+    offset: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+class Axis(NamedTuple):
+    """An axis of a mask: how many elements, and how far their indices lie apart."""
+
+    length: int
+    stride: int
+
+
+class Placement(NamedTuple):
+    """The indices of a mask: ``first`` plus a multiple of ``stride`` along each axis."""
+
+    first: int
+    axes: tuple[Axis, ...]
+
+
+class _Methods:
+    """What both masks can do, given their fields."""
+
+    __slots__ = ()
+
+    shape: tuple[int, ...]
+    shared_axes: tuple[int, ...]
+    scale: float
+
+    @property
+    def keep_shape(self) -> tuple[int, ...]:
+        """Shape of the keep mask: `shape`, with length 1 along the shared axes."""
+        if not self.shared_axes:
+            return self.shape
+        return tuple(1 if a in self.shared_axes else n for a, n in enumerate(self.shape))
+
+    def apply(self, x: Array, out: Array | None = None) -> Array:
+        """Drop the same elements of another array, and scale the survivors alike.
+
+        Dropout is linear and its own transpose, so this is its backward pass.
+
+        Parameters
+        ----------
+        x : array of shape `shape`
+            Floating-point array of any library, such as the gradient of the output.
+        out : array, optional
+            Where to write the result: shape, dtype, device and library of `x`.
+
+        Returns
+        -------
+        array
+            ``where(keep, x * scale, 0)``, with the shape, dtype, device and library of `x`.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array of a known library.
+        ValueError
+            If `x` has another shape than the mask, or `out` does not match `x`.
+
+        Examples
+        --------
+        >>> import numpy as np, anydrop
+        >>> mask = anydrop.Mask.draw((7,), 0.5, seed=0)
+        >>> mask.apply(np.ones(7))
+        array([0., 2., 2., 2., 2., 2., 0.])
+        """
+        backend = resolve(x)
+        backend.check_input(x)
+        check.gradient_shape(x.shape, self.shape)
+        out = backend.check_out(out, x)
+        return backend.select(x, self._brought(backend, x), self.scale, out=out)
+
+    def keep(self, like: Array) -> Array:
+        """Return the boolean keep mask, True where an element survives.
+
+        Parameters
+        ----------
+        like : array
+            Any array of the library and on the device where the mask is wanted.
+
+        Returns
+        -------
+        array of bool, shape `keep_shape`
+
+        Examples
+        --------
+        >>> import numpy as np, anydrop
+        >>> anydrop.Mask.draw((7,), 0.5, seed=0).keep(like=np.empty(0)).astype(int)
+        array([0, 1, 1, 1, 1, 1, 0])
+        """
+        backend = resolve(like)
+        return backend.keep(self._brought(backend, like), like)
+
+    def digest(self, like: Array | None = None) -> str:
+        """Return the SHA-256 of the keep mask, to compare machines and libraries.
+
+        The hash is over the mask in C order, eight elements a byte, the first in the lowest bit,
+        the last byte padded with zeros.
+
+        Parameters
+        ----------
+        like : array, optional
+            Draw the mask in this array's library and on its device; in NumPy by default.
+
+        Returns
+        -------
+        str of 64 hexadecimal digits
+
+        Examples
+        --------
+        >>> import anydrop
+        >>> anydrop.Mask.draw((1000,), 0.1, seed=0).digest()[:16]
+        '7b03f38c3dea3a53'
+        """
+        like = np.empty(0) if like is None else like
+        keep = resolve(like).to_numpy(self.keep(like))
+        return hashlib.sha256(np.packbits(keep, bitorder="little").tobytes()).hexdigest()
+
+    def _brought(self: Any, backend: Backend, like: Array) -> Any:
+        """Return this mask where `backend` can read it: a recipe has no home."""
+        return self
+
+
+class _Recipe(NamedTuple):
+    key: stream.Key
+    step: int
+    shape: tuple[int, ...]
+    p: float
+    scale: float
+    shared_axes: tuple[int, ...] = ()
+    window: Window | None = None
+
+
+class Mask(_Recipe, _Methods):
+    """A keep mask, described by what it takes to draw it: no element of it is stored.
+
+    Two equal recipes give the same bits on every library, device, chunking, thread count and
+    memory layout. Recipes are immutable, compare by value and can be pickled.
+
+    Attributes
+    ----------
+    key : tuple of int
+        The seed's 64-bit key, as two 32-bit words.
+    step : int
+        Which draw of that key.
+    shape : tuple of int
+        Shape of the arrays that it applies to.
+    p : float
+        Drop probability.
+    scale : float
+        What survivors are multiplied by.
+    shared_axes : tuple of int
+        Axes along which all elements share one fate.
+    window : Window or None
+        Where `shape` lies in a global array.
+
+    See Also
+    --------
+    Mask.draw : makes one from a seed.
+    """
+
+    __slots__ = ()
+    stored: ClassVar[bool] = False
+
+    @classmethod
+    def draw(
+        cls,
+        shape: tuple[int, ...],
+        p: float,
+        *,
+        seed: stream.Seed | Sequence[int],
+        step: int = 0,
+        scale: float | None = None,
+        shared_axes: int | Sequence[int] = (),
+        window: Window | None = None,
+    ) -> Mask:
+        """Describe draw number `step` of `seed`.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape of the arrays that it applies to.
+        p : float
+            Drop probability, ``0 <= p < 1``.
+        seed : int, sequence of int or numpy.random.SeedSequence
+            Ints must be >= 0 and may be of any size.
+        step : int, default 0
+            Which draw, ``0 <= step < 2**64``.
+        scale : float, optional
+            What survivors are multiplied by: ``1 / (1 - p)`` by default.
+        shared_axes : int or tuple of int, optional
+            Axes along which all elements share one fate.
+        window : Window, optional
+            Where `shape` lies in a global array. The whole by default.
+
+        Returns
+        -------
+        Mask
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind or outside its range.
+
+        Examples
+        --------
+        >>> import anydrop
+        >>> mask = anydrop.Mask.draw((32, 3, 8, 8), 0.2, seed=1, step=5, shared_axes=(2, 3))
+        >>> mask.keep_shape, mask.scale
+        ((32, 3, 1, 1), 1.25)
+        """
+        p = check.probability(p)
+        scale = 1.0 / (1.0 - p) if scale is None else scale
+        key, step = stream.key_of(check.seed(seed)), check.step(step)
+        shared = check.shared_axes(shared_axes, len(shape))
+        if window is None:
+            check.index_range(shape)
+        else:
+            window = Window(*check.window(*window, shape))
+            check.index_range(window.shape)
+        return cls(key, step, shape, p, scale, shared, window)
+
+    @property
+    def threshold(self) -> int:
+        """The least word that survives."""
+        return stream.threshold(self.p)
+
+    @property
+    def placement(self) -> Placement:
+        """The logical indices of the elements of `keep_shape`, on as few axes as describe them.
+
+        Axes of length 1 are gone and neighbours that run on are merged, so a plain mask has one
+        axis of stride 1. The last axis always has stride 1.
+        """
+        if not self.shared_axes and self.window is None:
+            return Placement(0, (Axis(math.prod(self.shape), 1),))
+        shape = self.keep_shape
+        extent, offset = self.window[::-1] if self.window else (self.shape, (0,) * len(shape))
+        first, stride, axes = 0, 1, list[Axis]()
+        for a in reversed(range(len(shape))):
+            if a in self.shared_axes:
+                continue
+            first += offset[a] * stride
+            if axes and stride == axes[-1].length * axes[-1].stride:
+                axes[-1] = Axis(axes[-1].length * shape[a], axes[-1].stride)
+            elif shape[a] != 1:
+                axes.append(Axis(shape[a], stride))
+            stride *= extent[a]
+        if not axes or axes[0].stride != 1:
+            axes.insert(0, Axis(1, 1))
+        return Placement(first, tuple(reversed(axes)))
+
+
+class _Packed(NamedTuple):
+    bits: Array
+    shape: tuple[int, ...]
+    p: float
+    scale: float
+    shared_axes: tuple[int, ...] = ()
+
+
+class StoredMask(_Packed, _Methods):
+    """A keep mask drawn by a library's own generator, which can't draw it again.
+
+    It is kept as one bit an element, in the library and on the device that drew it.
+
+    Attributes
+    ----------
+    bits : array of uint8
+        The keep mask in C order, eight elements a byte, the first in the lowest bit.
+    shape : tuple of int
+        Shape of the arrays that it applies to.
+    p : float
+        Drop probability.
+    scale : float
+        What survivors are multiplied by.
+    shared_axes : tuple of int
+        Axes along which all elements share one fate.
+    """
+
+    __slots__ = ()
+    stored: ClassVar[bool] = True
+
+    def _brought(self, backend: Backend, like: Array) -> StoredMask:
+        home = resolve(self.bits)
+        if home is backend:
+            return self
+        return self._replace(bits=backend.from_numpy(home.to_numpy(self.bits), like))
