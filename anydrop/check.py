@@ -164,9 +164,14 @@ def state(given: object, expected: dict[str, Any]) -> dict[str, Any]:
     """
     if not isinstance(given, dict):
         raise ValueError(f"a state is the dict that state_dict() returned, got {_described(given)}")
-    missing, foreign = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected, key=str)
+    missing, foreign = (
+        sorted(expected.keys() - given.keys()),
+        sorted(given.keys() - expected, key=str),
+    )
     if missing or foreign:
-        raise ValueError(f"not a state of this layer: missing keys {missing}, foreign keys {foreign}")
+        raise ValueError(
+            f"not a state of this layer: missing keys {missing}, foreign keys {foreign}"
+        )
     for name, value in expected.items():
         if value is not None and given[name] != value:
             raise ValueError(f"not a state of this layer: {name} is {given[name]!r}, not {value!r}")

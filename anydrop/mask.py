@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -198,7 +198,7 @@ class Mask(_Recipe, _Methods):
     """
 
     __slots__ = ()
-    stored: ClassVar[bool] = False
+    stored: ClassVar[Literal[False]] = False
 
     @classmethod
     def draw(
@@ -317,7 +317,7 @@ class StoredMask(_Packed, _Methods):
     """
 
     __slots__ = ()
-    stored: ClassVar[bool] = True
+    stored: ClassVar[Literal[True]] = True
 
     def _brought(self, backend: Backend, like: Array) -> StoredMask:
         home = resolve(self.bits)

@@ -60,7 +60,7 @@ def _kernel(dtype: Any) -> tuple[Any, Any]:
     """Return how arrays of a dtype enter their kernel, None if as they are, and the kernel."""
     bits = BITS.get(dtype_name(dtype))
     element = from_dtype(bits or dtype)
-    scalar = types.float32 if dtype == bool else from_dtype(compute_dtype(dtype))
+    scalar = types.float32 if dtype.kind == "b" else from_dtype(compute_dtype(dtype))
     signature = types.void(
         types.Array(element, 1, "C", readonly=True),
         types.Array(element, 1, "C"),
@@ -190,7 +190,7 @@ ONE_HALF = np.uint32(126 << 23)
 
 @njit
 def _widen_half(h):
-    """float32 of a float16's bits. Integers alone: hardware conversion needs x86-64-v3."""
+    """Return the float32 of a float16's bits: in integers, since hardware conversion needs AVX2."""
     h = np.uint32(h)
     magnitude = (h & MAGNITUDE) << np.uint32(13)
     normal = magnitude + REBIAS
@@ -205,7 +205,7 @@ def _widen_half(h):
 
 @njit
 def _narrow_half(v):
-    """The float16's bits of a float32, rounded to nearest, ties to even."""
+    """Return the float16's bits of a float32, rounded to nearest, ties to even."""
     bits = _bits(v)
     magnitude = bits & np.uint32(0x7FFFFFFF)
     odd = (magnitude >> np.uint32(13)) & np.uint32(1)
@@ -223,7 +223,7 @@ def _narrow_half(v):
 
 @njit
 def _narrow_bfloat(v):
-    """The bfloat16's bits of a float32, rounded to nearest, ties to even."""
+    """Return the bfloat16's bits of a float32, rounded to nearest, ties to even."""
     bits = _bits(v)
     odd = (bits >> np.uint32(16)) & np.uint32(1)
     rounded = (bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)

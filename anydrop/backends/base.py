@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat
@@ -36,7 +35,6 @@ COMPUTE = {
 NO_SHIFT = -0.0
 
 
-@lru_cache
 def dtype_name(dtype: Any) -> str:
     """Return the plain name of any library's dtype: ``"float32"``."""
     return str(getattr(dtype, "name", None) or str(dtype).rpartition(".")[2])
@@ -62,6 +60,8 @@ class Backend:
     def __init__(self, name: str, namespace: str) -> None:
         self.name = name
         self.xp: Namespace = importlib.import_module(namespace)
+        # One cache a library: dtypes of two libraries can't always be compared.
+        self._dtype_names: dict[Any, str] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.name, self.xp.__name__)
@@ -117,8 +117,15 @@ class Backend:
 
     def compute_dtype(self, x: Array) -> Any:
         """Return the dtype in which `x` is multiplied: its own, or float32 for a half type."""
-        name = dtype_name(x.dtype)
-        return self.xp.float32 if name in ("float16", "bfloat16") else x.dtype
+        half = self.dtype_name(x) in ("float16", "bfloat16")
+        return self.xp.float32 if half else x.dtype
+
+    def dtype_name(self, x: Array) -> str:
+        """Return the plain name of an array's dtype: ``"float32"``."""
+        name = self._dtype_names.get(x.dtype)
+        if name is None:
+            name = self._dtype_names[x.dtype] = dtype_name(x.dtype)
+        return name
 
     def device(self, x: Array) -> Any:
         """Return the device of an array."""
@@ -154,7 +161,7 @@ class Backend:
 
     def check_input(self, x: Array) -> None:
         """Refuse an array whose dtype has no dropout."""
-        name = dtype_name(x.dtype)
+        name = self.dtype_name(x)
         if name not in COMPUTE:
             raise TypeError(
                 f"dropout needs a floating-point array ({', '.join(COMPUTE)}), got dtype {name}; "
@@ -172,7 +179,7 @@ class Backend:
             )
         for what, ours, theirs in (
             ("shape", x.shape, out.shape),
-            ("dtype", dtype_name(x.dtype), dtype_name(out.dtype)),
+            ("dtype", self.dtype_name(x), self.dtype_name(out)),
             ("device", self.device(x), self.device(out)),
         ):
             if ours != theirs:
@@ -219,9 +226,7 @@ def _complex(xp: Namespace, real: Array, imag: Array) -> Array:
 # The stream in arrays of uint32 ---------------------------------------------------------------
 
 
-def _words(
-    xp: Namespace, device: Any, placement: Placement, step: int, key: stream.Key
-) -> Array:
+def _words(xp: Namespace, device: Any, placement: Placement, step: int, key: stream.Key) -> Array:
     """Return the words of a placement's indices, in its own shape."""
 
     def constant(value: int) -> Array:

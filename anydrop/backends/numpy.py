@@ -178,7 +178,10 @@ class NumpyBackend(Backend):
         with np.nditer(
             [x, y],
             ["external_loop", "buffered", "copy_if_overlap"],
-            [["readonly", "overlap_assume_elementwise"], ["writeonly", "overlap_assume_elementwise"]],
+            [
+                ["readonly", "overlap_assume_elementwise"],
+                ["writeonly", "overlap_assume_elementwise"],
+            ],
             op_dtypes=[native, native],
             order="C",
             casting="equiv",

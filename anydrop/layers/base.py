@@ -40,10 +40,10 @@ class Layer(abc.ABC):
         rng: Any = None,
     ) -> None:
         check.one_source(seed, rng)
-        if rng is None:
-            seed = stream.fresh_seed() if seed is None else check.seed(seed)
         self.p = p
-        self._seed = seed
+        self._seed: stream.Seed | None = None
+        if rng is None:
+            self._seed = stream.fresh_seed() if seed is None else check.seed(seed)
         self._rng = rng
         self._step = 0
         self._training = True

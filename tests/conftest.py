@@ -1,0 +1,147 @@
+"""What the tests run on: every way in which this machine can draw a mask is a subject."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+import numpy as np
+import pytest
+
+import anydrop.backends
+from anydrop.backends._threads import Pool
+from anydrop.backends.numpy import NumpyBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anydrop.backends.base import Backend
+
+hypothesis.settings.register_profile("anydrop", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("anydrop")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One way to draw a mask.
+
+    `array` makes an array of the subject's library, on its device, from a NumPy array.
+    """
+
+    name: str
+    backend: Backend
+    array: Callable[[np.ndarray], Any]
+    dtypes: tuple[str, ...]
+
+    def numpy(self, x: Any) -> np.ndarray:
+        return self.backend.to_numpy(x)
+
+
+ALL = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+
+
+def available(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
+
+
+def numpy_subjects() -> list[Subject]:
+    dtypes = ALL if available("ml_dtypes") else tuple(d for d in ALL if d != "bfloat16")
+    kinds = {"numpy": False} | ({"numba": True} if available("numba") else {})
+    return [
+        Subject(
+            f"{name}-{threads}", NumpyBackend(use_numba=fast, pool=Pool(threads)), np.array, dtypes
+        )
+        for name, fast in kinds.items()
+        for threads in (1, 3)
+    ]
+
+
+def strict_subjects() -> list[Subject]:
+    if not available("array_api_strict"):
+        return []
+    import array_api_strict as xp
+
+    subjects = []
+    for device in xp.__array_namespace_info__().devices():
+        on = {str(d) for d in xp.__array_namespace_info__().dtypes(device=device)}
+
+        def array(x: np.ndarray, device: Any = device) -> Any:
+            return xp.asarray(x, device=device)
+
+        backend = anydrop.resolve(xp.empty(0))
+        dtypes = tuple(d for d in ALL if d in on)
+        name = str(device).split("'")[1].lower()
+        subjects.append(Subject(f"strict-{name}", backend, array, dtypes))
+    return subjects
+
+
+SUBJECTS = numpy_subjects() + strict_subjects()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require",
+        action="append",
+        default=[],
+        help="module that must be there: what is tested for it may not quietly be left out",
+    )
+    parser.addoption(
+        "--forbid", action="append", default=[], help="module that must not be installed"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in config.getoption("--require"):
+        if not available(name):
+            raise pytest.UsageError(f"this session tests {name}, which can't be imported")
+    for name in config.getoption("--forbid"):
+        if available(name):
+            raise pytest.UsageError(f"this session tests anydrop without {name}, which is here")
+
+
+def pytest_report_header() -> str:
+    return "subjects: " + ", ".join(subject.name for subject in SUBJECTS)
+
+
+def serving(monkeypatch: pytest.MonkeyPatch, subject: Subject) -> Subject:
+    """Let the public functions use the subject's backend for its arrays."""
+    monkeypatch.setitem(
+        anydrop.backends._BY_TYPE, type(subject.array(np.zeros(1, "f4"))), subject.backend
+    )
+    return subject
+
+
+@pytest.fixture(params=SUBJECTS, ids=lambda subject: subject.name)
+def subject(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Subject:
+    return serving(monkeypatch, request.param)
+
+
+@pytest.fixture(
+    params=[(s, d) for s in SUBJECTS for d in s.dtypes], ids=lambda pair: f"{pair[0].name}-{pair[1]}"
+)
+def subject_and_dtype(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Subject, np.dtype]:
+    subject, name = request.param
+    return serving(monkeypatch, subject), dtype_of(name)
+
+
+def dtype_of(name: str) -> np.dtype:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+@pytest.fixture(scope="session")
+def vectors() -> dict[str, Any]:
+    return json.loads((Path(__file__).parent / "vectors" / "stream_v1.json").read_text())
