@@ -1,11 +1,10 @@
 """anydrop: one dropout layer for every array library, with the same mask on all of them."""
 
+from anydrop._version import __version__
 from anydrop.backends import register, resolve
 from anydrop.functional import dropout
 from anydrop.layers import Dropout, Layer
 from anydrop.mask import Mask, StoredMask, Window
-
-__version__ = "0.1.0"
 
 DropoutLayer = Dropout
 
@@ -16,6 +15,7 @@ __all__ = [
     "Mask",
     "StoredMask",
     "Window",
+    "__version__",
     "dropout",
     "register",
     "resolve",

@@ -127,11 +127,14 @@ def shared_axes(values: object, ndim: int) -> tuple[int, ...]:
     return tuple(normal)
 
 
-def window(
-    offset: object, extent: object, shape: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def window(value: object, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return a window's offset and global shape, in which an array of `shape` must fit."""
-    offset, extent = _integers(offset, "window offset"), _integers(extent, "window shape")
+    if not isinstance(value, Sequence) or len(value) != 2:
+        raise TypeError(
+            f"window must be a Window or a pair (offset, shape), got {_described(value)}"
+        )
+    offset = _integers(value[0], "window offset")
+    extent = _integers(value[1], "window shape")
     if not len(offset) == len(extent) == len(shape):
         raise ValueError(
             f"the window's offset {offset} and shape {extent} must have one entry for each "

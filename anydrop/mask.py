@@ -55,6 +55,11 @@ class Placement(NamedTuple):
     axes: tuple[Axis, ...]
 
 
+def digest(keep: np.ndarray[Any, Any]) -> str:
+    """Return the SHA-256 of a keep mask, as `Mask.digest` defines it."""
+    return hashlib.sha256(np.packbits(keep, bitorder="little").tobytes()).hexdigest()
+
+
 class _Methods:
     """What both masks can do, given their fields."""
 
@@ -151,8 +156,7 @@ class _Methods:
         '7b03f38c3dea3a53'
         """
         like = np.empty(0) if like is None else like
-        keep = resolve(like).to_numpy(self.keep(like))
-        return hashlib.sha256(np.packbits(keep, bitorder="little").tobytes()).hexdigest()
+        return digest(resolve(like).to_numpy(self.keep(like)))
 
     def _brought(self: Any, backend: Backend, like: Array) -> Any:
         """Return this mask where `backend` can read it: a recipe has no home."""
@@ -254,7 +258,7 @@ class Mask(_Recipe, _Methods):
         if window is None:
             check.index_range(shape)
         else:
-            window = Window(*check.window(*window, shape))
+            window = Window(*check.window(window, shape))
             check.index_range(window.shape)
         return cls(key, step, shape, p, scale, shared, window)
 

@@ -83,6 +83,11 @@ def strict_subjects() -> list[Subject]:
     return subjects
 
 
+needs_strict = pytest.mark.skipif(
+    not available("array_api_strict"),
+    reason="array-api-strict is not installed here; nox -s tests-strict runs this",
+)
+
 SUBJECTS = numpy_subjects() + strict_subjects()
 
 
@@ -125,7 +130,8 @@ def subject(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(
-    params=[(s, d) for s in SUBJECTS for d in s.dtypes], ids=lambda pair: f"{pair[0].name}-{pair[1]}"
+    params=[(s, d) for s in SUBJECTS for d in s.dtypes],
+    ids=lambda pair: f"{pair[0].name}-{pair[1]}",
 )
 def subject_and_dtype(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

@@ -22,7 +22,7 @@ def test_words(vectors):
 
 
 def test_words_of_every_implementation(vectors, subject):
-    """A kernel shows keep masks only: at thresholds equal to a word and one above, its bit flips."""
+    """At thresholds equal to a word and one above it, the keep mask that a kernel shows flips."""
     for case in vectors["words"]:
         words, first = case["words"], case["first_index"]
         window = Window((first,), (first + len(words),))

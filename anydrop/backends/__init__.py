@@ -112,25 +112,30 @@ def _entry_points() -> dict[str, str]:
 
 
 @lru_cache
-def load(name: str, namespace: str) -> Backend:
-    """Return the one instance of a library's backend, imported at the first call."""
-    module, _, cls = registered().get(name, "anydrop.backends.base:Backend").partition(":")
-    backend: Backend = getattr(importlib.import_module(module), cls)(name, namespace)
+def load(name: str) -> Backend:
+    """Return the one instance of a registered library's backend, imported at the first call."""
+    module, _, cls = registered()[name].partition(":")
+    backend: Backend = getattr(importlib.import_module(module), cls)(name)
     return backend
 
 
 def _resolve(x: Any) -> Backend:
     kind = type(x)
     name, namespace = _library(x)
-    if name and name not in registered() and not hasattr(kind, "__array_namespace__"):
+    if name in registered():
+        backend = load(name)
+        if backend.owns(x):
+            return backend
+    elif hasattr(kind, "__array_namespace__"):
+        from anydrop.backends.base import Backend
+
+        return Backend(name, namespace)
+    elif name:
         raise TypeError(
             f"anydrop has no backend for {name} arrays ({_full_name(kind)}); "
             f"it serves {_listed(found())} here"
         )
-    backend = load(name, namespace) if name else None
-    if backend is None or not backend.owns(x):
-        raise TypeError(f"x must be an array of {_listed(found())}, got {_full_name(kind)}")
-    return backend
+    raise TypeError(f"x must be an array of {_listed(found())}, got {_full_name(kind)}")
 
 
 def _library(x: Any) -> tuple[str, str]:

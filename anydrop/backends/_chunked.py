@@ -25,6 +25,10 @@ WORD, HALF = UINT64(stream.WORD), UINT64(32)
 MULTIPLIERS = tuple(map(UINT64, stream.MULTIPLIERS))
 
 
+def prepare(dtype: Any) -> None:
+    """Do nothing: there is nothing to compile."""
+
+
 def keep(out: Array, starts: Array, key: stream.Key, step: int, threshold: int) -> None:
     """Fill `out` with the keep mask of runs of neighbouring indices.
 

@@ -31,6 +31,11 @@ CHUNK = 2**62
 BITS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
 
 
+def prepare(dtype: Any) -> None:
+    """Compile what arrays of a dtype need, before several threads ask for it at once."""
+    _kernel(dtype)
+
+
 def keep(out: Array, starts: Array, key: stream.Key, step: int, threshold: int) -> None:
     """Fill `out` with the keep mask of runs of neighbouring indices; see `_chunked.keep`."""
     _, kernel = _kernel(out.dtype)
@@ -70,8 +75,9 @@ def _kernel(dtype: Any) -> tuple[Any, Any]:
     )
     try:
         return bits, njit(signature, nogil=True, cache=True)(_runs)
-    except (RuntimeError, ValueError, OSError) as error:
-        # No folder that the cache may be written to, or a damaged cache file.
+    except Exception as error:
+        # No folder that the cache may be written to, or a damaged file in it: unpickling that
+        # raises anything. What is wrong with the kernel itself is raised again below.
         logging.getLogger(__name__).info("compiling without a cache: %s", error)
         return bits, njit(signature, nogil=True)(_runs)
 

@@ -50,16 +50,20 @@ class Backend:
     ----------
     name : str
         Name of the library in the registry.
-    namespace : str
-        Name of the module that is its array API namespace, ``xp``.
+    namespace : str, optional
+        Name of the module that is its array API namespace, ``xp``: by default the class's own
+        `namespace`, or `name`.
     """
+
+    #: Name of the module that is the library's array API namespace, if not the library's own.
+    namespace = ""
 
     #: What draws the masks, as ``anydrop verify`` reports it.
     kernel = "array API"
 
-    def __init__(self, name: str, namespace: str) -> None:
+    def __init__(self, name: str, namespace: str = "") -> None:
         self.name = name
-        self.xp: Namespace = importlib.import_module(namespace)
+        self.xp: Namespace = importlib.import_module(namespace or self.namespace or name)
         # One cache a library: dtypes of two libraries can't always be compared.
         self._dtype_names: dict[Any, str] = {}
 
@@ -158,6 +162,11 @@ class Backend:
         return np.from_dlpack(x)
 
     # Checks of arrays, which only their library can make ---------------------------------------
+
+    def probes(self) -> list[tuple[Backend, Array]]:
+        """Return an empty array for each device and kernel found here, and who draws for it."""
+        devices = self.xp.__array_namespace_info__().devices()
+        return [(self, self.xp.empty((0,), device=device)) for device in devices]
 
     def check_input(self, x: Array) -> None:
         """Refuse an array whose dtype has no dropout."""

@@ -24,6 +24,8 @@ WARM_UP = 2**20
 # Uniform numbers at a time from a generator, so that they don't take eight bytes an element.
 DRAWN = 2**16
 
+_log = logging.getLogger(__name__)
+
 Work = Callable[[Array, Array, int], None]
 
 
@@ -41,10 +43,12 @@ class NumpyBackend(Backend):
         The threads that share a long loop.
     """
 
+    namespace = "array_api_compat.numpy"
+
     def __init__(
         self,
         name: str = "numpy",
-        namespace: str = "array_api_compat.numpy",
+        namespace: str = "",
         use_numba: bool | None = None,
         pool: Pool = POOL,
     ) -> None:
@@ -68,7 +72,7 @@ class NumpyBackend(Backend):
             return self.unpack(mask.bits, mask.keep_shape, like)
         keep = np.empty(mask.keep_shape, np.bool_)
         if keep.size:
-            kernels = self._warm(keep.size)
+            kernels = self._warm(keep.size, keep.dtype)
             constants = mask.key, mask.step, mask.threshold
             pieces = _Pieces(mask.placement, kernels.CHUNK)
             flat = keep.reshape(-1)
@@ -94,7 +98,7 @@ class NumpyBackend(Backend):
         y = _empty_like(x) if out is None else out
         if not x.size:
             return y
-        kernels = self._warm(x.size)
+        kernels = self._warm(x.size, x.dtype)
         if mask.stored or mask.shared_axes:
             self._affine(x, y, scale, shift)
             _chunked.put(y, self.keep(mask, x), fill)
@@ -155,6 +159,15 @@ class NumpyBackend(Backend):
         """Return `x` itself."""
         return x
 
+    def probes(self) -> list[tuple[Backend, Array]]:
+        """Return an empty array for each kernel found here, and who draws with it."""
+        backends = [NumpyBackend(use_numba=False)]
+        try:
+            backends.insert(0, NumpyBackend(use_numba=True))
+        except ImportError as error:
+            _log.info("drawing without numba: %r", error)
+        return [(backend, np.empty(0)) for backend in backends]
+
     def _affine(self, x: Array, y: Array, scale: float, shift: float) -> None:
         def work(source: Array, target: Array, first: int) -> None:
             for a in range(0, len(source), _chunked.CHUNK):
@@ -197,15 +210,16 @@ class NumpyBackend(Backend):
                     target[...] = copy
                 first += len(source)
 
-    def _warm(self, n: int) -> ModuleType:
-        """Return the kernels for n elements more; the last of them may bring numba."""
+    def _warm(self, n: int, dtype: Any) -> ModuleType:
+        """Return the kernels for n elements more, which may be the ones that bring numba."""
         self._until_numba -= n
         if self._until_numba <= 0:
             self._until_numba = math.inf
             try:
                 self._kernels = importlib.import_module("anydrop.backends._numba")
             except Exception as error:  # A broken numba raises anything; ours works without it.
-                logging.getLogger(__name__).info("drawing without numba: %r", error)
+                _log.info("drawing without numba: %r", error)
+        self._kernels.prepare(dtype.newbyteorder("="))
         return self._kernels
 
 

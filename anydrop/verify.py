@@ -1,0 +1,143 @@
+"""Draws published masks on every library and device found here, and compares the digests."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, NamedTuple
+
+from anydrop._version import __version__
+from anydrop.backends import found, load, registered
+from anydrop.mask import Mask, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anydrop._typing import Array
+    from anydrop.backends.base import Backend
+
+
+class Published(NamedTuple):
+    """A mask and the SHA-256 that it must have."""
+
+    seed: int
+    step: int
+    shape: tuple[int, ...]
+    p: float
+    sha256: str
+
+    @property
+    def mask(self) -> Mask:
+        """The recipe."""
+        return Mask.draw(self.shape, self.p, seed=self.seed, step=self.step)
+
+
+# Made with the reference headers of Random123, not with this package.
+PUBLISHED = (
+    Published(0, 0, (7,), 0.5, "62b67e1f685b7fef51102005dddd27774be3fee38c42965c53aab035d0b6b221"),
+    Published(
+        0, 0, (1000,), 0.1, "7b03f38c3dea3a534da2a4f56a543eafb98feb3b361626c158f41fb2c633dd3c"
+    ),
+    Published(
+        0, 1, (1000,), 0.1, "0fdcba189f471be18c93de212730022420f84d80beb048fb4f2e2ae171e48097"
+    ),
+    Published(
+        42,
+        3,
+        (33, 65, 17),
+        0.25,
+        "3d721dd75f821d3ae6f951bcfa5dd7dc698c6ba6209c53a10bae8f2f0a8e05f8",
+    ),
+    Published(
+        1,
+        12345678901234567890,
+        (512, 1024),
+        0.9,
+        "1647d5046dfb0761072cddbcd01cff361ffc74794602332b6d08f8cb5bd4be99",
+    ),
+    Published(
+        42, 0, (256, 256), 1e-9, "7d2c7ac4888bfd75cd5f56e8d61f69595121183afc81556c876732fd3782c62f"
+    ),
+    Published(
+        42, 0, (10001,), 0.999, "13a510f10cdc59664a2b80217730563956984fea3b67a2bebd2af2d854f87575"
+    ),
+)
+
+
+class Row(NamedTuple):
+    """One line of the report."""
+
+    backend: str
+    version: str
+    device: str
+    kernel: str
+    digest: str
+    result: str
+
+
+def run() -> int:
+    """Print a table of every backend, device and kernel; return the exit status.
+
+    Returns
+    -------
+    int
+        0 if all masks drawn here have the published digests, 1 otherwise. A library that is not
+        installed is listed as absent and decides nothing.
+
+    Examples
+    --------
+    >>> import anydrop.verify
+    >>> anydrop.verify.run()  # doctest: +SKIP
+    0
+    """
+    rows = [Row("backend", "version", "device", "kernel", "digest", "result"), *_rows()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    print(f"anydrop {__version__}, Python {platform.python_version()} on {sys.platform}\n")
+    for row in rows:
+        print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+    drawn = [row for row in rows[1:] if row.result != "absent"]
+    wrong = [row for row in drawn if row.result != "ok"]
+    if wrong:
+        print(f"\n{len(wrong)} of {len(drawn)} differ from the published masks.")
+        return 1
+    print(f"\nOne digest, {_combined(p.sha256 for p in PUBLISHED)[:16]}: all {len(drawn)} agree.")
+    return 0
+
+
+def _rows() -> Iterator[Row]:
+    here = found()
+    for name in registered():
+        if name not in here:
+            yield Row(name, "-", "-", "-", "-", "absent")
+            continue
+        for backend, like in load(name).probes():
+            yield _row(backend, like)
+
+
+def _row(backend: Backend, like: Array) -> Row:
+    digests = []
+    for published in PUBLISHED:
+        keep = backend.to_numpy(backend.keep(published.mask, like))
+        digests.append(digest(keep))
+    right = digests == [published.sha256 for published in PUBLISHED]
+    return Row(
+        backend.name,
+        _version(backend),
+        str(backend.device(like)),
+        backend.kernel,
+        _combined(digests)[:16],
+        "ok" if right else "DIFFERS",
+    )
+
+
+def _version(backend: Backend) -> str:
+    try:
+        return version(backend.name)
+    except PackageNotFoundError:  # Installed under another name, as CuPy's wheels are.
+        return str(getattr(sys.modules[backend.name], "__version__", "?"))
+
+
+def _combined(digests: Iterator[str] | list[str]) -> str:
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -1,0 +1,113 @@
+"""What an import brings with it, and what is missing or broken around it; each in a new process."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from conftest import available
+
+import anydrop
+
+PACKAGE = Path(anydrop.__file__).parent
+DRAW = """
+import numpy as np, anydrop
+x = np.ones(2**21, "f4")
+first = anydrop.dropout(x, 0.5, seed=0)
+assert abs(first.mean() - 1) < 0.01
+print(anydrop.resolve(x).kernel)
+"""
+needs_numba = pytest.mark.skipif(
+    not available("numba"), reason="numba is not installed here; nox -s tests-numpy runs this"
+)
+
+
+def python(code, *, path=(), **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([*map(str, path), str(PACKAGE.parent)]),
+            **environment,
+        },
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_brings_no_array_library_but_numpy():
+    """Nor anything else that is not in the standard library."""
+    roots = python("""
+        import sys
+        import numpy, numpy.random
+        before = set(sys.modules)
+        import anydrop
+        new = {name.partition(".")[0] for name in set(sys.modules) - before}
+        print(*sorted(new - set(sys.stdlib_module_names)))
+    """).split()
+    assert set(roots) - {"numpy"} == {"anydrop", "array_api_compat"}
+
+
+@needs_numba
+def test_numba_comes_with_the_first_large_array():
+    loaded = python("""
+        import sys
+        import numpy as np, anydrop
+        small, large = np.ones(1000, "f4"), np.ones(2**21, "f4")
+        anydrop.dropout(small, 0.5, seed=0)
+        print("numba" in sys.modules)
+        anydrop.dropout(large, 0.5, seed=0)
+        print("numba" in sys.modules)
+    """)
+    assert loaded.split() == ["False", "True"]
+
+
+@needs_numba
+def test_numba_comes_after_many_small_arrays():
+    loaded = python("""
+        import sys
+        import numpy as np, anydrop
+        drop = anydrop.Dropout(0.5, seed=0)
+        for _ in range(300):
+            drop(np.ones((64, 64), "f4"))
+        print("numba" in sys.modules)
+    """)
+    assert loaded == "True"
+
+
+@pytest.mark.parametrize("breakage", ["raise ImportError('no llvm')", "raise RuntimeError('old')"])
+def test_a_broken_numba_is_not_missed(tmp_path, breakage):
+    (tmp_path / "numba.py").write_text(breakage)
+    assert python(DRAW, path=[tmp_path]) == "chunked NumPy"
+
+
+@needs_numba
+def test_no_folder_for_the_cache(tmp_path):
+    """A package folder and a home that can't be written to: numba then refuses to cache at all."""
+    code = f"""
+        import numba.core.caching as caching
+
+        def refuse(self):
+            raise OSError("read-only file system")
+
+        for locator in caching.CacheImpl._locator_classes:
+            locator.ensure_cache_path = refuse
+        {textwrap.indent(DRAW, " " * 8).strip()}
+    """
+    assert python(code) == "numba"
+
+
+@needs_numba
+def test_a_damaged_cache(tmp_path):
+    assert python(DRAW, NUMBA_CACHE_DIR=str(tmp_path)) == "numba"
+    indices = list(tmp_path.rglob("*.nbi"))
+    assert indices
+    for index in indices:
+        index.write_bytes(b"not a cache")
+    assert python(DRAW, NUMBA_CACHE_DIR=str(tmp_path)) == "numba"

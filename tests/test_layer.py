@@ -1,0 +1,209 @@
+"""The layer: passes, modes, state. Each runs on every subject."""
+
+import copy
+import json
+import pickle
+
+import numpy as np
+import pytest
+from reference import keep
+
+import anydrop
+from anydrop import Dropout
+
+
+def ones(subject, *shape):
+    return subject.array(np.ones(shape, "f4"))
+
+
+def test_textbook_example(subject):
+    drop = Dropout(p=0.5, seed=0)
+    x = np.array([1, 2, 3, 4], "f4")
+    y = subject.numpy(drop.forward(subject.array(x), training=True))
+    assert set((y / x).tolist()) <= {0.0, 2.0}
+    gradient = np.array([0.1, 0.2, 0.3, 0.4], "f4")
+    dx = subject.numpy(drop.backward(subject.array(gradient)))
+    assert np.array_equal(dx, np.where(y == 0, 0, gradient * 2))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.9])
+def test_drop_rate_and_mean(subject, p):
+    """Within 5 standard errors: a right layer fails one run in 1.7 million, were it random."""
+    n = 100_000
+    y = subject.numpy(Dropout(p, seed=11)(ones(subject, n))).astype("f8")
+    error = np.sqrt(p * (1 - p) / n)
+    assert abs((y == 0).mean() - p) < 5 * error
+    assert abs(y.mean() - 1) < 5 * error / (1 - p)
+
+
+def test_steps_follow_the_stream(subject):
+    drop = Dropout(0.4, seed=5)
+    for step in range(3):
+        assert drop.step == step
+        drop(ones(subject, 4, 9))
+        assert np.array_equal(subject.numpy(drop.mask), keep((4, 9), 0.4, seed=5, step=step))
+    drop.step = 1
+    drop(ones(subject, 4, 9))
+    assert np.array_equal(subject.numpy(drop.mask), keep((4, 9), 0.4, seed=5, step=1))
+
+
+def test_two_training_forwards_differ(subject):
+    drop = Dropout(0.5, seed=0)
+    first, second = (subject.numpy(drop(ones(subject, 100))) for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
+def test_inference_changes_nothing(subject):
+    """An inference forward between a training forward and its backward."""
+    drop = Dropout(0.5, seed=0)
+    x = ones(subject, 50)
+    y = subject.numpy(drop(x))
+    other = ones(subject, 3)
+    assert drop.forward(other, training=False) is other
+    drop.eval()
+    assert drop(other) is other
+    assert drop.step == 1
+    assert np.array_equal(subject.numpy(drop.mask), y != 0)
+    assert np.array_equal(subject.numpy(drop.backward(x)), y)
+
+
+def test_modes():
+    drop = Dropout(0.5, seed=0)
+    assert drop.training
+    assert drop.eval() is drop
+    assert not drop.training
+    assert drop.train() is drop
+    assert drop.training
+    assert not drop.train(False).training
+    x = np.ones(100)
+    assert (drop.forward(x, training=True) == 0).any()
+    assert not drop.training
+
+
+def test_mask(subject):
+    drop = Dropout(0.5, seed=1, shared_axes=-1)
+    assert drop.mask is None
+    x = ones(subject, 6, 5)
+    y = subject.numpy(drop(x))
+    assert subject.backend.owns(drop.mask)
+    assert subject.backend.device(drop.mask) == subject.backend.device(x)
+    assert subject.numpy(drop.mask).shape == (6, 1)
+    assert np.array_equal(y, 2.0 * np.broadcast_to(subject.numpy(drop.mask), (6, 5)))
+
+
+def test_backward_takes_any_library(subject):
+    drop = Dropout(0.5, seed=1)
+    drop(ones(subject, 20))
+    from_numpy = drop.backward(np.ones(20, "f4"))
+    assert type(from_numpy) is np.ndarray
+    assert np.array_equal(from_numpy, subject.numpy(drop.backward(ones(subject, 20))))
+
+
+def test_backward_takes_the_gradients_dtype():
+    drop = Dropout(0.5, seed=1)
+    drop(np.ones(8, "f4"))
+    assert drop.backward(np.ones(8, "f8")).dtype == "f8"
+
+
+def test_p_zero_keeps_everything(subject):
+    drop = Dropout(0.0, seed=3)
+    x = ones(subject, 200)
+    assert np.array_equal(subject.numpy(drop(x)), np.ones(200))
+    assert drop.step == 1
+
+
+def test_p_may_change_between_steps(subject):
+    drop = Dropout(0.5, seed=0)
+    drop(ones(subject, 64))
+    drop.p = 0.25
+    assert np.array_equal(subject.numpy(drop.mask), keep((64,), 0.5, seed=0))
+    drop(ones(subject, 64))
+    assert np.array_equal(subject.numpy(drop.mask), keep((64,), 0.25, seed=0, step=1))
+
+
+def test_scaling_of_2014(subject):
+    """The expectation is the same in both ways of scaling, at inference and in training."""
+    x = ones(subject, 1000)
+    drop = Dropout(0.2, seed=0, scaling="inference")
+    y = subject.numpy(drop(x))
+    assert set(y.tolist()) == {0.0, 1.0}
+    assert np.array_equal(subject.numpy(drop.backward(x)), y)
+    assert np.array_equal(subject.numpy(drop.forward(x, False)), np.full(1000, 0.8, "f4"))
+
+
+def test_fresh_seeds_are_reported_and_repeat():
+    drop = Dropout(0.5)
+    assert isinstance(drop.seed, int)
+    assert drop.seed != Dropout(0.5).seed
+    x = np.ones(100)
+    assert np.array_equal(drop(x), Dropout(0.5, seed=drop.seed)(x))
+
+
+def test_spawned_seeds_are_independent():
+    a, b = (Dropout(0.5, seed=s) for s in np.random.SeedSequence(7).spawn(2))
+    assert not np.array_equal(a(np.ones(100)), b(np.ones(100)))
+
+
+SEEDS = [0, 2**100, (1, 2, 3), np.random.SeedSequence(7).spawn(3)[2]]
+
+
+@pytest.mark.parametrize("seed", SEEDS, ids=repr)
+def test_a_resumed_run_is_the_unbroken_run(seed):
+    x = np.ones((3, 40))
+    unbroken = Dropout(0.5, seed=seed, shared_axes=0)
+    expected = [unbroken(x) for _ in range(4)]
+
+    first = Dropout(0.5, seed=seed, shared_axes=0)
+    assert [np.array_equal(first(x), e) for e in expected[:2]] == [True, True]
+    written = json.dumps(first.state_dict())
+    second = Dropout(0.9, seed=99).eval()
+    second.load_state_dict(json.loads(written))
+    assert second.p == 0.5
+    assert not second.training
+    second.train()
+    assert [np.array_equal(second(x), e) for e in expected[2:]] == [True, True]
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])
+@pytest.mark.parametrize("seed", SEEDS, ids=repr)
+def test_copies_go_on_alike(duplicate, seed):
+    x = np.ones(100, "f4")
+    drop = Dropout(0.3, seed=seed, shared_axes=(), scaling="train")
+    y = drop(x)
+    twin = duplicate(drop)
+    assert repr(twin) == repr(drop)
+    assert np.array_equal(twin.backward(x), y)
+    assert np.array_equal(twin.mask, drop.mask)
+    assert np.array_equal(twin(x), drop(x))
+
+
+def test_copies_on_every_library(subject):
+    drop = Dropout(0.3, seed=1)
+    x = ones(subject, 100)
+    y = drop(x)
+    twin = copy.deepcopy(drop)
+    assert np.array_equal(subject.numpy(twin.backward(x)), subject.numpy(y))
+    assert np.array_equal(subject.numpy(twin.mask), subject.numpy(drop.mask))
+
+
+def test_repr():
+    assert repr(Dropout(seed=0)) == "Dropout(p=0.5, seed=0, step=0)"
+    drop = Dropout(0.1, seed=(1, 2), shared_axes=-1, scaling="inference").eval()
+    assert repr(drop) == (
+        "Dropout(p=0.1, shared_axes=[-1], scaling='inference', seed=(1, 2), step=0, training=False)"
+    )
+    spawned = Dropout(seed=np.random.SeedSequence(7).spawn(1)[0])
+    assert "seed=SeedSequence(entropy=7, spawn_key=(0,))" in repr(spawned)
+    assert "rng=RandomState(MT19937)" in repr(Dropout(rng=np.random.RandomState(0)))
+
+
+def test_dropout_layer_is_the_same_class():
+    assert anydrop.DropoutLayer is Dropout
+
+
+def test_recipes_are_small_values():
+    """No mask is stored: the recipe of 2**40 elements is a few hundred bytes."""
+    mask = anydrop.Mask.draw((2**20, 2**20), 0.5, seed=0)
+    assert len(pickle.dumps(mask)) < 300
+    assert pickle.loads(pickle.dumps(mask)) == mask
+    assert hash(mask) == hash(anydrop.Mask.draw((2**20, 2**20), 0.5, seed=0))

@@ -1,0 +1,128 @@
+"""The registry: who serves whom, when it is imported, and how a newcomer joins."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from conftest import needs_strict
+
+import anydrop
+from anydrop import backends
+from anydrop.backends.base import Backend
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch):
+    monkeypatch.setattr(backends, "_REGISTRY", dict(backends._REGISTRY))
+    monkeypatch.setattr(backends, "_BY_TYPE", {})
+    backends.load.cache_clear()
+    yield
+    backends.load.cache_clear()
+
+
+def test_resolve_is_cached_by_type(monkeypatch):
+    first = anydrop.resolve(np.ones(3))
+    monkeypatch.setattr(backends, "_resolve", None)
+    assert anydrop.resolve(np.zeros((2, 2), "i4")) is first
+
+
+def test_registered_is_a_copy():
+    backends.registered()["other"] = "a:B"
+    assert "other" not in backends.registered()
+
+
+@pytest.mark.parametrize("target", ["module", "module:", ":Class", "a:b:c"])
+def test_bad_target(target):
+    with pytest.raises(ValueError, match="has the form 'module:Class'"):
+        anydrop.register("other", target)
+
+
+def test_a_name_is_taken_once():
+    anydrop.register("other", "a:B")
+    with pytest.raises(ValueError, match="a backend for 'other' is registered already: a:B"):
+        anydrop.register("other", "c:D")
+
+
+@needs_strict
+def test_a_class_of_ones_own_is_used(monkeypatch):
+    import array_api_strict as xp
+
+    before = anydrop.resolve(xp.ones(1))
+    assert type(before) is Backend
+    del backends._REGISTRY["array_api_strict"]
+    backends.load.cache_clear()
+    anydrop.register("array_api_strict", f"{Loud.__module__}:Loud")
+    monkeypatch.setitem(sys.modules, Loud.__module__, sys.modules[__name__])
+    assert type(anydrop.resolve(xp.ones(1))) is Loud
+
+
+class Loud(Backend):
+    """A backend of ones own."""
+
+
+@needs_strict
+def test_an_unregistered_library_that_implements_the_standard(monkeypatch):
+    import array_api_strict as xp
+
+    del backends._REGISTRY["array_api_strict"]
+    y = anydrop.dropout(xp.ones(100), 0.5, seed=0)
+    assert np.array_equal(np.from_dlpack(y), anydrop.dropout(np.ones(100), 0.5, seed=0))
+
+
+def test_found_names_only_what_is_installed():
+    anydrop.register("no_such_library", "a:B")
+    assert "no_such_library" in backends.registered()
+    assert "no_such_library" not in backends.found()
+    assert "numpy" in backends.found()
+
+
+def test_an_entry_point_is_imported_with_its_first_array(tmp_path):
+    """A package that anydrop has never heard of, for arrays it has never heard of."""
+    (tmp_path / "tinyarray.py").write_text(
+        textwrap.dedent("""
+        import numpy as np
+
+        class Array:
+            def __init__(self, data): self.data = np.asarray(data)
+            dtype = property(lambda self: self.data.dtype)
+            shape = property(lambda self: self.data.shape)
+            ndim = property(lambda self: self.data.ndim)
+    """)
+    )
+    (tmp_path / "tinyarray_anydrop.py").write_text(
+        textwrap.dedent("""
+        import tinyarray
+        from anydrop.backends.numpy import NumpyBackend
+
+        class TinyBackend(NumpyBackend):
+            def owns(self, x): return isinstance(x, tinyarray.Array)
+            def keep(self, mask, like): return tinyarray.Array(super().keep(mask, like))
+            def select(self, x, mask, scale, shift=-0.0, fill=0.0, out=None):
+                return tinyarray.Array(super().select(x.data, mask, scale, shift, fill))
+    """)
+    )
+    info = tmp_path / "tinyarray-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tinyarray\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        "[anydrop.backends]\ntinyarray = tinyarray_anydrop:TinyBackend\n"
+    )
+    code = """
+        import sys
+        import numpy as np, anydrop, tinyarray
+        anydrop.dropout(np.ones(3), 0.5, seed=0)
+        assert "tinyarray_anydrop" not in sys.modules
+        drop = anydrop.Dropout(0.5, seed=0)
+        y = drop(tinyarray.Array(np.ones(100)))
+        assert type(y) is tinyarray.Array
+        assert np.array_equal(y.data, anydrop.dropout(np.ones(100), 0.5, seed=0))
+        assert np.array_equal(drop.backward(np.ones(100)), y.data)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+         + textwrap.dedent(code)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

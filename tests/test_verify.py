@@ -1,0 +1,73 @@
+"""The command that compares this machine with the published masks."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import SUBJECTS
+
+import anydrop
+from anydrop import cli, verify
+from anydrop.backends.base import Backend
+from anydrop.backends.numpy import NumpyBackend
+
+
+def test_its_masks_are_the_published_ones(vectors):
+    names = ("seed", "step", "shape", "p", "sha256")
+    published = [tuple(case[name] for name in names) for case in vectors["masks"]]
+    assert [(*p[:2], list(p.shape), *p[3:]) for p in verify.PUBLISHED] == published
+
+
+def test_every_subject_has_a_row(capsys):
+    assert cli.main(["verify"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if line.endswith(" ok")]
+    kinds = {s.name.removesuffix("-1").removesuffix("-3") for s in SUBJECTS}
+    assert len(rows) == len(kinds)
+    assert lines[-1].endswith(f"all {len(rows)} agree.")
+    assert len({row.split()[-2] for row in rows}) == 1
+
+
+def test_one_wrong_bit_fails(monkeypatch, capsys):
+    keep = NumpyBackend.keep
+
+    def wrong(self, mask, like):
+        kept = keep(self, mask, like)
+        kept.flat[-1] ^= len(mask.shape) == 3
+        return kept
+
+    monkeypatch.setattr(NumpyBackend, "keep", wrong)
+    assert verify.run() == 1
+    out = capsys.readouterr().out
+    assert "DIFFERS" in out
+    assert "differ from the published masks" in out
+
+
+def test_a_library_that_is_not_here_is_absent_not_passed(monkeypatch, capsys):
+    monkeypatch.setattr(anydrop.backends, "_REGISTRY", {"no_such_library": "a:B"})
+    assert verify.run() == 0
+    assert "absent" in capsys.readouterr().out
+
+
+def test_probes_draw():
+    for backend, like in (*NumpyBackend().probes(), *Backend("numpy").probes()):
+        kept = backend.keep(anydrop.Mask.draw((9,), 0.5, seed=0), like)
+        assert np.array_equal(kept, anydrop.Mask.draw((9,), 0.5, seed=0).keep(np.empty(0)))
+
+
+@pytest.mark.parametrize("command", [["-m", "anydrop", "verify"], ["-m", "anydrop", "nonsense"]])
+def test_the_command_line(command):
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    if command[-1] == "verify":
+        assert done.returncode == 0
+        assert "One digest, 4e10e0c081350e29" in done.stdout
+    else:
+        assert done.returncode == 2
+        assert "invalid choice: 'nonsense'" in done.stderr
+
+
+def test_seeds_must_be_positive(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["demo", "--seeds", "0"])
+    assert "must be at least 1, got 0" in capsys.readouterr().err
