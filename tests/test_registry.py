@@ -1,8 +1,11 @@
 """The registry: who serves whom, when it is imported, and how a newcomer joins."""
 
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ from conftest import needs_strict
 import anydrop
 from anydrop import backends
 from anydrop.backends.base import Backend
+
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 
 
 @pytest.fixture(autouse=True)
@@ -79,50 +84,45 @@ def test_found_names_only_what_is_installed():
 
 
 def test_an_entry_point_is_imported_with_its_first_array(tmp_path):
-    """A package that anydrop has never heard of, for arrays it has never heard of."""
-    (tmp_path / "tinyarray.py").write_text(
-        textwrap.dedent("""
-        import numpy as np
-
-        class Array:
-            def __init__(self, data): self.data = np.asarray(data)
-            dtype = property(lambda self: self.data.dtype)
-            shape = property(lambda self: self.data.shape)
-            ndim = property(lambda self: self.data.ndim)
-    """)
-    )
-    (tmp_path / "tinyarray_anydrop.py").write_text(
-        textwrap.dedent("""
-        import tinyarray
-        from anydrop.backends.numpy import NumpyBackend
-
-        class TinyBackend(NumpyBackend):
-            def owns(self, x): return isinstance(x, tinyarray.Array)
-            def keep(self, mask, like): return tinyarray.Array(super().keep(mask, like))
-            def select(self, x, mask, scale, shift=-0.0, fill=0.0, out=None):
-                return tinyarray.Array(super().select(x.data, mask, scale, shift, fill))
-    """)
-    )
+    """The worked example of the documentation: a library that anydrop has never heard of."""
+    for example in ("tinyarray.py", "tinyarray_anydrop.py"):
+        shutil.copy(EXAMPLES / example, tmp_path)
     info = tmp_path / "tinyarray-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tinyarray\nVersion: 1\n")
     (info / "entry_points.txt").write_text(
         "[anydrop.backends]\ntinyarray = tinyarray_anydrop:TinyBackend\n"
     )
-    code = """
+    code = f"""
         import sys
+        sys.path.insert(0, {str(tmp_path)!r})
         import numpy as np, anydrop, tinyarray
         anydrop.dropout(np.ones(3), 0.5, seed=0)
         assert "tinyarray_anydrop" not in sys.modules
+
         drop = anydrop.Dropout(0.5, seed=0)
-        y = drop(tinyarray.Array(np.ones(100)))
+        y = drop(tinyarray.Array([1.0] * 100, (20, 5)))
+        expected = anydrop.dropout(np.ones((20, 5)), 0.5, seed=0)
         assert type(y) is tinyarray.Array
-        assert np.array_equal(y.data, anydrop.dropout(np.ones(100), 0.5, seed=0))
-        assert np.array_equal(drop.backward(np.ones(100)), y.data)
+        assert y.values == expected.ravel().tolist()
+        assert type(drop.mask) is tinyarray.Array
+        assert drop.mask.values == (expected != 0).ravel().tolist()
+        assert np.array_equal(drop.backward(np.ones((20, 5))), expected)
+
+        from anydrop import verify
+        assert verify.run() == 0
+        try:
+            anydrop.dropout(tinyarray, 0.5, seed=0)
+        except TypeError as error:
+            print(error)
     """
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-         + textwrap.dedent(code)],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
+    assert re.search(r"tinyarray +1 +cpu +host +4e10e0c081350e29 +ok", done.stdout)
+    assert re.search(r"x must be an array of .*tinyarray.*, got module", done.stdout)

@@ -82,8 +82,8 @@ def test_a_stored_mask_goes_to_another_library():
 
     drop = Dropout(0.5, rng=np.random.default_rng(0), shared_axes=1)
     y = drop(np.ones((9, 5), "f4"))
-    for device in ("CPU_DEVICE", "device1", "no_x64"):
-        ones = xp.ones((9, 5), dtype=xp.float32, device=xp.Device(device))
+    for device in xp.__array_namespace_info__().devices():
+        ones = xp.ones((9, 5), dtype=xp.float32, device=device)
         assert np.array_equal(np.from_dlpack(drop.backward(ones)), y)
 
 

@@ -51,7 +51,10 @@ def test_a_library_that_is_not_here_is_absent_not_passed(monkeypatch, capsys):
 
 
 def test_probes_draw():
-    for backend, like in (*NumpyBackend().probes(), *Backend("numpy").probes()):
+    for backend, like in (
+        *NumpyBackend().probes(),
+        *Backend("numpy", "array_api_compat.numpy").probes(),
+    ):
         kept = backend.keep(anydrop.Mask.draw((9,), 0.5, seed=0), like)
         assert np.array_equal(kept, anydrop.Mask.draw((9,), 0.5, seed=0).keep(np.empty(0)))
 

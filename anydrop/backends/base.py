@@ -135,6 +135,10 @@ class Backend:
         """Return the device of an array."""
         return array_api_compat.device(x)
 
+    def empty(self, device: Any) -> Array:
+        """Return an array of no elements, which stands for this library and a device."""
+        return self.xp.empty((0,), device=device)
+
     def pack(self, keep: Array) -> Array:
         """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
         xp, device = self.xp, self.device(keep)
@@ -166,7 +170,7 @@ class Backend:
     def probes(self) -> list[tuple[Backend, Array]]:
         """Return an empty array for each device and kernel found here, and who draws for it."""
         devices = self.xp.__array_namespace_info__().devices()
-        return [(self, self.xp.empty((0,), device=device)) for device in devices]
+        return [(self, self.empty(device)) for device in devices]
 
     def check_input(self, x: Array) -> None:
         """Refuse an array whose dtype has no dropout."""

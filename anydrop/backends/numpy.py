@@ -166,7 +166,7 @@ class NumpyBackend(Backend):
             backends.insert(0, NumpyBackend(use_numba=True))
         except ImportError as error:
             _log.info("drawing without numba: %r", error)
-        return [(backend, np.empty(0)) for backend in backends]
+        return [(backend, self.empty("cpu")) for backend in backends]
 
     def _affine(self, x: Array, y: Array, scale: float, shift: float) -> None:
         def work(source: Array, target: Array, first: int) -> None:

@@ -177,7 +177,15 @@ class Layer(abc.ABC):
         if self._mask is None:
             return None
         backend, device = self._home
-        return self._mask.keep(like=backend.xp.empty((0,), device=device))
+        return self._mask.keep(like=backend.empty(device))
+
+    @property
+    def recipe(self) -> Mask | StoredMask | None:
+        """The last training forward's mask, described: what an autograd engine keeps of a call.
+
+        It draws the same mask at any later time, whatever the layer has done since.
+        """
+        return self._mask
 
     def state_dict(self) -> dict[str, Any]:
         """Return what it takes to go on drawing the same masks, as plain JSON.

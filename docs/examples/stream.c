@@ -1,0 +1,32 @@
+/* The stream of anydrop, version 1, in C: prints the first 32 fates of a mask.
+   cc stream.c -o stream && ./stream KEY0 KEY1 STEP P */
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static uint32_t word(uint64_t index, uint64_t step, uint32_t k0, uint32_t k1) {
+    uint64_t block = index / 4;
+    uint32_t c[4] = {(uint32_t)block, block >> 32, (uint32_t)step, step >> 32};
+    for (int round = 0; round < 10; round++) {
+        uint64_t p0 = (uint64_t)0xD2511F53 * c[0], p1 = (uint64_t)0xCD9E8D57 * c[2];
+        uint32_t next[4] = {(p1 >> 32) ^ c[1] ^ k0, (uint32_t)p1,
+                            (p0 >> 32) ^ c[3] ^ k1, (uint32_t)p0};
+        for (int i = 0; i < 4; i++) c[i] = next[i];
+        k0 += 0x9E3779B9;
+        k1 += 0xBB67AE85;
+    }
+    return c[index % 4];
+}
+
+int main(int argc, char **argv) {
+    if (argc != 5) return fprintf(stderr, "usage: %s KEY0 KEY1 STEP P\n", argv[0]), 2;
+    uint32_t k0 = strtoul(argv[1], 0, 10), k1 = strtoul(argv[2], 0, 10);
+    uint64_t step = strtoull(argv[3], 0, 10);
+    /* nearbyint rounds halves to even, as Python's round does */
+    double limit = nearbyint(strtod(argv[4], 0) * 4294967296.0);
+    uint32_t threshold = limit > 4294967295.0 ? 4294967295u : (uint32_t)limit;
+    for (uint64_t i = 0; i < 32; i++) putchar('0' + (word(i, step, k0, k1) >= threshold));
+    putchar('\n');
+    return 0;
+}

@@ -1,0 +1,106 @@
+"""Every check of the project, each in an environment of its own: ``nox --list`` shows them."""
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+TEST = nox.project.dependency_groups(PYPROJECT, "test")
+
+# Library -> what a session `tests-<name>` installs for it, and the modules that must then import.
+# The next array library is one line here.
+BACKENDS = {
+    "numpy": ([".[fast]", "ml_dtypes"], ["numba", "ml_dtypes"]),
+    "strict": (["array-api-strict"], ["array_api_strict"]),
+}
+
+nox.options.sessions = [
+    *(f"tests-{name}" for name in BACKENDS),
+    *("tests-minimal", "doctest", "lint", "types", "docs"),
+]
+
+
+def pytest(session: nox.Session, packages: list[str], *arguments: str) -> None:
+    session.install("-e", ".", *TEST, *packages)
+    session.run("python", "-m", "pytest", *arguments, *session.posargs)
+
+
+def add_tests(name: str, packages: list[str], required: list[str]) -> None:
+    @nox.session(name=f"tests-{name}")
+    def tests(session: nox.Session) -> None:
+        pytest(session, packages, *(f"--require={module}" for module in required))
+
+    tests.__doc__ = f"Test what {name} is needed for; fail if it can't be imported."
+
+
+for name, (packages, required) in BACKENDS.items():
+    add_tests(name, packages, required)
+
+
+@nox.session(name="tests-minimal")
+def tests_minimal(session: nox.Session) -> None:
+    """Test with NumPy and array-api-compat alone, at the lowest versions that are promised."""
+    lowest = [
+        requirement.replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]
+    ]
+    pytest(session, lowest, "--forbid=numba", "--forbid=array_api_strict")
+
+
+@nox.session
+def doctest(session: nox.Session) -> None:
+    """Run the examples of the docstrings, the README and the documentation."""
+    session.install("-e", ".[fast,demo]", *TEST, "array-api-strict")
+    session.run(
+        *("python", "-m", "pytest", "--doctest-modules", "--doctest-glob=*.md"),
+        *("anydrop", "README.md", "docs", *session.posargs),
+    )
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format with ruff."""
+    session.install("ruff==0.17.*")  # its formatting changes with its version
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy, strictly."""
+    session.install("-e", ".[fast,demo]", "mypy>=1.16")
+    session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    session.install("-e", ".[fast,docs]")
+    session.run(
+        *("sphinx-build", "-W", "--keep-going", "-n", "-b", "html", "docs", "docs/_build/html"),
+        *session.posargs,
+    )
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Train on real data with and without dropout, and draw pictures."""
+    session.install("-e", ".[fast,demo]")
+    session.run("python", "-m", "anydrop", "demo", *session.posargs)
+
+
+@nox.session
+def verify(session: nox.Session) -> None:
+    """Draw the published masks on every library of the table above."""
+    session.install("-e", ".[fast]", *(p for packages, _ in BACKENDS.values() for p in packages))
+    session.run("python", "-m", "anydrop", "verify")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Print how fast it is beside what people use: ``nox -s bench -- --torch`` adds PyTorch."""
+    session.install("-e", ".[fast]")
+    if "--torch" in session.posargs:
+        session.install("torch")
+    session.run("python", "tests/benchmarks/bench.py", *session.posargs)
