@@ -198,7 +198,7 @@ class Mask(_Recipe, _Methods):
 
     See Also
     --------
-    Mask.draw : makes one from a seed.
+    draw : makes one from a seed.
     """
 
     __slots__ = ()

@@ -1,10 +1,10 @@
 """The worked examples of the documentation."""
 
-import importlib.util
 import shutil
 import subprocess
 from pathlib import Path
 
+import autograd
 import numpy as np
 import pytest
 from reference import keep
@@ -12,15 +12,7 @@ from reference import keep
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 
 
-@pytest.fixture
-def autograd():
-    spec = importlib.util.spec_from_file_location("autograd", EXAMPLES / "autograd.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_autograd_against_finite_differences(autograd):
+def test_autograd_against_finite_differences():
     """Through a layer that is used twice before the backward pass, as in a recurrent network."""
     rng = np.random.default_rng(0)
     start, weights = rng.standard_normal((3, 4)), rng.standard_normal((4, 4))
@@ -42,7 +34,7 @@ def test_autograd_against_finite_differences(autograd):
     assert np.allclose(w.grad, numeric, rtol=1e-6, atol=1e-6)
 
 
-def test_autograd_at_inference(autograd):
+def test_autograd_at_inference():
     layer = autograd.Dropout(0.5, seed=2)
     layer.eval()
     x = autograd.Tensor(np.ones((2, 2)))

@@ -1,0 +1,70 @@
+"""Configuration of the documentation."""
+
+import sys
+from pathlib import Path
+
+from sphinx.errors import ExtensionError
+
+import anydrop
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import pictures  # noqa: E402
+
+project = "anydrop"
+author = "the anydrop developers"
+copyright = f"2026, {author}"
+release = version = anydrop.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+nitpicky = True
+# Words of numpydoc's type language, and of annotations, that are no objects to link to.
+nitpick_ignore_regex = [
+    ("py:class", r"(optional|default .*|sequence of int|array.*|shape .*|tuple of .*|str of .*)"),
+    ("py:class", r"(Array|Seed|Any|Self|Sequence|Scaling|check\.Scaling|Backend|generator|Key)"),
+    ("py:class", r"(stream\..*|np\..*|numpy\..*|anydrop\._typing\..*|collections\.abc\..*)"),
+    ("py:class", r"anydrop\.(backends\..*|mask\..*|layers\..*|stream\..*)"),
+    ("py:obj", r"typing\..*"),
+]
+
+myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
+myst_heading_anchors = 3
+autodoc_typehints = "none"
+autosummary_generate = True
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+html_theme = "furo"
+html_title = "anydrop"
+html_static_path = []
+html_theme_options = {"navigation_with_keys": True}
+
+
+def draw_pictures(app):
+    """Draw the pages' pictures, so that they show what the code does now."""
+    pictures.draw(HERE / "_pictures")
+
+
+def check_that_every_public_name_is_documented(app, env):
+    """Fail the build if the reference lacks a name that ``import anydrop`` offers."""
+    documented = set(env.get_domain("py").objects)
+    missing = {name for name in anydrop.__all__ if f"anydrop.{name}" not in documented}
+    if missing - {"__version__"}:
+        raise ExtensionError(f"docs/reference.md lacks the public names {sorted(missing)}")
+
+
+def setup(app):
+    """Connect the above to Sphinx."""
+    app.connect("builder-inited", draw_pictures)
+    app.connect("env-check-consistency", check_that_every_public_name_is_documented)
