@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from docutils.nodes import Text, literal_block
 from sphinx.errors import ExtensionError
 
 import anydrop
@@ -22,7 +23,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
@@ -64,7 +65,16 @@ def check_that_every_public_name_is_documented(app, env):
         raise ExtensionError(f"docs/reference.md lacks the public names {sorted(missing)}")
 
 
+def end_blocks_with_their_last_line(app, doctree):
+    """Take the blank line off the end of code blocks, which doctest needs to see where they end."""
+    for block in doctree.findall(literal_block):
+        if block.astext() != (text := block.astext().rstrip()):
+            block.children = [Text(text)]
+            block.rawsource = text
+
+
 def setup(app):
     """Connect the above to Sphinx."""
+    app.connect("doctree-read", end_blocks_with_their_last_line)
     app.connect("builder-inited", draw_pictures)
     app.connect("env-check-consistency", check_that_every_public_name_is_documented)

@@ -47,5 +47,5 @@ class Dropout:
         y = self.layer(x.data)
         if not self.layer.training:
             return Tensor(y, (x,), lambda g: (g,))
-        recipe = self.layer.recipe  # a few numbers, and good for this call whatever comes later
+        recipe = self.layer.recipe  # a few numbers, good for this very call
         return Tensor(y, (x,), lambda g: (recipe.apply(g),))
