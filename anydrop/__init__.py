@@ -4,7 +4,8 @@ from anydrop._version import __version__
 from anydrop.backends import register, resolve
 from anydrop.functional import dropout
 from anydrop.layers import Dropout, Layer
-from anydrop.mask import Mask, StoredMask, Window
+from anydrop.mask import Mask, StoredMask
+from anydrop.recipe import Window
 
 DropoutLayer = Dropout
 

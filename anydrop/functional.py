@@ -9,7 +9,8 @@ from anydrop import check
 from anydrop._typing import Array
 from anydrop.backends import resolve
 from anydrop.backends.base import Backend
-from anydrop.mask import Mask, StoredMask, Window
+from anydrop.mask import Mask, StoredMask
+from anydrop.recipe import Window
 from anydrop.stream import Seed
 
 

@@ -3,56 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from anydrop import check, stream
 from anydrop._typing import Array
 from anydrop.backends import resolve
-
-if TYPE_CHECKING:
-    from anydrop.backends.base import Backend
-
-
-class Window(NamedTuple):
-    """Where an array lies inside a larger, global one: a chunk, a shard, a tile.
-
-    Parameters
-    ----------
-    offset : tuple of int
-        Global index of the array's first element, one entry an axis.
-    shape : tuple of int
-        Shape of the global array.
-
-    Examples
-    --------
-    >>> import numpy as np, anydrop
-    >>> whole = anydrop.dropout(np.ones((4, 6)), 0.5, seed=0)
-    >>> tile = anydrop.Window(offset=(1, 2), shape=(4, 6))
-    >>> part = anydrop.dropout(np.ones((3, 4)), 0.5, seed=0, window=tile)
-    >>> bool((part == whole[1:, 2:]).all())
-    True
-    """
-
-    offset: tuple[int, ...]
-    shape: tuple[int, ...]
-
-
-class Axis(NamedTuple):
-    """An axis of a mask: how many elements, and how far their indices lie apart."""
-
-    length: int
-    stride: int
-
-
-class Placement(NamedTuple):
-    """The indices of a mask: ``first`` plus a multiple of ``stride`` along each axis."""
-
-    first: int
-    axes: tuple[Axis, ...]
+from anydrop.backends.base import Backend
+from anydrop.recipe import Packed, Recipe, Window
 
 
 def digest(keep: np.ndarray[Any, Any]) -> str:
@@ -61,20 +21,12 @@ def digest(keep: np.ndarray[Any, Any]) -> str:
 
 
 class _Methods:
-    """What both masks can do, given their fields."""
+    """What both masks can do, given what they are."""
 
     __slots__ = ()
 
     shape: tuple[int, ...]
-    shared_axes: tuple[int, ...]
     scale: float
-
-    @property
-    def keep_shape(self) -> tuple[int, ...]:
-        """Shape of the keep mask: `shape`, with length 1 along the shared axes."""
-        if not self.shared_axes:
-            return self.shape
-        return tuple(1 if a in self.shared_axes else n for a, n in enumerate(self.shape))
 
     def apply(self, x: Array, out: Array | None = None) -> Array:
         """Drop the same elements of another array, and scale the survivors alike.
@@ -163,17 +115,7 @@ class _Methods:
         return self
 
 
-class _Recipe(NamedTuple):
-    key: stream.Key
-    step: int
-    shape: tuple[int, ...]
-    p: float
-    scale: float
-    shared_axes: tuple[int, ...] = ()
-    window: Window | None = None
-
-
-class Mask(_Recipe, _Methods):
+class Mask(Recipe, _Methods):
     """A keep mask, described by what it takes to draw it: no element of it is stored.
 
     Two equal recipes give the same bits on every library, device, chunking, thread count and
@@ -202,7 +144,6 @@ class Mask(_Recipe, _Methods):
     """
 
     __slots__ = ()
-    stored: ClassVar[Literal[False]] = False
 
     @classmethod
     def draw(
@@ -262,46 +203,8 @@ class Mask(_Recipe, _Methods):
             check.index_range(window.shape)
         return cls(key, step, shape, p, scale, shared, window)
 
-    @property
-    def threshold(self) -> int:
-        """The least word that survives."""
-        return stream.threshold(self.p)
 
-    @property
-    def placement(self) -> Placement:
-        """The logical indices of the elements of `keep_shape`, on as few axes as describe them.
-
-        Axes of length 1 are gone and neighbours that run on are merged, so a plain mask has one
-        axis of stride 1. The last axis always has stride 1.
-        """
-        if not self.shared_axes and self.window is None:
-            return Placement(0, (Axis(math.prod(self.shape), 1),))
-        shape = self.keep_shape
-        extent, offset = self.window[::-1] if self.window else (self.shape, (0,) * len(shape))
-        first, stride, axes = 0, 1, list[Axis]()
-        for a in reversed(range(len(shape))):
-            if a in self.shared_axes:
-                continue
-            first += offset[a] * stride
-            if axes and stride == axes[-1].length * axes[-1].stride:
-                axes[-1] = Axis(axes[-1].length * shape[a], axes[-1].stride)
-            elif shape[a] != 1:
-                axes.append(Axis(shape[a], stride))
-            stride *= extent[a]
-        if not axes or axes[0].stride != 1:
-            axes.insert(0, Axis(1, 1))
-        return Placement(first, tuple(reversed(axes)))
-
-
-class _Packed(NamedTuple):
-    bits: Array
-    shape: tuple[int, ...]
-    p: float
-    scale: float
-    shared_axes: tuple[int, ...] = ()
-
-
-class StoredMask(_Packed, _Methods):
+class StoredMask(Packed, _Methods):
     """A keep mask drawn by a library's own generator, which can't draw it again.
 
     It is kept as one bit an element, in the library and on the device that drew it.
@@ -321,7 +224,6 @@ class StoredMask(_Packed, _Methods):
     """
 
     __slots__ = ()
-    stored: ClassVar[Literal[True]] = True
 
     def _brought(self, backend: Backend, like: Array) -> StoredMask:
         home = resolve(self.bits)

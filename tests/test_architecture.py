@@ -13,7 +13,7 @@ PACKAGE = Path(anydrop.__file__).parent
 # From the ground up. A module imports from floors below its own, or from its own folder.
 FLOORS = [
     ["_typing", "_version", "stream"],
-    ["check"],
+    ["check", "recipe"],
     ["backends.base"],
     ["backends._threads"],
     ["backends._chunked"],
@@ -33,7 +33,7 @@ FLOORS = [
 # Who, beside everyone's NumPy and array-api-compat, may import which library.
 LIBRARIES = {
     "backends._numba": {"numba"},
-    "demo": {"matplotlib", "rich", "sklearn"},
+    "demo": {"matplotlib", "rich", "sklearn", "threadpoolctl"},
 }
 
 

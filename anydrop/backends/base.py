@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import importlib
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import array_api_compat
 import numpy as np
 
 from anydrop import stream
 from anydrop._typing import Array, Namespace
-
-if TYPE_CHECKING:
-    from anydrop.mask import Mask, Placement, StoredMask
+from anydrop.recipe import Drawable, Packed, Placement
 
 # The dtypes of the contract, and the one in which each is computed: half types are multiplied in
 # float32 and rounded once.
@@ -72,9 +70,9 @@ class Backend:
 
     # The contract ------------------------------------------------------------------------------
 
-    def keep(self, mask: Mask | StoredMask, like: Array) -> Array:
+    def keep(self, mask: Drawable, like: Array) -> Array:
         """Return the boolean keep mask, of shape ``mask.keep_shape``, on the device of `like`."""
-        if mask.stored:
+        if isinstance(mask, Packed):
             return self.unpack(mask.bits, mask.keep_shape, like)
         if 0 in mask.shape:
             return self.xp.empty(mask.keep_shape, dtype=self.xp.bool, device=self.device(like))
@@ -84,7 +82,7 @@ class Backend:
     def select(
         self,
         x: Array,
-        mask: Mask | StoredMask,
+        mask: Drawable,
         scale: float,
         shift: float = NO_SHIFT,
         fill: float = 0.0,

@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,7 @@ from anydrop._typing import Array
 from anydrop.backends import _chunked
 from anydrop.backends._threads import POOL, Pool
 from anydrop.backends.base import NO_SHIFT, Backend
-
-if TYPE_CHECKING:
-    from anydrop.mask import Mask, Placement, StoredMask
+from anydrop.recipe import Drawable, Packed, Placement
 
 # Elements drawn before numba is imported, which takes half a second.
 WARM_UP = 2**20
@@ -66,9 +64,9 @@ class NumpyBackend(Backend):
         """What draws the masks."""
         return str(self._kernels.NAME)
 
-    def keep(self, mask: Mask | StoredMask, like: Array) -> Array:
+    def keep(self, mask: Drawable, like: Array) -> Array:
         """Return the boolean keep mask, of shape ``mask.keep_shape``."""
-        if mask.stored:
+        if isinstance(mask, Packed):
             return self.unpack(mask.bits, mask.keep_shape, like)
         keep = np.empty(mask.keep_shape, np.bool_)
         if keep.size:
@@ -87,7 +85,7 @@ class NumpyBackend(Backend):
     def select(
         self,
         x: Array,
-        mask: Mask | StoredMask,
+        mask: Drawable,
         scale: float,
         shift: float = NO_SHIFT,
         fill: float = 0.0,
@@ -99,7 +97,7 @@ class NumpyBackend(Backend):
         if not x.size:
             return y
         kernels = self._warm(x.size, x.dtype)
-        if mask.stored or mask.shared_axes:
+        if isinstance(mask, Packed) or mask.shared_axes:
             self._affine(x, y, scale, shift)
             _chunked.put(y, self.keep(mask, x), fill)
             return y

@@ -1,0 +1,75 @@
+"""The demo: the same perceptron with and without dropout, on handwritten digits."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+# What is imported, and the name under which it is installed.
+NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib", "rich": "rich"}
+
+
+def run(
+    backend: str = "numpy",
+    seeds: int = 5,
+    out: str | Path = "anydrop-demo",
+    *,
+    images: int = 1000,
+    epochs: int = 80,
+    passes: int = 50,
+) -> int:
+    """Train with and without dropout, print the accuracies and draw three pictures.
+
+    The perceptrons are written in plain array code around `anydrop.Dropout`, so they train on
+    any array library. The data are the handwritten digits that come with scikit-learn: nothing
+    is downloaded.
+
+    Parameters
+    ----------
+    backend : str, default "numpy"
+        Array library to train with, by the name under which it is imported.
+    seeds : int, default 5
+        How many networks to train of each kind. Each seed has its own split, wrong labels,
+        weights and masks; the two networks of a seed differ in dropout alone.
+    out : str or Path, default "anydrop-demo"
+        Folder for the pictures and ``results.txt``; made if it isn't there.
+    images : int, default 1000
+        Training images, 30 % of them mislabelled; a fifth as many where no label is wrong.
+    epochs : int, default 80
+        Passes through the mislabelled images; twice as many through the others.
+    passes : int, default 50
+        Stochastic forward passes of MC dropout.
+
+    Returns
+    -------
+    int
+        0, the exit status of the command line.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If scikit-learn, matplotlib or rich is missing.
+    ValueError
+        If the backend is not known or its library not installed, or a number is out of range.
+
+    Examples
+    --------
+    >>> from anydrop.demo import run
+    >>> run(seeds=2, out="pictures")  # doctest: +SKIP
+    0
+    """
+    if any(find_spec(name) is None for name in NEEDED):
+        *most, last = NEEDED.values()
+        raise ModuleNotFoundError(
+            f"the demo needs {', '.join(most)} and {last}: python -m pip install 'anydrop[demo]'"
+        )
+    for name, value in (("seeds", seeds), ("epochs", epochs), ("passes", passes)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not 5 <= images <= 1000:
+        raise ValueError(f"images must satisfy 5 <= images <= 1000, got {images}")
+    # Imported here, so that this package can be imported without them.
+    from anydrop.demo.show import show
+
+    show(backend, seeds, Path(out), images=images, epochs=epochs, passes=passes)
+    return 0
