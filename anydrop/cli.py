@@ -58,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return verify.run()
     from anydrop import demo as demonstration
 
-    return demonstration.run(backend=chosen.backend, seeds=chosen.seeds, out=chosen.out)
+    try:
+        return demonstration.run(backend=chosen.backend, seeds=chosen.seeds, out=chosen.out)
+    except (ModuleNotFoundError, ValueError) as error:
+        parser.error(str(error))
 
 
 def _positive(text: str) -> int:

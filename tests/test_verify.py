@@ -74,3 +74,11 @@ def test_seeds_must_be_positive(capsys):
     with pytest.raises(SystemExit):
         cli.main(["demo", "--seeds", "0"])
     assert "must be at least 1, got 0" in capsys.readouterr().err
+
+
+def test_the_demo_says_in_one_line_what_is_wrong(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["demo", "--backend", "nonesuch"])
+    last = capsys.readouterr().err.splitlines()[-1]
+    missing = "the demo needs scikit-learn, matplotlib and rich"
+    assert "the demo can't train with 'nonesuch'; installed here: numpy" in last or missing in last

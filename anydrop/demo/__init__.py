@@ -55,7 +55,9 @@ def run(
     Examples
     --------
     >>> from anydrop.demo import run
-    >>> run(seeds=2, out="pictures")  # doctest: +SKIP
+    >>> import tempfile
+    >>> run(seeds=1, out=tempfile.mkdtemp(), images=50, epochs=2, passes=2)
+    trained ...
     0
     """
     if any(find_spec(name) is None for name in NEEDED):

@@ -106,11 +106,10 @@ def _label_peak(axes: Axes, runs: Sequence[Outcome]) -> None:
     axes.annotate(
         f"{mean[peak]:.1f} % at best",
         (runs[0].epochs[peak], mean[peak]),
-        xytext=(0, 9),
+        xytext=(-6, 9),
         textcoords="offset points",
         size=style.SMALL,
         color=style.WITHOUT,
-        ha="center",
     )
 
 
