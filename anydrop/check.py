@@ -23,8 +23,8 @@ def probability(p: object) -> float:
     """Return the drop probability as a float."""
     if type(p) is not float:
         if isinstance(p, bool) or not isinstance(p, Real):
-            raise TypeError(f"p must be a real number with 0 <= p < 1, got {_described(p)}")
-        p = float(p)
+            raise TypeError(f"p must be a real number with 0 <= p < 1, got {described(p)}")
+        p = _float(p)
     if not 0.0 <= p < 1.0:
         raise ValueError(f"p must satisfy 0 <= p < 1, got {p!r}")
     return p
@@ -34,7 +34,7 @@ def flag(value: object, name: str) -> bool:
     """Return a switch as a bool."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    raise TypeError(f"{name} must be True or False, got {_described(value)}")
+    raise TypeError(f"{name} must be True or False, got {described(value)}")
 
 
 def scaling(value: object) -> Scaling:
@@ -81,11 +81,11 @@ def one_source(seed: object, rng: object) -> None:
     """Refuse two sources of randomness."""
     if seed is not None and rng is not None:
         raise ValueError(
-            f"give either seed= or rng=, not both: got seed={seed!r} and rng={_described(rng)}"
+            f"give either seed= or rng=, not both: got {described(seed)} and {described(rng)}"
         )
 
 
-def given(seed: Any) -> Any:
+def a_seed(seed: Any) -> Any:
     """Refuse a training call without a source of randomness."""
     if seed is None:
         raise TypeError(
@@ -95,7 +95,7 @@ def given(seed: Any) -> Any:
     return seed
 
 
-def unplaced(step: object, window: object) -> None:
+def no_place(step: object, window: object) -> None:
     """Refuse a place in the stream for a mask that is drawn by a generator."""
     if step != 0 or window is not None:
         raise ValueError(
@@ -106,52 +106,57 @@ def unplaced(step: object, window: object) -> None:
 
 def axes(values: object) -> tuple[int, ...]:
     """Return axes as a tuple of ints, not yet held against an array."""
-    if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
-        values = (values,)
-    return tuple(_integer(value, "shared_axes", "an int or a sequence of ints") for value in values)
+    alone = not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, (str, bytes))
+    return integers((values,) if alone else values, "shared_axes")
 
 
 def shared_axes(values: object, ndim: int) -> tuple[int, ...]:
     """Return the shared axes of an array, counted from the front and sorted."""
-    if values == ():
-        return ()
-    given = axes(values)
-    for axis in given:
+    named = axes(values)
+    for axis in named:
         if not -ndim <= axis < ndim:
             raise ValueError(
                 f"shared axis {axis} is out of range for an array of {ndim} dimensions"
             )
-    normal = sorted({axis % ndim for axis in given})
-    if len(normal) != len(given):
-        raise ValueError(f"shared_axes names an axis twice: {given} with {ndim} dimensions")
+    normal = sorted({axis % ndim for axis in named})
+    if len(normal) != len(named):
+        raise ValueError(f"shared_axes names an axis twice: {named} with {ndim} dimensions")
     return tuple(normal)
 
 
-def window(value: object, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return a window's offset and global shape, in which an array of `shape` must fit."""
+def shape(values: object) -> tuple[int, ...]:
+    """Return a shape as a tuple of ints."""
+    lengths = integers(values, "shape")
+    if any(n < 0 for n in lengths):
+        raise ValueError(f"shape must have no negative entry, got {lengths}")
+    return lengths
+
+
+def window(value: object, size: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return a window's offset and global shape, in which an array of shape `size` must fit."""
     if not isinstance(value, Sequence) or len(value) != 2:
         raise TypeError(
-            f"window must be a Window or a pair (offset, shape), got {_described(value)}"
+            f"window must be a Window or a pair (offset, shape), got {described(value)}"
         )
-    offset = _integers(value[0], "window offset")
-    extent = _integers(value[1], "window shape")
-    if not len(offset) == len(extent) == len(shape):
+    offset = integers(value[0], "window offset")
+    extent = integers(value[1], "window shape")
+    if not len(offset) == len(extent) == len(size):
         raise ValueError(
             f"the window's offset {offset} and shape {extent} must have one entry for each "
-            f"dimension of the array, whose shape is {shape}"
+            f"dimension of the array, whose shape is {size}"
         )
-    if any(o < 0 or o + n > e for o, n, e in zip(offset, shape, extent, strict=True)):
+    if any(o < 0 or o + n > e for o, n, e in zip(offset, size, extent, strict=True)):
         raise ValueError(
-            f"an array of shape {shape} at offset {offset} does not fit in the window's "
+            f"an array of shape {size} at offset {offset} does not fit in the window's "
             f"global shape {extent}"
         )
     return offset, extent
 
 
-def index_range(shape: tuple[int, ...]) -> None:
+def index_range(size: tuple[int, ...]) -> None:
     """Refuse a global shape whose indices outgrow 64 bits."""
-    if math.prod(shape) > 2**64:
-        raise ValueError(f"a mask may have at most 2**64 elements, got the shape {shape}")
+    if math.prod(size) > 2**64:
+        raise ValueError(f"a mask may have at most 2**64 elements, got the shape {size}")
 
 
 def gradient_shape(got: tuple[int, ...], expected: tuple[int, ...]) -> None:
@@ -160,30 +165,52 @@ def gradient_shape(got: tuple[int, ...], expected: tuple[int, ...]) -> None:
         raise ValueError(f"the mask belongs to an array of shape {expected}, got one of {got}")
 
 
-def state(given: object, expected: dict[str, Any]) -> dict[str, Any]:
-    """Return a layer's saved state, whose keys and fixed entries must be as `expected`.
-
-    In `expected`, None stands for an entry of any value.
-    """
+def state(given: object, fixed: dict[str, Any], free: set[str]) -> dict[str, Any]:
+    """Return a layer's saved state, whose entries are the `fixed` ones and any of the `free`."""
     if not isinstance(given, dict):
-        raise ValueError(f"a state is the dict that state_dict() returned, got {_described(given)}")
-    missing, foreign = (
-        sorted(expected.keys() - given.keys()),
-        sorted(given.keys() - expected, key=str),
-    )
+        raise ValueError(f"a state is the dict that state_dict() returned, got {described(given)}")
+    names = fixed.keys() | free
+    missing, foreign = sorted(names - given.keys()), sorted(given.keys() - names, key=str)
     if missing or foreign:
-        raise ValueError(
-            f"not a state of this layer: missing keys {missing}, foreign keys {foreign}"
-        )
-    for name, value in expected.items():
-        if value is not None and given[name] != value:
+        kinds = {"missing": missing, "foreign": foreign}
+        named = ", ".join(f"{kind} keys {names}" for kind, names in kinds.items() if names)
+        raise ValueError(f"not a state of this layer: {named}")
+    for name, value in fixed.items():
+        if type(given[name]) is not type(value) or given[name] != value:
             raise ValueError(f"not a state of this layer: {name} is {given[name]!r}, not {value!r}")
     return given
 
 
-def _integers(values: object, name: str) -> tuple[int, ...]:
+def number(value: object, name: str) -> float:
+    """Return a real number as a float."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {described(value)}")
+    return _float(value)
+
+
+def _float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's type, with its module unless it is Python's own."""
+    kind = type(value)
+    return (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def integers(values: object, name: str) -> tuple[int, ...]:
+    """Return a sequence or array of ints as a tuple."""
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
-        raise TypeError(f"{name} must be a sequence of ints, got {_described(values)}")
+        raise TypeError(f"{name} must be a sequence of ints, got {described(values)}")
     return tuple(_integer(value, name) for value in values)
 
 
@@ -195,11 +222,11 @@ def _integer(value: Any, name: str, wanted: str = "an int") -> int:
             return operator.index(value)
         except TypeError:
             pass
-    raise TypeError(f"{name} must be {wanted}, got {_described(value)}")
+    raise TypeError(f"{name} must be {wanted}, got {described(value)}")
 
 
-def _described(value: object) -> str:
-    kind = type(value)
-    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+def described(value: object) -> str:
+    """Return a value's type and, if it is short, the value."""
     text = repr(value)
-    return f"{name} {text}" if len(text) <= 40 and "\n" not in text else name
+    brief = len(text) <= 40 and "\n" not in text
+    return f"{type_name(value)} {text}" if brief else type_name(value)

@@ -10,7 +10,7 @@ from anydrop._typing import Array
 from anydrop.backends import resolve
 from anydrop.backends.base import Backend
 from anydrop.mask import Mask, StoredMask
-from anydrop.recipe import Window
+from anydrop.recipe import Window, keep_shape
 from anydrop.stream import Seed
 
 
@@ -101,27 +101,36 @@ def dropout(
     p = check.probability(p)
     check.one_source(seed, rng)
     scaled_in_training = check.scaling(scaling) == "train"
+    return_mask = check.flag(return_mask, "return_mask")
     if not check.flag(training, "training"):
+        # Nothing is drawn, but what would be wrong in training is wrong here too.
+        check.step(step)
+        check.shared_axes(shared_axes, len(x.shape))
+        if seed is not None:
+            check.seed(seed)
+        if window is not None:
+            check.window(window, tuple(x.shape))
         y = _infer(backend, x, 1.0 if scaled_in_training else 1.0 - p, out)
         return (y, None) if return_mask else y
-    backend.check_input(x)
-    out = backend.check_out(out, x)
     scale = 1.0 / (1.0 - p) if scaled_in_training else 1.0
     mask: Mask | StoredMask
     if rng is None:
-        mask = Mask.draw(
+        mask = Mask.from_seed(
             tuple(x.shape),
             p,
-            seed=check.given(seed),
+            seed=check.a_seed(seed),
             step=step,
             scale=scale,
             shared_axes=shared_axes,
             window=window,
         )
     else:
-        check.unplaced(step, window)
+        check.no_place(step, window)
+        # What apply will refuse is refused before the generator is asked for anything.
+        backend.check_input(x)
+        backend.check_out(out, x)
         mask = _drawn_by(rng, backend, x, p, scale, shared_axes)
-    y = backend.select(x, mask, scale, out=out)
+    y = mask.apply(x, out=out)
     return (y, mask) if return_mask else y
 
 
@@ -129,7 +138,7 @@ def _infer(backend: Backend, x: Array, scale: float, out: Array | None) -> Array
     if scale == 1.0 and out is None:
         return x
     backend.check_input(x)
-    return backend.affine(x, scale, backend.check_out(out, x))
+    return backend.select(x, None, scale, out=backend.check_out(out, x))
 
 
 def _drawn_by(
@@ -140,6 +149,7 @@ def _drawn_by(
     scale: float,
     shared_axes: int | Sequence[int],
 ) -> StoredMask:
-    shared = check.shared_axes(shared_axes, x.ndim)
-    mask = StoredMask(None, tuple(x.shape), p, scale, shared)
-    return mask._replace(bits=backend.pack(backend.draw(rng, mask.keep_shape, p, x)))
+    shape = tuple(x.shape)
+    shared = check.shared_axes(shared_axes, len(shape))
+    keep = backend.draw(rng, keep_shape(shape, shared), p, x)
+    return StoredMask(backend.pack(keep), shape, p, scale, shared)

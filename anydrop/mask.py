@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import abc
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from anydrop import check, stream
 from anydrop._typing import Array
 from anydrop.backends import resolve
-from anydrop.backends.base import Backend
-from anydrop.recipe import Packed, Recipe, Window
+from anydrop.recipe import Recipe, Window, keep_shape
 
 
 def digest(keep: np.ndarray[Any, Any]) -> str:
@@ -20,8 +20,8 @@ def digest(keep: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(np.packbits(keep, bitorder="little").tobytes()).hexdigest()
 
 
-class _Methods:
-    """What both masks can do, given what they are."""
+class _KeepMask(abc.ABC):
+    """What both masks can do, given how each makes its keep mask."""
 
     __slots__ = ()
 
@@ -55,36 +55,20 @@ class _Methods:
         Examples
         --------
         >>> import numpy as np, anydrop
-        >>> mask = anydrop.Mask.draw((7,), 0.5, seed=0)
+        >>> mask = anydrop.Mask.from_seed((7,), 0.5, seed=0)
         >>> mask.apply(np.ones(7))
         array([0., 2., 2., 2., 2., 2., 0.])
         """
         backend = resolve(x)
         backend.check_input(x)
-        check.gradient_shape(x.shape, self.shape)
+        check.gradient_shape(tuple(x.shape), self.shape)
         out = backend.check_out(out, x)
-        return backend.select(x, self._brought(backend, x), self.scale, out=out)
+        keep = self if isinstance(self, Recipe) else self.keep(like=x)
+        return backend.select(x, keep, self.scale, out=out)
 
+    @abc.abstractmethod
     def keep(self, like: Array) -> Array:
-        """Return the boolean keep mask, True where an element survives.
-
-        Parameters
-        ----------
-        like : array
-            Any array of the library and on the device where the mask is wanted.
-
-        Returns
-        -------
-        array of bool, shape `keep_shape`
-
-        Examples
-        --------
-        >>> import numpy as np, anydrop
-        >>> anydrop.Mask.draw((7,), 0.5, seed=0).keep(like=np.empty(0)).astype(int)
-        array([0, 1, 1, 1, 1, 1, 0])
-        """
-        backend = resolve(like)
-        return backend.keep(self._brought(backend, like), like)
+        """Return the boolean keep mask in the library and on the device of `like`."""
 
     def digest(self, like: Array | None = None) -> str:
         """Return the SHA-256 of the keep mask, to compare machines and libraries.
@@ -104,18 +88,14 @@ class _Methods:
         Examples
         --------
         >>> import anydrop
-        >>> anydrop.Mask.draw((1000,), 0.1, seed=0).digest()[:16]
+        >>> anydrop.Mask.from_seed((1000,), 0.1, seed=0).digest()[:16]
         '7b03f38c3dea3a53'
         """
         like = np.empty(0) if like is None else like
         return digest(resolve(like).to_numpy(self.keep(like)))
 
-    def _brought(self: Any, backend: Backend, like: Array) -> Any:
-        """Return this mask where `backend` can read it: a recipe has no home."""
-        return self
 
-
-class Mask(Recipe, _Methods):
+class Mask(Recipe, _KeepMask):
     """A keep mask, described by what it takes to draw it: no element of it is stored.
 
     Two equal recipes give the same bits on every library, device, chunking, thread count and
@@ -140,15 +120,40 @@ class Mask(Recipe, _Methods):
 
     See Also
     --------
-    draw : makes one from a seed.
+    from_seed : makes one from a seed.
     """
 
     __slots__ = ()
 
+    def keep(self, like: Array) -> Array:
+        """Return the boolean keep mask, True where an element survives.
+
+        Parameters
+        ----------
+        like : array
+            Any array of the library and on the device where the mask is wanted.
+
+        Returns
+        -------
+        array of bool, shape `keep_shape`
+
+        Raises
+        ------
+        TypeError
+            If `like` is no array of a known library.
+
+        Examples
+        --------
+        >>> import numpy as np, anydrop
+        >>> anydrop.Mask.from_seed((7,), 0.5, seed=0).keep(like=np.empty(0)).astype(int)
+        array([0, 1, 1, 1, 1, 1, 0])
+        """
+        return resolve(like).keep(self, like)
+
     @classmethod
-    def draw(
+    def from_seed(
         cls,
-        shape: tuple[int, ...],
+        shape: Sequence[int],
         p: float,
         *,
         seed: stream.Seed | Sequence[int],
@@ -161,7 +166,7 @@ class Mask(Recipe, _Methods):
 
         Parameters
         ----------
-        shape : tuple of int
+        shape : sequence of int
             Shape of the arrays that it applies to.
         p : float
             Drop probability, ``0 <= p < 1``.
@@ -188,23 +193,32 @@ class Mask(Recipe, _Methods):
         Examples
         --------
         >>> import anydrop
-        >>> mask = anydrop.Mask.draw((32, 3, 8, 8), 0.2, seed=1, step=5, shared_axes=(2, 3))
+        >>> mask = anydrop.Mask.from_seed((32, 3, 8, 8), 0.2, seed=1, step=5, shared_axes=(2, 3))
         >>> mask.keep_shape, mask.scale
         ((32, 3, 1, 1), 1.25)
         """
         p = check.probability(p)
-        scale = 1.0 / (1.0 - p) if scale is None else scale
+        scale = 1.0 / (1.0 - p) if scale is None else check.number(scale, "scale")
         key, step = stream.key_of(check.seed(seed)), check.step(step)
-        shared = check.shared_axes(shared_axes, len(shape))
+        size = check.shape(shape)
+        shared = check.shared_axes(shared_axes, len(size))
         if window is None:
-            check.index_range(shape)
+            check.index_range(size)
         else:
-            window = Window(*check.window(window, shape))
+            window = Window(*check.window(window, size))
             check.index_range(window.shape)
-        return cls(key, step, shape, p, scale, shared, window)
+        return cls(key, step, size, p, scale, shared, window)
 
 
-class StoredMask(Packed, _Methods):
+class _Stored(NamedTuple):
+    bits: Array
+    shape: tuple[int, ...]
+    p: float
+    scale: float
+    shared_axes: tuple[int, ...] = ()
+
+
+class StoredMask(_Stored, _KeepMask):
     """A keep mask drawn by a library's own generator, which can't draw it again.
 
     It is kept as one bit an element, in the library and on the device that drew it.
@@ -225,8 +239,15 @@ class StoredMask(Packed, _Methods):
 
     __slots__ = ()
 
-    def _brought(self, backend: Backend, like: Array) -> StoredMask:
-        home = resolve(self.bits)
-        if home is backend:
-            return self
-        return self._replace(bits=backend.from_numpy(home.to_numpy(self.bits), like))
+    @property
+    def keep_shape(self) -> tuple[int, ...]:
+        """Shape of the keep mask: `shape`, with length 1 along the shared axes."""
+        return keep_shape(self.shape, self.shared_axes)
+
+    def keep(self, like: Array) -> Array:
+        """Return the boolean keep mask; see `Mask.keep`."""
+        home, backend = resolve(self.bits), resolve(like)
+        bits = self.bits
+        if home is not backend or home.device(bits) != backend.device(like):
+            bits = backend.from_numpy(home.to_numpy(bits), like)
+        return backend.unpack(bits, self.keep_shape, like)

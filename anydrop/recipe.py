@@ -1,12 +1,11 @@
-"""What a mask is, as plain data: the recipe of one, or the bits of one that has no recipe."""
+"""What it takes to draw a mask, as plain data."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from anydrop import stream
-from anydrop._typing import Array
 
 
 class Window(NamedTuple):
@@ -47,6 +46,13 @@ class Placement(NamedTuple):
     axes: tuple[Axis, ...]
 
 
+def keep_shape(shape: tuple[int, ...], shared_axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of a keep mask: that of the array, with length 1 along shared axes."""
+    if not shared_axes:
+        return shape
+    return tuple(1 if a in shared_axes else n for a, n in enumerate(shape))
+
+
 class Recipe(NamedTuple):
     """What it takes to draw a mask; see `anydrop.Mask`, which adds what a mask can do."""
 
@@ -61,7 +67,7 @@ class Recipe(NamedTuple):
     @property
     def keep_shape(self) -> tuple[int, ...]:
         """Shape of the keep mask: `shape`, with length 1 along the shared axes."""
-        return _keep_shape(self.shape, self.shared_axes)
+        return keep_shape(self.shape, self.shared_axes)
 
     @property
     def threshold(self) -> int:
@@ -92,28 +98,3 @@ class Recipe(NamedTuple):
         if not axes or axes[0].stride != 1:
             axes.insert(0, Axis(1, 1))
         return Placement(first, tuple(reversed(axes)))
-
-
-class Packed(NamedTuple):
-    """What is kept of a mask that a generator drew; see `anydrop.StoredMask`."""
-
-    bits: Array
-    shape: tuple[int, ...]
-    p: float
-    scale: float
-    shared_axes: tuple[int, ...] = ()
-
-    @property
-    def keep_shape(self) -> tuple[int, ...]:
-        """Shape of the keep mask: `shape`, with length 1 along the shared axes."""
-        return _keep_shape(self.shape, self.shared_axes)
-
-
-# What a backend draws, and tells apart by isinstance.
-Drawable: TypeAlias = Recipe | Packed
-
-
-def _keep_shape(shape: tuple[int, ...], shared_axes: tuple[int, ...]) -> tuple[int, ...]:
-    if not shared_axes:
-        return shape
-    return tuple(1 if a in shared_axes else n for a, n in enumerate(shape))

@@ -10,7 +10,6 @@ SC 2011, https://doi.org/10.1145/2063384.2063405.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -59,15 +58,27 @@ def fresh_seed() -> int:
 def seed_to_json(seed: Seed | None) -> Any:
     """Return a seed as plain JSON, from which `seed_from_json` makes an equal one."""
     if isinstance(seed, np.random.SeedSequence):
-        entropy = list(seed.entropy) if isinstance(seed.entropy, Sequence) else seed.entropy
-        spawn_key = list(seed.spawn_key)
-        return {"entropy": entropy, "spawn_key": spawn_key, "pool_size": seed.pool_size}
-    return list(seed) if isinstance(seed, tuple) else seed
+        names = ("entropy", "spawn_key", "pool_size", "n_children_spawned")
+        return {name: _plain(getattr(seed, name)) for name in names}
+    return _plain(seed)
+
+
+def _plain(value: Any) -> Any:
+    """Return an int or a sequence of ints, NumPy's own among them, as JSON has it."""
+    if value is None:
+        return None
+    return int(value) if isinstance(value, (int, np.integer)) else [int(word) for word in value]
 
 
 def seed_from_json(value: Any) -> Any:
     """Return the seed of its JSON form; what is no such form comes back as it is."""
-    return np.random.SeedSequence(**value) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    if value.keys() != {"entropy", "spawn_key", "pool_size", "n_children_spawned"}:
+        raise ValueError(f"a saved SeedSequence has other keys than {sorted(value)}")
+    if value["entropy"] is None:
+        raise ValueError("a saved SeedSequence has its entropy, got None")
+    return np.random.SeedSequence(**value)
 
 
 def threshold(p: float) -> int:

@@ -31,7 +31,7 @@ def draw(folder: Path) -> None:
 
 def ways_to_draw() -> dict[str, np.ndarray]:
     """Return the same mask, drawn in every way that is found here."""
-    mask = anydrop.Mask.draw(SIZE, 0.5, seed=0)
+    mask = anydrop.Mask.from_seed(SIZE, 0.5, seed=0)
     ways = {
         f"{backend.name}\n{backend.kernel}": backend.to_numpy(backend.keep(mask, like))
         for backend, like in anydrop.resolve(np.empty(0)).probes()
@@ -47,7 +47,7 @@ def ways_to_draw() -> dict[str, np.ndarray]:
         for columns in (slice(0, 15), slice(15, 24)):
             window = anydrop.Window((rows.start, columns.start), SIZE)
             tile = tiles[rows, columns]
-            part = anydrop.Mask.draw(tile.shape, 0.5, seed=0, window=window)
+            part = anydrop.Mask.from_seed(tile.shape, 0.5, seed=0, window=window)
             tiles[rows, columns] = part.keep(like=np.empty(0))
     ways["four windows,\nuneven"] = tiles
     dropped = anydrop.dropout(np.ones(SIZE, order="F"), 0.5, seed=0)
@@ -58,7 +58,7 @@ def ways_to_draw() -> dict[str, np.ndarray]:
 def one_mask() -> Figure:
     """Show that every way gives the same mask, and another step another one."""
     ways = ways_to_draw()
-    following = anydrop.Mask.draw(SIZE, 0.5, seed=0, step=1).keep(like=np.empty(0))
+    following = anydrop.Mask.from_seed(SIZE, 0.5, seed=0, step=1).keep(like=np.empty(0))
     panels = [*((name, keep, BLUE) for name, keep in ways.items())]
     panels.append(("the next step,\nanother mask", following, ORANGE))
     figure = Figure(figsize=(1.75 * len(panels), 2.6))

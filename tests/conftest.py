@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
+import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +21,7 @@ from anydrop.backends._threads import Pool
 from anydrop.backends.numpy import NumpyBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from anydrop.backends.base import Backend
 
@@ -50,6 +54,25 @@ def available(name: str) -> bool:
     except ImportError:
         return False
     return True
+
+
+def python(code: str, *, path: Iterable[Path] = (), **environment: str) -> str:
+    """Return what a program prints in a process of its own, which must end well."""
+    source = Path(anydrop.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([*map(str, path), str(source)]),
+            **environment,
+        },
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def numpy_subjects() -> list[Subject]:

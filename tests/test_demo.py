@@ -85,7 +85,7 @@ def test_gradients_against_finite_differences():
 @needed
 def test_layers_drop_independently():
     network, *_ = prepare(SHORT, 0, WITH, Library.named("numpy"))
-    keys = {Mask.draw((1,), 0.5, seed=layer.seed).key for layer in network.dropouts}
+    keys = {Mask.from_seed((1,), 0.5, seed=layer.seed).key for layer in network.dropouts}
     assert len(keys) == len(network.dropouts) == 3
 
 
@@ -162,7 +162,7 @@ def test_fingerprint_is_that_of_the_recipes(library):
     combined = hashlib.sha256()
     for step in range(2):
         for layer, p, width in zip(network.dropouts, WITH, (64, 256, 256), strict=True):
-            mask = Mask.draw((SHORT.batch, width), p, seed=layer.seed, step=step)
+            mask = Mask.from_seed((SHORT.batch, width), p, seed=layer.seed, step=step)
             combined.update(mask.digest().encode())
     assert fingerprint(SHORT, 0, library, steps=2) == combined.hexdigest()
 

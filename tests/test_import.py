@@ -1,17 +1,10 @@
 """What an import brings with it, and what is missing or broken around it; each in a new process."""
 
-import os
-import subprocess
-import sys
 import textwrap
-from pathlib import Path
 
 import pytest
-from conftest import available
+from conftest import available, python
 
-import anydrop
-
-PACKAGE = Path(anydrop.__file__).parent
 DRAW = """
 import numpy as np, anydrop
 x = np.ones(2**21, "f4")
@@ -22,23 +15,6 @@ print(anydrop.resolve(x).kernel)
 needs_numba = pytest.mark.skipif(
     not available("numba"), reason="numba is not installed here; nox -s tests-numpy runs this"
 )
-
-
-def python(code, *, path=(), **environment):
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([*map(str, path), str(PACKAGE.parent)]),
-            **environment,
-        },
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def test_import_brings_no_array_library_but_numpy():
@@ -85,6 +61,13 @@ def test_numba_comes_after_many_small_arrays():
 def test_a_broken_numba_is_not_missed(tmp_path, breakage):
     (tmp_path / "numba.py").write_text(breakage)
     assert python(DRAW, path=[tmp_path]) == "chunked NumPy"
+    verify = "from anydrop.verify import run; run()"
+    assert "chunked NumPy  4e10e0c081350e29  ok" in python(verify, path=[tmp_path])
+
+
+def test_numba_told_not_to_compile():
+    """Its kernels would write nothing, and take hours for it."""
+    assert python(DRAW, NUMBA_DISABLE_JIT="1") == "chunked NumPy"
 
 
 @needs_numba

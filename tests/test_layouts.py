@@ -57,7 +57,7 @@ def test_layout(layout, dtype, recipe):
     kept = keep(SHAPE, 0.5, seed=8, step=2, **recipe)
     y = anydrop.dropout(x, 0.5, seed=8, step=2, **recipe)
     assert np.array_equal(y, np.where(kept, example(dtype) * 2, 0))
-    assert y.dtype == x.dtype.newbyteorder("=")
+    assert y.dtype == x.dtype
     assert y.flags.writeable
     assert np.array_equal(x, before)
 
@@ -102,8 +102,8 @@ def test_windows_of_many_and_of_long_runs(shape):
     extent = tuple(n + 3 for n in shape)
     window = Window((1, 2, 1)[: len(shape)], extent)
     region = tuple(slice(o, o + n) for o, n in zip(window.offset, shape, strict=True))
-    whole = anydrop.Mask.draw(extent, 0.5, seed=5).keep(like=np.empty(0))
-    part = anydrop.Mask.draw(shape, 0.5, seed=5, window=window)
+    whole = anydrop.Mask.from_seed(extent, 0.5, seed=5).keep(like=np.empty(0))
+    part = anydrop.Mask.from_seed(shape, 0.5, seed=5, window=window)
     assert np.array_equal(part.keep(like=np.empty(0)), whole[region])
     assert np.array_equal(part.apply(np.ones(shape, "f4")) != 0, whole[region])
 
@@ -121,6 +121,7 @@ def test_memmap_and_scalars(tmp_path):
 
 
 def test_no_warning_where_the_arithmetic_overflows():
-    x = np.array([6e4, 3e38, np.inf], "f4")
-    assert np.isinf(anydrop.dropout(x, 0.9, seed=0, training=True)).sum() <= 2
-    anydrop.dropout(x.astype("f8").astype("f4").clip(max=6e4).astype("f2"), 0.9, seed=1)
+    """pytest turns warnings into errors here; and the results are those of the arithmetic."""
+    assert np.isposinf(anydrop.dropout(np.full(50, 3e38, "f4"), 0.5, seed=0)).any()
+    assert np.isposinf(anydrop.dropout(np.full(50, 6e4, "f2"), 0.5, seed=0)).any()
+    assert np.isposinf(anydrop.dropout(np.full(50, 1e308), 0.5, seed=0)).any()

@@ -40,7 +40,7 @@ def test_any_recipe(subject_and_dtype, recipe, draw):
     subject, dtype = subject_and_dtype
     x = numbers(recipe["shape"], dtype, np.random.default_rng(draw))
     kept = keep(**recipe)
-    mask = Mask.draw(**recipe)
+    mask = Mask.from_seed(**recipe)
     array = subject.array(x)
     drawn = mask.keep(like=array)
     assert subject.backend.owns(drawn)
@@ -64,7 +64,7 @@ def test_contract_of_select(subject_and_dtype, scale, shift, fill, shared_axes):
     """What later layers stand on: an affine map and a fill, with one rounding."""
     subject, dtype = subject_and_dtype
     x = numbers((9, 31), dtype, np.random.default_rng(5))
-    mask = Mask.draw(x.shape, 0.4, seed=3, shared_axes=shared_axes)
+    mask = Mask.from_seed(x.shape, 0.4, seed=3, shared_axes=shared_axes)
     y = subject.backend.select(subject.array(x), mask, scale, shift, fill)
     expected = select(x, keep(x.shape, 0.4, seed=3, shared_axes=shared_axes), scale, shift, fill)
     assert bits(subject.numpy(y)) == bits(expected)
@@ -79,7 +79,7 @@ def test_any_length(subject_and_dtype, length):
     rng = np.random.default_rng(length)
     x = numbers((length,), dtype, rng)
     y = subject.numpy(anydrop.dropout(subject.array(x), 0.3, seed=1, step=2))
-    mask = Mask.draw((length,), 0.3, seed=1, step=2)
+    mask = Mask.from_seed((length,), 0.3, seed=1, step=2)
     kept = subject.numpy(mask.keep(like=subject.array(x)))
     assert bits(y) == bits(select(x, kept, mask.scale))
     some = rng.integers(0, length, 40).tolist() if length else []
@@ -92,7 +92,7 @@ def test_any_tail(subject, lead):
     """Every way in which a run can begin and end within a kernel's 64 elements."""
     whole = keep((140,), 0.5, seed=9)
     for n in range(68):
-        mask = Mask.draw((n,), 0.5, seed=9, window=Window((lead,), (140,)))
+        mask = Mask.from_seed((n,), 0.5, seed=9, window=Window((lead,), (140,)))
         y = subject.numpy(mask.apply(subject.array(np.ones(n, "f4"))))
         assert np.array_equal(y, 2.0 * whole[lead : lead + n])
 
@@ -101,12 +101,48 @@ def test_indices_past_2_34(subject):
     """A block's number outgrows 32 bits; also within one row of short runs."""
     edge = 2**34
     recipe = {"shape": (30,), "seed": 0, "window": Window((edge - 13,), (2**41,))}
-    mask = Mask.draw(p=0.5, **recipe)
+    mask = Mask.from_seed(p=0.5, **recipe)
     like = subject.array(np.empty(0, "f4"))
     assert np.array_equal(subject.numpy(mask.keep(like)), keep(p=0.5, **recipe))
     recipe = {"shape": (9, 5), "seed": 0, "window": Window((2**30 - 4, 3), (2**33, 16))}
-    mask = Mask.draw(p=0.5, **recipe)
+    mask = Mask.from_seed(p=0.5, **recipe)
     assert np.array_equal(subject.numpy(mask.keep(like)), keep(p=0.5, **recipe))
+
+
+@pytest.mark.parametrize("shape", [(0, 40), (40, 0), (0, 0), (0,), (3, 0, 5)])
+def test_an_empty_array_whose_empty_axis_is_shared(subject, shape):
+    """Its mask is not empty."""
+    for shared in ((), (0,), tuple(range(len(shape)))):
+        mask = Mask.from_seed(shape, 0.5, seed=1, shared_axes=shared)
+        kept = subject.numpy(mask.keep(subject.array(np.empty(0, "f4"))))
+        assert np.array_equal(kept, keep(shape, 0.5, seed=1, shared_axes=shared))
+        assert mask.apply(subject.array(np.empty(shape, "f4"))).shape == shape
+
+
+def test_the_last_index(subject):
+    window = Window((2**32 - 2, 2**32 - 3), (2**32, 2**32))
+    mask = Mask.from_seed((2, 3), 0.5, seed=1, window=window)
+    kept = subject.numpy(mask.keep(subject.array(np.empty(0, "f4"))))
+    assert np.array_equal(kept, keep((2, 3), 0.5, seed=1, window=window))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (8,), (3, 11), (2, 0, 3)])
+def test_packed_bits(subject, shape):
+    kept = np.random.default_rng(0).random(shape) < 0.5
+    bits = subject.backend.pack(subject.array(kept))
+    assert np.array_equal(subject.numpy(bits), np.packbits(kept, bitorder="little"))
+    back = subject.backend.unpack(bits, shape, subject.array(np.empty(0, "f4")))
+    assert np.array_equal(subject.numpy(back), kept)
+
+
+def test_select_takes_a_keep_mask_or_none(subject):
+    """What layers of computed masks stand on."""
+    x = np.arange(1, 13, dtype="f4").reshape(3, 4)
+    kept = np.array([[True], [False], [True]])
+    y = subject.backend.select(subject.array(x), subject.array(kept), 2.0, 1.0, 7.0)
+    assert np.array_equal(subject.numpy(y), np.where(kept, x * 2 + 1, 7))
+    y = subject.backend.select(subject.array(x), None, 0.5)
+    assert np.array_equal(subject.numpy(y), x / 2)
 
 
 def test_windows_tile_the_global_mask(subject):

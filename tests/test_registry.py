@@ -2,14 +2,12 @@
 
 import re
 import shutil
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import needs_strict
+from conftest import needs_strict, python
 
 import anydrop
 from anydrop import backends
@@ -93,9 +91,8 @@ def test_an_entry_point_is_imported_with_its_first_array(tmp_path):
     (info / "entry_points.txt").write_text(
         "[anydrop.backends]\ntinyarray = tinyarray_anydrop:TinyBackend\n"
     )
-    code = f"""
+    printed = python("""
         import sys
-        sys.path.insert(0, {str(tmp_path)!r})
         import numpy as np, anydrop, tinyarray
         anydrop.dropout(np.ones(3), 0.5, seed=0)
         assert "tinyarray_anydrop" not in sys.modules
@@ -108,6 +105,15 @@ def test_an_entry_point_is_imported_with_its_first_array(tmp_path):
         assert type(drop.mask) is tinyarray.Array
         assert drop.mask.values == (expected != 0).ravel().tolist()
         assert np.array_equal(drop.backward(np.ones((20, 5))), expected)
+        ones = tinyarray.Array([1.0] * 100, (20, 5))
+        halves = anydrop.dropout(ones, 0.5, training=False, scaling="inference")
+        assert halves.values == [0.5] * 100
+        out = tinyarray.Array([0.0] * 100, (20, 5))
+        assert anydrop.dropout(ones, 0.5, seed=0, out=out) is out
+        assert out.values == y.values
+        native = anydrop.Dropout(0.5, rng=np.random.default_rng(0), shared_axes=1)
+        y = native(np.ones((20, 5)))
+        assert native.backward(ones).values == y.ravel().tolist()
 
         from anydrop import verify
         assert verify.run() == 0
@@ -115,14 +121,24 @@ def test_an_entry_point_is_imported_with_its_first_array(tmp_path):
             anydrop.dropout(tinyarray, 0.5, seed=0)
         except TypeError as error:
             print(error)
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"tinyarray +1 +cpu +host +4e10e0c081350e29 +ok", done.stdout)
-    assert re.search(r"x must be an array of .*tinyarray.*, got module", done.stdout)
+    """, path=[tmp_path])  # fmt: skip
+    assert re.search(r"tinyarray +1 +cpu +host +4e10e0c081350e29 +ok", printed)
+    assert re.search(r"x must be an array of .*tinyarray.*, got module", printed)
+
+
+def test_an_entry_point_does_not_replace_a_built_in_backend(monkeypatch):
+    monkeypatch.setattr(backends, "_entry_points", lambda: {"numpy": "mine:Mine", "other": "a:B"})
+    assert backends.registered()["numpy"] == "anydrop.backends.numpy:NumpyBackend"
+    assert backends.registered()["other"] == "a:B"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "foo.bar", 3])
+def test_bad_name(name):
+    with pytest.raises(ValueError, match="a library's name is that of its top module, got"):
+        anydrop.register(name, "a:B")
+
+
+def test_a_library_in_the_running_script_does_not_break_messages():
+    anydrop.register("__main__", "a:B")
+    with pytest.raises(TypeError, match="x must be an array of"):
+        anydrop.dropout([1.0], 0.5, seed=0)

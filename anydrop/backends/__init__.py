@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat
+
+from anydrop import check
 
 if TYPE_CHECKING:
     from anydrop._typing import Array
@@ -85,7 +88,9 @@ def register(name: str, target: str) -> None:
     ...
     ValueError: a backend for 'numpy' is registered already: anydrop.backends.numpy:NumpyBackend
     """
-    if target.count(":") != 1 or not all(target.split(":")):
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(f"a library's name is that of its top module, got {name!r}")
+    if not isinstance(target, str) or target.count(":") != 1 or not all(target.split(":")):
         raise ValueError(f"a backend's target has the form 'module:Class', got {target!r}")
     if name in (known := registered()):
         raise ValueError(f"a backend for {name!r} is registered already: {known[name]}")
@@ -100,7 +105,14 @@ def registered() -> dict[str, str]:
 
 def found() -> list[str]:
     """Return the registered libraries that are installed here."""
-    return [name for name in registered() if importlib.util.find_spec(name)]
+    return [name for name in registered() if _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return name in sys.modules or importlib.util.find_spec(name) is not None
+    except ValueError:  # A module that is being run or was made by hand has no spec.
+        return False
 
 
 @lru_cache(maxsize=1)
@@ -120,22 +132,28 @@ def load(name: str) -> Backend:
 
 
 def _resolve(x: Any) -> Backend:
-    kind = type(x)
     name, namespace = _library(x)
     if name in registered():
         backend = load(name)
         if backend.owns(x):
             return backend
-    elif hasattr(kind, "__array_namespace__"):
+        raise TypeError(
+            f"x must be a plain array of {_listed(found())}, got {check.type_name(x)}, which may "
+            "mean more than its numbers; convert it first, e.g. with numpy.asarray(x)"
+        )
+    if hasattr(type(x), "__array_namespace__"):
         from anydrop.backends.base import Backend
 
         return Backend(name, namespace)
-    elif name:
+    if name:
         raise TypeError(
-            f"anydrop has no backend for {name} arrays ({_full_name(kind)}); "
+            f"anydrop has no backend for {name} arrays ({check.type_name(x)}); "
             f"it serves {_listed(found())} here"
         )
-    raise TypeError(f"x must be an array of {_listed(found())}, got {_full_name(kind)}")
+    raise TypeError(
+        f"x must be an array of {_listed(found())}, got {check.type_name(x)}; convert it first, "
+        "e.g. with numpy.asarray(x)"
+    )
 
 
 def _library(x: Any) -> tuple[str, str]:
@@ -147,14 +165,6 @@ def _library(x: Any) -> tuple[str, str]:
         name = next((root for root in roots if root in registered()), "")
         return name, name
     return namespace.removeprefix("array_api_compat.").partition(".")[0], namespace
-
-
-def _full_name(kind: type) -> str:
-    return (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
 
 
 def _listed(names: list[str]) -> str:

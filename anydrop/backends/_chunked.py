@@ -21,7 +21,7 @@ NAME = "chunked NumPy"
 CHUNK = TURN
 
 UINT64 = np.uint64
-WORD, HALF = UINT64(stream.WORD), UINT64(32)
+WORD, SHIFT_32 = UINT64(stream.WORD), UINT64(32)
 MULTIPLIERS = tuple(map(UINT64, stream.MULTIPLIERS))
 
 
@@ -124,7 +124,7 @@ def _kept(starts: Array, n: int, key: stream.Key, step: int, threshold: int) -> 
 
 def _philox(blocks: Array, key: stream.Key, step: int) -> tuple[Array, ...]:
     """Return the four words of each block, in uint64; `blocks` is used up."""
-    c0, c1 = blocks, blocks >> HALF
+    c0, c1 = blocks, blocks >> SHIFT_32
     c0 &= WORD
     c2, c3 = map(UINT64, stream.halves(step))
     for k0, k1 in stream.round_keys(key):
@@ -133,8 +133,8 @@ def _philox(blocks: Array, key: stream.Key, step: int) -> tuple[Array, ...]:
         c3 ^= UINT64(k1)
         p0 = c0 * MULTIPLIERS[0]
         p1 = c2 * MULTIPLIERS[1]
-        c0 = p1 >> HALF
-        c2 = p0 >> HALF
+        c0 = p1 >> SHIFT_32
+        c2 = p0 >> SHIFT_32
         c0 ^= c1
         c2 ^= c3
         p0 &= WORD

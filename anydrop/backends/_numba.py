@@ -14,14 +14,18 @@ import logging
 from functools import lru_cache
 from typing import Any
 
+import numba
 import numpy as np
 from numba import from_dtype, njit, types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 from anydrop import stream
 from anydrop._typing import Array
 from anydrop.backends._chunked import compute_dtype
 from anydrop.backends.base import dtype_name
+
+if numba.config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set, and these kernels are nothing uncompiled")
 
 NAME = "numba"
 # No limit on the elements of one call: the kernels need no memory of their own.
@@ -85,18 +89,24 @@ def _kernel(dtype: Any) -> tuple[Any, Any]:
 M0, M1 = (np.uint64(m) for m in stream.MULTIPLIERS)
 W0, W1 = (np.uint32(w) for w in stream.WEYL)
 ROUNDS = stream.ROUNDS
-HALF, TWO, THREE = np.uint64(32), np.uint64(2), np.uint64(3)
+SHIFT_32, TWO, THREE = np.uint64(32), np.uint64(2), np.uint64(3)
 
 
 @njit(inline="always")  # Without it a call a block triples the time.
 def _philox(block, s0, s1, k0, k1):
-    c0, c1, c2, c3 = np.uint32(block), np.uint32(block >> HALF), s0, s1
+    c0, c1, c2, c3 = np.uint32(block), np.uint32(block >> SHIFT_32), s0, s1
     for _ in range(ROUNDS):
         p0, p1 = M0 * np.uint64(c0), M1 * np.uint64(c2)
-        c0, c1 = np.uint32(p1 >> HALF) ^ c1 ^ k0, np.uint32(p1)
-        c2, c3 = np.uint32(p0 >> HALF) ^ c3 ^ k1, np.uint32(p0)
+        c0, c1 = np.uint32(p1 >> SHIFT_32) ^ c1 ^ k0, np.uint32(p1)
+        c2, c3 = np.uint32(p0 >> SHIFT_32) ^ c3 ^ k1, np.uint32(p0)
         k0, k1 = np.uint32(k0 + W0), np.uint32(k1 + W1)
     return c0, c1, c2, c3
+
+
+@njit(inline="always")
+def _fill(words, b, block, s0, s1, k0, k1):
+    w0, w1, w2, w3 = _philox(block, s0, s1, k0, k1)
+    words[4 * b], words[4 * b + 1], words[4 * b + 2], words[4 * b + 3] = w0, w1, w2, w3
 
 
 @njit
@@ -109,15 +119,13 @@ def _run(x, y, start, words, k0, k1, s0, s1, threshold, scale, shift, fill):
         at = 64 * c - lead
         if at >= 0 and at + 64 <= n:
             for b in range(16):
-                w0, w1, w2, w3 = _philox(here + np.uint64(b), s0, s1, k0, k1)
-                words[4 * b], words[4 * b + 1], words[4 * b + 2], words[4 * b + 3] = w0, w1, w2, w3
+                _fill(words, b, here + np.uint64(b), s0, s1, k0, k1)
             for i in range(64):
                 _put(y, at + i, x, words[i] >= threshold, scale, shift, fill)
         else:
             first, last = max(0, -at), min(64, n - at)
             for b in range(first // 4, (last + 3) // 4):
-                w0, w1, w2, w3 = _philox(here + np.uint64(b), s0, s1, k0, k1)
-                words[4 * b], words[4 * b + 1], words[4 * b + 2], words[4 * b + 3] = w0, w1, w2, w3
+                _fill(words, b, here + np.uint64(b), s0, s1, k0, k1)
             for i in range(first, last):
                 _put(y, at + i, x, words[i] >= threshold, scale, shift, fill)
 
@@ -172,19 +180,15 @@ def _put_of(y, i, x, kept, scale, shift, fill):
     return put
 
 
-def _reinterpret(source: Any, target: Any) -> Any:
-    @intrinsic
-    def reinterpret(typing_context, value):
-        def codegen(context, builder, signature, args):
-            return builder.bitcast(args[0], context.get_value_type(target))
-
-        return target(source), codegen
-
-    return reinterpret
+@njit(inline="always")
+def _float(bits):
+    return np.uint32(bits).view(np.float32)
 
 
-_float = _reinterpret(types.uint32, types.float32)
-_bits = _reinterpret(types.float32, types.uint32)
+@njit(inline="always")
+def _bits(value):
+    return np.float32(value).view(np.uint32)
+
 
 # Parts of the two formats, as float32 sees them.
 SIGN, MAGNITUDE = np.uint32(0x8000), np.uint32(0x7FFF)

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 # Elements below which waking a second thread costs more than it saves, and those of one turn.
 CROSSOVER = 2**19
@@ -50,34 +50,41 @@ class Pool:
         """Call ``work(start, stop)`` on slices that cover ``range(n)``, in any order."""
         threads = self._threads or (thread_count() if n >= CROSSOVER else 1)
         if threads == 1 or n < CROSSOVER or not self._busy.acquire(blocking=False):
-            return work(0, n)
-        try:
-            turns = deque(range(0, n, TURN))
-            helpers = self._start(threads - 1, lambda: _take(turns, work, n))
-            try:
-                _take(turns, work, n)
-            finally:
-                for helper in helpers:
-                    helper.result()
-        finally:
-            self._busy.release()
-
-    def _start(self, helpers: int, task: Callable[[], None]) -> list[Future[None]]:
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(helpers, thread_name_prefix="anydrop")
-        try:
-            return [self._executor.submit(task) for _ in range(helpers)]
-        except RuntimeError:  # The interpreter is shutting down and starts no more threads.
-            return []
-
-
-def _take(turns: deque[int], work: Callable[[int, int], None], n: int) -> None:
-    while True:
-        try:
-            start = turns.popleft()
-        except IndexError:
+            work(0, n)
             return
-        work(start, min(start + TURN, n))
+        helpers: list[Future[None]] = []
+        turns = deque(range(0, n, TURN))
+
+        def take() -> None:
+            while turns:
+                try:
+                    start = turns.popleft()
+                except IndexError:  # Another thread took the last one.
+                    return
+                work(start, min(start + TURN, n))
+
+        try:
+            self._start(helpers, take, min(threads, len(turns)) - 1, threads - 1)
+            take()
+        finally:
+            turns.clear()  # After an error nobody goes on; and all have stopped when this returns.
+            wait(helpers)
+            self._busy.release()
+        for helper in helpers:
+            helper.result()
+
+    def _start(
+        self, helpers: list[Future[None]], task: Callable[[], None], count: int, most: int
+    ) -> None:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(most, thread_name_prefix="anydrop")
+        try:
+            for _ in range(count):
+                helpers.append(self._executor.submit(task))  # noqa: PERF401 - one by one
+        except RuntimeError:
+            # No thread can be started: too many, or the interpreter is shutting down. Those that
+            # were, and the caller, do all the work.
+            return
 
 
 POOL = Pool()

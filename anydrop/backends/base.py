@@ -14,9 +14,9 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from anydrop import stream
+from anydrop import check, stream
 from anydrop._typing import Array, Namespace
-from anydrop.recipe import Drawable, Packed, Placement
+from anydrop.recipe import Recipe
 
 # The dtypes of the contract, and the one in which each is computed: half types are multiplied in
 # float32 and rounded once.
@@ -70,36 +70,96 @@ class Backend:
 
     # The contract ------------------------------------------------------------------------------
 
-    def keep(self, mask: Drawable, like: Array) -> Array:
-        """Return the boolean keep mask, of shape ``mask.keep_shape``, on the device of `like`."""
-        if isinstance(mask, Packed):
-            return self.unpack(mask.bits, mask.keep_shape, like)
-        if 0 in mask.shape:
-            return self.xp.empty(mask.keep_shape, dtype=self.xp.bool, device=self.device(like))
-        words = _words(self.xp, self.device(like), mask.placement, mask.step, mask.key)
-        return self.xp.reshape(words >= mask.threshold, mask.keep_shape)
+    def keep(self, recipe: Recipe, like: Array) -> Array:
+        """Return the boolean keep mask of a recipe.
+
+        Parameters
+        ----------
+        recipe : Recipe
+            What to draw: see its `key`, `step`, `threshold` and `placement`.
+        like : array
+            Any array on the device where the mask is wanted.
+
+        Returns
+        -------
+        array of bool, shape ``recipe.keep_shape``
+            True where an element survives.
+        """
+        if 0 in recipe.keep_shape:
+            return self.xp.empty(recipe.keep_shape, dtype=self.xp.bool, device=self.device(like))
+        words = _words(self.xp, self.device(like), recipe)
+        return self.xp.reshape(words >= recipe.threshold, recipe.keep_shape)
 
     def select(
         self,
         x: Array,
-        mask: Drawable,
+        keep: Recipe | Array | None,
         scale: float,
         shift: float = NO_SHIFT,
         fill: float = 0.0,
         out: Array | None = None,
     ) -> Array:
-        """Return ``where(keep, x * scale + shift, fill)``, rounded once to the dtype of `x`."""
+        """Return ``where(keep, x * scale + shift, fill)``, rounded once to the dtype of `x`.
+
+        Parameters
+        ----------
+        x : array of any shape
+            Of one of the dtypes in `COMPUTE`, which names the dtype to compute in. Complex
+            arrays are scaled part by part; `shift` and `fill` are real.
+        keep : Recipe, array of bool, or None
+            A recipe to draw, a keep mask of this library that is broadcast against `x`, or None
+            to keep everything.
+        scale, shift, fill : float
+            A shift of -0.0 means none.
+        out : array, optional
+            Where to write the result; may be `x` itself. `check_out` has seen it.
+
+        Returns
+        -------
+        array
+            With the shape, dtype and device of `x`; `out` if it was given.
+        """
         xp = self.xp
-        wide = xp.astype(x, self.compute_dtype(x), copy=False)
-        fills = xp.full((1,) * x.ndim, fill, dtype=wide.dtype, device=self.device(x))
-        y = xp.where(self.keep(mask, x), _affine(xp, wide, scale, shift), fills)
-        return self.deliver(xp.astype(y, x.dtype, copy=False), out)
+        half = self.dtype_name(x) in ("float16", "bfloat16")
+        wide = xp.astype(x, xp.float32) if half else x
+        y = _affine(xp, wide, scale, shift)
+        if keep is not None:
+            kept = self.keep(keep, x) if isinstance(keep, Recipe) else keep
+            fills = xp.full((1,) * x.ndim, fill, dtype=wide.dtype, device=self.device(x))
+            y = xp.where(kept, y, fills)
+        y = xp.astype(y, x.dtype, copy=False)
+        if out is None:
+            return y
+        out[...] = y
+        return out
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
-        """Return ``uniform(shape) < 1 - p`` from the library's own generator (the RNG adapter)."""
+        """Return a keep mask from the library's own generator: the RNG adapter.
+
+        Parameters
+        ----------
+        rng : generator
+            Of this library.
+        shape : tuple of int
+            Of the mask.
+        p : float
+            Drop probability.
+        like : array
+            Any array on the device where the mask is wanted.
+
+        Returns
+        -------
+        array of bool, shape `shape`
+            ``uniform(shape) < 1 - p``.
+
+        Raises
+        ------
+        TypeError
+            If `rng` is no generator of this library.
+        """
         raise TypeError(
             f"rng= is not supported for {self.name} arrays, which come with no generator of "
-            f"their own (got {type(rng).__module__}.{type(rng).__qualname__}); use seed="
+            f"their own (got {check.described(rng)}); use seed="
         )
 
     # What the contract stands on; seldom overridden -------------------------------------------
@@ -110,17 +170,6 @@ class Backend:
             return bool(array_api_compat.array_namespace(x) == self.xp)
         except TypeError:
             return type(x).__module__.partition(".")[0] == self.name
-
-    def affine(self, x: Array, scale: float, out: Array | None = None) -> Array:
-        """Return ``x * scale``, rounded once to the dtype of `x`."""
-        wide = self.xp.astype(x, self.compute_dtype(x), copy=False)
-        y = _affine(self.xp, wide, scale, NO_SHIFT)
-        return self.deliver(self.xp.astype(y, x.dtype, copy=False), out)
-
-    def compute_dtype(self, x: Array) -> Any:
-        """Return the dtype in which `x` is multiplied: its own, or float32 for a half type."""
-        half = self.dtype_name(x) in ("float16", "bfloat16")
-        return self.xp.float32 if half else x.dtype
 
     def dtype_name(self, x: Array) -> str:
         """Return the plain name of an array's dtype: ``"float32"``."""
@@ -163,12 +212,12 @@ class Backend:
         """Return an array as a NumPy array."""
         return np.from_dlpack(x)
 
-    # Checks of arrays, which only their library can make ---------------------------------------
-
     def probes(self) -> list[tuple[Backend, Array]]:
         """Return an empty array for each device and kernel found here, and who draws for it."""
         devices = self.xp.__array_namespace_info__().devices()
         return [(self, self.empty(device)) for device in devices]
+
+    # Checks of arrays, which only their library can make ---------------------------------------
 
     def check_input(self, x: Array) -> None:
         """Refuse an array whose dtype has no dropout."""
@@ -185,8 +234,7 @@ class Backend:
             return None
         if not self.owns(out):
             raise ValueError(
-                f"out must be a {self.name} array like x, got {type(out).__module__}."
-                f"{type(out).__qualname__}"
+                f"out must be of the library of x, {self.name}, got {check.type_name(out)}"
             )
         for what, ours, theirs in (
             ("shape", x.shape, out.shape),
@@ -195,15 +243,9 @@ class Backend:
         ):
             if ours != theirs:
                 raise ValueError(f"out must have the {what} of x, {ours}, got {theirs}")
-        if not array_api_compat.is_writeable_array(out):
+        known = array_api_compat.is_array_api_obj(out)
+        if known and not array_api_compat.is_writeable_array(out):
             raise ValueError(f"out can't be written to: it is a read-only {self.name} array")
-        return out
-
-    def deliver(self, y: Array, out: Array | None) -> Array:
-        """Return `y`, in `out` if there is one."""
-        if out is None:
-            return y
-        out[...] = y
         return out
 
 
@@ -237,8 +279,9 @@ def _complex(xp: Namespace, real: Array, imag: Array) -> Array:
 # The stream in arrays of uint32 ---------------------------------------------------------------
 
 
-def _words(xp: Namespace, device: Any, placement: Placement, step: int, key: stream.Key) -> Array:
-    """Return the words of a placement's indices, in its own shape."""
+def _words(xp: Namespace, device: Any, recipe: Recipe) -> Array:
+    """Return the words of a recipe's indices, on the axes of its placement."""
+    placement = recipe.placement
 
     def constant(value: int) -> Array:
         return xp.full((1,) * len(placement.axes), value, dtype=xp.uint32, device=device)
@@ -253,8 +296,8 @@ def _words(xp: Namespace, device: Any, placement: Placement, step: int, key: str
         carry = xp.astype(low < add_low, xp.uint32)
         high = high + add_high + count * stride_high + carry
 
-    counter = ((low >> 2) | (high << 30), high >> 2, *map(constant, stream.halves(step)))
-    w0, w1, w2, w3 = _philox(counter, key)
+    counter = ((low >> 2) | (high << 30), high >> 2, *map(constant, stream.halves(recipe.step)))
+    w0, w1, w2, w3 = _philox(counter, recipe.key)
     lane = low & 3
     return xp.where(lane < 2, xp.where(lane == 0, w0, w1), xp.where(lane == 2, w2, w3))
 

@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from anydrop import check
 from anydrop._typing import Array
 from anydrop.backends import _chunked
 from anydrop.backends._threads import POOL, Pool
 from anydrop.backends.base import NO_SHIFT, Backend
-from anydrop.recipe import Drawable, Packed, Placement
+from anydrop.recipe import Axis, Placement, Recipe
 
 # Elements drawn before numba is imported, which takes half a second.
 WARM_UP = 2**20
 # Uniform numbers at a time from a generator, so that they don't take eight bytes an element.
 DRAWN = 2**16
+# Starts of runs in one table.
+STARTS = 2**14
 
 _log = logging.getLogger(__name__)
 
@@ -64,19 +67,16 @@ class NumpyBackend(Backend):
         """What draws the masks."""
         return str(self._kernels.NAME)
 
-    def keep(self, mask: Drawable, like: Array) -> Array:
-        """Return the boolean keep mask, of shape ``mask.keep_shape``."""
-        if isinstance(mask, Packed):
-            return self.unpack(mask.bits, mask.keep_shape, like)
-        keep = np.empty(mask.keep_shape, np.bool_)
+    def keep(self, recipe: Recipe, like: Array) -> Array:
+        """Return the boolean keep mask of a recipe; see `Backend.keep`."""
+        keep = np.empty(recipe.keep_shape, np.bool_)
         if keep.size:
-            kernels = self._warm(keep.size, keep.dtype)
-            constants = mask.key, mask.step, mask.threshold
-            pieces = _Pieces(mask.placement, kernels.CHUNK)
-            flat = keep.reshape(-1)
+            kernels = self._kernels_for(keep)
+            constants = recipe.key, recipe.step, recipe.threshold
+            placement, flat = recipe.placement, keep.reshape(-1)
 
             def work(start: int, stop: int) -> None:
-                for a, b, starts in pieces.between(start, stop):
+                for a, b, starts in _pieces(placement, start, stop, kernels.CHUNK):
                     kernels.keep(flat[a:b], starts, *constants)
 
             self._pool.run(work, keep.size)
@@ -85,31 +85,44 @@ class NumpyBackend(Backend):
     def select(
         self,
         x: Array,
-        mask: Drawable,
+        keep: Recipe | Array | None,
         scale: float,
         shift: float = NO_SHIFT,
         fill: float = 0.0,
         out: Array | None = None,
     ) -> Array:
-        """Return ``where(keep, x * scale + shift, fill)``, in one pass if the mask is a recipe."""
+        """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`.
+
+        A recipe without shared axes takes one pass over memory, in which its mask is drawn.
+        """
         x = np.asarray(x)
-        y = _empty_like(x) if out is None else out
+        y = np.empty_like(x, subok=False) if out is None else out
         if not x.size:
             return y
-        kernels = self._warm(x.size, x.dtype)
-        if isinstance(mask, Packed) or mask.shared_axes:
-            self._affine(x, y, scale, shift)
-            _chunked.put(y, self.keep(mask, x), fill)
+        if isinstance(keep, Recipe) and keep.shared_axes:
+            keep = self.keep(keep, x)
+        if isinstance(keep, Recipe):
+            kernels = self._kernels_for(x)
+            constants = keep.key, keep.step, keep.threshold, scale, shift, fill
+            placement = keep.placement
+
+            def work(source: Array, target: Array, first: int) -> None:
+                last = first + len(source)
+                for a, b, starts in _pieces(placement, first, last, kernels.CHUNK):
+                    here = slice(a - first, b - first)
+                    kernels.select(source[here], target[here], starts, *constants)
+
+            self._each(work, x, y)
             return y
-        constants = mask.key, mask.step, mask.threshold, scale, shift, fill
-        pieces = _Pieces(mask.placement, kernels.CHUNK)
 
-        def work(source: Array, target: Array, first: int) -> None:
-            for a, b, starts in pieces.between(first, first + len(source)):
-                a, b = a - first, b - first
-                kernels.select(source[a:b], target[a:b], starts, *constants)
+        def multiply(source: Array, target: Array, first: int) -> None:
+            for a in range(0, len(source), _chunked.CHUNK):
+                here = slice(a, a + _chunked.CHUNK)
+                _chunked.affine(source[here], target[here], scale, shift)
 
-        self._each(work, x, y)
+        self._each(multiply, x, y)
+        if keep is not None:
+            _chunked.put(y, keep, fill)
         return y
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
@@ -119,8 +132,7 @@ class NumpyBackend(Backend):
         else:
             raise TypeError(
                 "rng must be a numpy.random.Generator, a numpy.random.RandomState or the module "
-                f"numpy.random for a NumPy array, got {type(rng).__module__}."
-                f"{type(rng).__qualname__}" + ("; did you mean seed=?" * isinstance(rng, int))
+                f"numpy.random for a NumPy array, got {check.described(rng)}; a seed goes to seed="
             )
         keep = np.empty(math.prod(shape), np.bool_)
         for a in range(0, keep.size, DRAWN):
@@ -131,14 +143,6 @@ class NumpyBackend(Backend):
     def owns(self, x: object) -> bool:
         """Tell whether `x` is a plain NumPy array: a subclass may mean more than its numbers."""
         return type(x) in (np.ndarray, np.memmap) or isinstance(x, np.generic)
-
-    def affine(self, x: Array, scale: float, out: Array | None = None) -> Array:
-        """Return ``x * scale``, rounded once to the dtype of `x`."""
-        x = np.asarray(x)
-        y = _empty_like(x) if out is None else out
-        if x.size:
-            self._affine(x, y, scale, NO_SHIFT)
-        return y
 
     def device(self, x: Array) -> str:
         """Return ``"cpu"``."""
@@ -153,26 +157,24 @@ class NumpyBackend(Backend):
         flat = np.unpackbits(bits, count=math.prod(shape), bitorder="little")
         return flat.view(np.bool_).reshape(shape)
 
+    def check_out(self, out: Array | None, x: Array) -> Array | None:
+        """Refuse an `out` that can't hold the result for `x`."""
+        out = super().check_out(out, x)
+        if out is not None and any(
+            n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)
+        ):
+            raise ValueError("out must have memory of its own for every element, got a broadcast")
+        return out
+
     def to_numpy(self, x: Array) -> Array:
         """Return `x` itself."""
         return x
 
     def probes(self) -> list[tuple[Backend, Array]]:
         """Return an empty array for each kernel found here, and who draws with it."""
-        backends = [NumpyBackend(use_numba=False)]
-        try:
-            backends.insert(0, NumpyBackend(use_numba=True))
-        except ImportError as error:
-            _log.info("drawing without numba: %r", error)
-        return [(backend, self.empty("cpu")) for backend in backends]
-
-    def _affine(self, x: Array, y: Array, scale: float, shift: float) -> None:
-        def work(source: Array, target: Array, first: int) -> None:
-            for a in range(0, len(source), _chunked.CHUNK):
-                b = a + _chunked.CHUNK
-                _chunked.affine(source[a:b], target[a:b], scale, shift)
-
-        self._each(work, x, y)
+        like = self.empty("cpu")
+        fused = [(NumpyBackend(use_numba=True), like)] if _numba() else []
+        return [*fused, (NumpyBackend(use_numba=False), like)]
 
     def _each(self, work: Work, x: Array, y: Array) -> None:
         """Call ``work(source, target, first)`` on flat pieces of x and y in C order.
@@ -208,66 +210,60 @@ class NumpyBackend(Backend):
                     target[...] = copy
                 first += len(source)
 
-    def _warm(self, n: int, dtype: Any) -> ModuleType:
-        """Return the kernels for n elements more, which may be the ones that bring numba."""
-        self._until_numba -= n
+    def _kernels_for(self, x: Array) -> ModuleType:
+        """Return the kernels for the elements of x, which may be the ones that bring numba."""
+        self._until_numba -= x.size
         if self._until_numba <= 0:
+            self._kernels = _numba() or _chunked
             self._until_numba = math.inf
-            try:
-                self._kernels = importlib.import_module("anydrop.backends._numba")
-            except Exception as error:  # A broken numba raises anything; ours works without it.
-                _log.info("drawing without numba: %r", error)
-        self._kernels.prepare(dtype.newbyteorder("="))
+        self._kernels.prepare(x.dtype.newbyteorder("="))
         return self._kernels
 
 
-class _Pieces:
-    """Cuts the elements of a placement into runs of neighbouring indices.
+def _numba() -> ModuleType | None:
+    """Return the fused kernels, or None where numba is missing or broken."""
+    try:
+        return importlib.import_module("anydrop.backends._numba")
+    except Exception as error:  # A broken numba raises anything; there is a way without it.
+        _log.info("drawing without numba: %r", error)
+        return None
 
-    Parameters
-    ----------
-    placement : Placement
-        The logical indices of the elements.
-    chunk : int
-        The most elements of one piece.
+
+def _pieces(
+    placement: Placement, start: int, stop: int, most: int
+) -> Iterator[tuple[int, int, Array]]:
+    """Cut elements of a placement, counted in C order, into runs of neighbouring indices.
+
+    Yields (start, stop, first index of each run) of pieces of at most `most` elements that
+    cover ``range(start, stop)``. All runs of a piece have the same length.
     """
-
-    def __init__(self, placement: Placement, chunk: int) -> None:
-        self._first = placement.first
-        *self._outer, inner = placement.axes
-        self._run = inner.length
-        self._chunk = chunk
-
-    def between(self, start: int, stop: int) -> Iterator[tuple[int, int, Array]]:
-        """Yield (start, stop, first index of each run) of pieces that cover the elements.
-
-        All runs of a piece have the same length.
-        """
-        while start < stop:
-            row, column = divmod(start, self._run)
-            left = min(stop - start, self._chunk)
-            if column or left < self._run:
-                n, rows = min(self._run - column, left), 1
-            else:
-                # Short runs go many at a time, but no more than fit a table of their starts.
-                rows = min(left // self._run, _chunked.CHUNK // 8) if self._outer else 1
-                n = rows * self._run
-            yield start, start + n, self._starts(row, rows, column)
-            start += n
-
-    def _starts(self, row: int, rows: int, column: int) -> Array:
-        if not self._outer:
-            return np.array([self._first + column], np.uint64)
-        left = np.arange(row, row + rows, dtype=np.uint64)
-        starts = np.full(rows, self._first + column, np.uint64)
-        for length, stride in reversed(self._outer):
-            left, here = np.divmod(left, np.uint64(length))
-            starts += here * np.uint64(stride)
-        return starts
+    *outer, (run, _) = placement.axes
+    while start < stop:
+        row, column = divmod(start, run)
+        left = min(stop - start, most)
+        if not outer:
+            n = left
+            starts = np.array([placement.first + column], np.uint64)
+        elif column or left < run:
+            n = min(run - column, left)
+            starts = _starts(placement.first + column, outer, row, 1)
+        else:
+            # Short runs go many at a time, but no more than fit a table of their starts.
+            rows = min(left // run, STARTS)
+            n = rows * run
+            starts = _starts(placement.first, outer, row, rows)
+        yield start, start + n, starts
+        start += n
 
 
-def _empty_like(x: Array) -> Array:
-    return np.empty_like(x, dtype=x.dtype.newbyteorder("="), subok=False)
+def _starts(first: int, outer: list[Axis], row: int, rows: int) -> Array:
+    """Return the first indices of consecutive rows."""
+    left = np.arange(row, row + rows, dtype=np.uint64)
+    starts = np.full(rows, first, np.uint64)
+    for length, stride in reversed(outer):
+        left, here = np.divmod(left, np.uint64(length))
+        starts += here * np.uint64(stride)
+    return starts
 
 
 def _is_plain(x: Array) -> bool:

@@ -20,6 +20,8 @@ from anydrop.mask import Mask, StoredMask
 class Layer(abc.ABC):
     """State around a dropout function: a mode, a seed, a step and the last mask's recipe.
 
+    One layer belongs to one thread: two that share it may draw the same step twice.
+
     A subclass defines `_drop`, and extends `_config` by what its constructor takes.
 
     Parameters
@@ -55,7 +57,7 @@ class Layer(abc.ABC):
         """Return the output and, in training, the mask, whose `apply` is the backward pass."""
 
     def _config(self) -> dict[str, Any]:
-        """Return what the constructor takes beside `seed` and `rng`, as plain JSON."""
+        """Return what the constructor takes beside `seed` and `rng`: numbers, strings, tuples."""
         return {"p": self.p}
 
     @property
@@ -73,7 +75,7 @@ class Layer(abc.ABC):
         Parameters
         ----------
         x : array of any shape
-            Floating-point array of any library.
+            float16, bfloat16, float32, float64, complex64 or complex128, of any library.
         training : bool, optional
             Overrides the layer's mode for this call.
 
@@ -159,12 +161,34 @@ class Layer(abc.ABC):
         return self._training
 
     def train(self, mode: bool = True) -> Self:
-        """Set the layer to training mode, or to inference with False, and return it."""
+        """Set the layer to training mode, or to inference with False.
+
+        Parameters
+        ----------
+        mode : bool, default True
+            Whether to drop.
+
+        Returns
+        -------
+        Layer
+            This layer.
+
+        Raises
+        ------
+        TypeError
+            If `mode` is no bool.
+        """
         self._training = check.flag(mode, "mode")
         return self
 
     def eval(self) -> Self:
-        """Set the layer to inference mode and return it."""
+        """Set the layer to inference mode.
+
+        Returns
+        -------
+        Layer
+            This layer.
+        """
         return self.train(False)
 
     @property
@@ -191,12 +215,15 @@ class Layer(abc.ABC):
         """Return what it takes to go on drawing the same masks, as plain JSON.
 
         The state of a generator given as `rng` is not in it: save that beside it.
+
+        Returns
+        -------
+        dict
+            Of ints, floats, strings, None, and lists and dicts of them.
         """
-        return self._identity() | {
-            "seed": stream.seed_to_json(self._seed),
-            "step": self._step,
-            **self._config(),
-        }
+        config = {n: list(v) if isinstance(v, tuple) else v for n, v in self._config().items()}
+        seed = stream.seed_to_json(self._seed)
+        return {**self._identity(), "seed": seed, "step": self._step, **config}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state that `state_dict` returned.
@@ -204,7 +231,8 @@ class Layer(abc.ABC):
         Parameters
         ----------
         state : dict
-            Of a layer of the same class. The mode, `training`, stays as it is.
+            Of a layer of the same class. The mode, `training`, stays as it is; `mask` and
+            `recipe` are None until the next training forward.
 
         Raises
         ------
@@ -212,8 +240,7 @@ class Layer(abc.ABC):
             If the state is of another version or class, has missing or foreign keys, or a value
             that the layer would not take. The layer is then as it was.
         """
-        free = dict.fromkeys(("seed", "step", *self._config()))
-        state = check.state(state, self._identity() | free)
+        state = check.state(state, self._identity(), {"seed", "step", *self._config()})
         if (state["seed"] is None) != (self._rng is not None):
             raise ValueError(
                 "a state with a seed and a layer with a generator (or the other way round) don't "
@@ -224,7 +251,7 @@ class Layer(abc.ABC):
             config = {name: state[name] for name in self._config()}
             new = type(self)(seed=seed, rng=self._rng, **config)
             new.step = state["step"]
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"not a state of this layer: {error}") from error
         new._training = self._training
         self.__dict__.update(new.__dict__)
@@ -246,25 +273,17 @@ class Layer(abc.ABC):
             self._rng = import_module(self._rng)
 
     def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters
-        shown = {
-            name: value
-            for name, value in self._config().items()
-            if name == "p" or value != type(value)(defaults[name].default)
-        }
+        defaults = {n: p.default for n, p in inspect.signature(type(self)).parameters.items()}
+        shown = [f"{n}={v!r}" for n, v in self._config().items() if n == "p" or v != defaults[n]]
         if self._rng is not None:
-            shown["rng"] = self._rng
+            shown.append(f"rng={self._rng!r}")
         elif isinstance(self._seed, np.random.SeedSequence):
-            shown["seed"] = _Verbatim(
-                f"SeedSequence(entropy={self._seed.entropy}, spawn_key={self._seed.spawn_key})"
-            )
+            entropy, spawn_key = self._seed.entropy, self._seed.spawn_key
+            pool = f", pool_size={self._seed.pool_size}" * (self._seed.pool_size != 4)
+            shown.append(f"seed=SeedSequence(entropy={entropy}, spawn_key={spawn_key}{pool})")
         else:
-            shown["seed"] = self._seed
-        shown["step"] = self._step
+            shown.append(f"seed={self._seed!r}")
+        shown.append(f"step={self._step}")
         if not self._training:
-            shown["training"] = False
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
-
-
-class _Verbatim(str):
-    __repr__ = str.__str__
+            shown.append("training=False")
+        return f"{type(self).__name__}({', '.join(shown)})"

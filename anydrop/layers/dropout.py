@@ -71,8 +71,18 @@ class Dropout(Layer):
         scaling: check.Scaling = "train",
     ) -> None:
         super().__init__(p, seed=seed, rng=rng)
-        self.shared_axes = check.axes(shared_axes)
-        self.scaling = check.scaling(scaling)
+        self._shared_axes = check.axes(shared_axes)
+        self._scaling = check.scaling(scaling)
+
+    @property
+    def shared_axes(self) -> tuple[int, ...]:
+        """Axes along which all elements share one fate."""
+        return self._shared_axes
+
+    @property
+    def scaling(self) -> check.Scaling:
+        """When the factor is applied: "train" or "inference"."""
+        return self._scaling
 
     def _drop(self, x: Array, training: bool) -> tuple[Array, Mask | StoredMask | None]:
         result: tuple[Array, Mask | StoredMask | None] = dropout(
@@ -82,13 +92,13 @@ class Dropout(Layer):
             shared_axes=self.shared_axes,
             scaling=self.scaling,
             return_mask=True,
-            **self._source,
+            **(self._source if training else {}),
         )
         return result
 
     def _config(self) -> dict[str, Any]:
         return {
             "p": self.p,
-            "shared_axes": list(self.shared_axes),
+            "shared_axes": self.shared_axes,
             "scaling": self.scaling,
         }

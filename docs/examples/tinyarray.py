@@ -4,10 +4,8 @@ import math
 
 
 class Array:
-    """A C-ordered array of Python floats."""
+    """A C-ordered array of Python numbers."""
 
-    dtype = "float64"
-
-    def __init__(self, values, shape):
-        self.values, self.shape, self.ndim = list(values), tuple(shape), len(shape)
+    def __init__(self, values, shape, dtype="float64"):
+        self.values, self.shape, self.dtype = list(values), tuple(shape), dtype
         assert len(self.values) == math.prod(self.shape)

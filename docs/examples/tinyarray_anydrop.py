@@ -27,16 +27,28 @@ class TinyBackend(Backend):
         return "cpu"
 
     def to_numpy(self, x):
-        return np.reshape(x.values, x.shape)
+        return np.asarray(x.values, x.dtype).reshape(x.shape)
 
     def from_numpy(self, x, like):
-        return tinyarray.Array(x.ravel().tolist(), x.shape)
+        return tinyarray.Array(x.ravel().tolist(), x.shape, x.dtype.name)
 
-    def keep(self, mask, like):
-        return self.from_numpy(HOST.keep(mask, None), like)
+    def keep(self, recipe, like):
+        return self.from_numpy(HOST.keep(recipe, None), like)
 
-    def select(self, x, mask, scale, shift=-0.0, fill=0.0, out=None):
-        return self.from_numpy(HOST.select(self.to_numpy(x), mask, scale, shift, fill), x)
+    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+        if isinstance(keep, tinyarray.Array):
+            keep = self.to_numpy(keep)
+        y = self.from_numpy(HOST.select(self.to_numpy(x), keep, scale, shift, fill), x)
+        if out is None:
+            return y
+        out.values[:] = y.values
+        return out
+
+    def pack(self, keep):
+        return self.from_numpy(HOST.pack(self.to_numpy(keep)), keep)
+
+    def unpack(self, bits, shape, like):
+        return self.from_numpy(HOST.unpack(self.to_numpy(bits), shape, None), like)
 
     def empty(self, device):
         return tinyarray.Array([], (0,))

@@ -42,7 +42,7 @@ def contestants(n: int, with_torch: bool) -> dict[str, Callable[[], np.ndarray]]
     x = rng.standard_normal(n, dtype=np.float32) + 10  # no zeros, so that a zero means dropped
     out = np.empty_like(x)
     pool = Pool()
-    mask = Mask.draw((n,), P, seed=0)
+    mask = Mask.from_seed((n,), P, seed=0)
     fused, plain = NumpyBackend(use_numba=True, pool=pool), NumpyBackend(use_numba=False, pool=pool)
 
     def into(call: Callable[[], Any]) -> Callable[[], np.ndarray]:
@@ -96,8 +96,8 @@ def extra_memory(n: int, use_numba: bool) -> float:
     import tracemalloc
 
     backend = NumpyBackend(use_numba=use_numba)
-    x, mask = np.ones(n, np.float32), Mask.draw((n,), P, seed=0)
-    backend.select(x[:1000], Mask.draw((1000,), P, seed=0), 1.0)
+    x, mask = np.ones(n, np.float32), Mask.from_seed((n,), P, seed=0)
+    backend.select(x[:1000], Mask.from_seed((1000,), P, seed=0), 1.0)
     tracemalloc.start()
     y = backend.select(x, mask, mask.scale)
     dx = backend.select(y, mask, mask.scale)
