@@ -9,12 +9,13 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 TEST = nox.project.dependency_groups(PYPROJECT, "test")
 
 # Library -> what a session `tests-<name>` installs for it, and the modules that must then import.
 # The next array library is one line here.
 BACKENDS = {
-    "numpy": ([".[fast]", "ml_dtypes"], ["numba", "ml_dtypes"]),
+    "numpy": ([*EXTRAS["fast"], "ml_dtypes"], ["numba", "ml_dtypes"]),
     "strict": (["array-api-strict"], ["array_api_strict"]),
 }
 
