@@ -15,8 +15,8 @@ TEST = nox.project.dependency_groups(PYPROJECT, "test")
 # Library -> what a session `tests-<name>` installs for it, and the modules that must then import.
 # The next array library is one line here.
 BACKENDS = {
-    "numpy": ([*EXTRAS["fast"], "ml_dtypes"], ["numba", "ml_dtypes"]),
-    "strict": (["array-api-strict"], ["array_api_strict"]),
+    "numpy": ([*EXTRAS["fast"], *EXTRAS["demo"], "ml_dtypes"], ["numba", "sklearn", "ml_dtypes"]),
+    "strict": (["array-api-strict", *EXTRAS["demo"]], ["array_api_strict", "sklearn"]),
 }
 
 nox.options.sessions = [
