@@ -115,12 +115,9 @@ def _rows() -> Iterator[Row]:
             yield Row(name, "-", "-", "-", "-", "absent")
             continue
         try:
-            probes = load(name).probes()
+            yield from [_row(backend, like) for backend, like in load(name).probes()]
         except Exception as error:  # whatever a broken installation raises
             yield Row(name, "-", "-", "-", "-", f"FAILED: {error!r}")
-            continue
-        for backend, like in probes:
-            yield _row(backend, like)
 
 
 def _row(backend: Backend, like: Array) -> Row:

@@ -65,6 +65,7 @@ def test_a_broken_numba_is_not_missed(tmp_path, breakage):
     assert "chunked NumPy  4e10e0c081350e29  ok" in python(verify, path=[tmp_path])
 
 
+@needs_numba
 def test_numba_told_not_to_compile():
     """Its kernels would write nothing, and take hours for it."""
     assert python(DRAW, NUMBA_DISABLE_JIT="1") == "chunked NumPy"

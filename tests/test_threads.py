@@ -47,25 +47,25 @@ def test_short_loops_stay_with_the_caller():
 
 
 def test_an_error_in_a_helper_reaches_the_caller_once_all_have_stopped():
-    caller, working = threading.current_thread(), set()
+    caller = threading.current_thread()
+    both_work, met, working = threading.Barrier(2), threading.Event(), set()
 
     def work(start, stop):
-        if threading.current_thread() is caller:
+        if threading.current_thread() is caller or met.is_set():
             time.sleep(0.01)  # leave some for the helpers
             return
-        if not working:
-            working.add(start)
-            raise ZeroDivisionError
         working.add(start)
-        time.sleep(0.05)
+        one_of_the_two = both_work.wait(30) == 0
+        met.set()
+        if one_of_the_two:
+            working.remove(start)
+            raise ZeroDivisionError
+        time.sleep(1.0)  # longer than the caller has to do
         working.remove(start)
 
-    pool = Pool(3)
-    for _ in range(3):
-        working.clear()
-        with pytest.raises(ZeroDivisionError):
-            pool.run(work, 8 * CROSSOVER)
-        assert len(working) == 1
+    with pytest.raises(ZeroDivisionError):
+        Pool(3).run(work, 8 * CROSSOVER)
+    assert not working
 
 
 def test_where_no_more_threads_can_be_started(monkeypatch):

@@ -55,6 +55,15 @@ def test_a_broken_library_fails_and_hides_no_other(monkeypatch, capsys):
     assert "chunked NumPy  4e10e0c081350e29  ok" in out
 
 
+def test_a_library_that_can_not_draw_fails(monkeypatch, capsys):
+    def broken(self, recipe, like):
+        raise RuntimeError("no driver")
+
+    monkeypatch.setattr(NumpyBackend, "keep", broken)
+    assert verify.run() == 1
+    assert "FAILED: RuntimeError('no driver')" in capsys.readouterr().out
+
+
 def test_a_library_that_is_not_here_is_absent_not_passed(monkeypatch, capsys):
     monkeypatch.setattr(anydrop.backends, "_REGISTRY", {"no_such_library": "a:B"})
     assert verify.run() == 0

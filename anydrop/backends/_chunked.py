@@ -93,7 +93,7 @@ def affine(x: Array, y: Array, scale: float, shift: float) -> None:
 def put(y: Array, kept: Array, fill: float) -> None:
     """Write `fill` to `y` where an element is not kept; `kept` is broadcast against `y`."""
     if fill == 0 and not np.signbit(fill):
-        # The bits times 0 or 1: a selection in integers, six times as fast as a masked copy.
+        # The bits times 0 or 1: a selection in integers, faster than a masked copy.
         for part in (y.real, y.imag) if y.dtype.kind == "c" else (y,):
             bits = part.view(f"u{part.dtype.itemsize}")
             np.multiply(bits, kept, out=bits)
@@ -125,8 +125,8 @@ def _kept(starts: Array, n: int, key: stream.Key, step: int, threshold: int) -> 
 def _philox(blocks: Array, key: stream.Key, step: int) -> tuple[Array, ...]:
     """Return the four words of each block, in uint64."""
     # Philox multiplies its first and third word and adds its second and fourth. The two pairs go
-    # through the rounds side by side: fewer, longer calls let go of the interpreter's lock for
-    # longer, and without fresh memory they are bound by arithmetic.
+    # through the rounds side by side: of fewer, longer calls each lets go of the interpreter's
+    # lock for longer, and all of them work in the same memory.
     multiplied, added, product = np.empty((3, 2, len(blocks)), UINT64)
     np.bitwise_and(blocks, WORD, out=multiplied[0])
     np.right_shift(blocks, SHIFT_32, out=added[0])
