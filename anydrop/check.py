@@ -49,12 +49,58 @@ def scaling(value: object) -> Scaling:
     )
 
 
-def step(value: object) -> int:
-    """Return the step as an int of 64 bits."""
+def step(value: Any) -> Any:
+    """Return the step as an int of 64 bits, or as it is if it is another library's array.
+
+    Such a step may be traced by a compiler: only its library can tell its value, if anyone can.
+    """
+    if is_foreign(value):
+        if tuple(value.shape) not in ((), (2,)):
+            raise ValueError(
+                "a step given as an array is a scalar, or holds the low and high 32 bits of one, "
+                f"got the shape {tuple(value.shape)}"
+            )
+        return value
     number = _integer(value, "step")
     if not 0 <= number < 2**64:
         raise ValueError(f"step must satisfy 0 <= step < 2**64, got {number}")
     return number
+
+
+def known_step(value: Any) -> int:
+    """Return the value of a step, which may be an array that no compiler traces."""
+    if not is_foreign(value):
+        return int(value)
+    if tuple(value.shape) == (2,):
+        low, high = (_known(word, "step") & 0xFFFFFFFF for word in (value[0], value[1]))
+        return low | high << 32
+    number: int = step(_known(value, "step"))
+    return number
+
+
+def known_offset(values: tuple[Any, ...]) -> tuple[int, ...]:
+    """Return a window's offset as ints."""
+    return tuple(_known(value, "window offset") if is_foreign(value) else value for value in values)
+
+
+def _known(value: Any, name: str) -> int:
+    try:
+        return operator.index(value)
+    except Exception as error:  # Each library refuses its traced and its inexact scalars its way.
+        raise TypeError(
+            f"{name} must be an int here, or an integer scalar array of known value, "
+            f"got {type_name(value)}"
+        ) from error
+
+
+def is_foreign(value: object) -> bool:
+    """Tell whether a value is an array, or a scalar array, of a library other than NumPy."""
+    return (
+        type(value) is not int
+        and hasattr(value, "dtype")
+        and hasattr(value, "shape")
+        and not isinstance(value, (np.ndarray, np.generic))
+    )
 
 
 def seed(value: object) -> Seed:
@@ -132,20 +178,27 @@ def shape(values: object) -> tuple[int, ...]:
     return lengths
 
 
-def window(value: object, size: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return a window's offset and global shape, in which an array of shape `size` must fit."""
+def window(value: object, size: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Return a window's offset and global shape, in which an array of shape `size` must fit.
+
+    Entries of the offset that are arrays of another library are taken at their word: a compiler
+    may trace them.
+    """
     if not isinstance(value, Sequence) or len(value) != 2:
         raise TypeError(
             f"window must be a Window or a pair (offset, shape), got {described(value)}"
         )
-    offset = integers(value[0], "window offset")
+    offset = integers(value[0], "window offset", foreign=True)
     extent = integers(value[1], "window shape")
     if not len(offset) == len(extent) == len(size):
         raise ValueError(
             f"the window's offset {offset} and shape {extent} must have one entry for each "
             f"dimension of the array, whose shape is {size}"
         )
-    if any(o < 0 or o + n > e for o, n, e in zip(offset, size, extent, strict=True)):
+    if any(
+        n > e or (not is_foreign(o) and not 0 <= o <= e - n)
+        for o, n, e in zip(offset, size, extent, strict=True)
+    ):
         raise ValueError(
             f"an array of shape {size} at offset {offset} does not fit in the window's "
             f"global shape {extent}"
@@ -205,13 +258,16 @@ def type_name(value: object) -> str:
     )
 
 
-def integers(values: object, name: str) -> tuple[int, ...]:
-    """Return a sequence or array of ints as a tuple."""
+def integers(values: object, name: str, *, foreign: bool = False) -> tuple[Any, ...]:
+    """Return a sequence or array of ints as a tuple; `foreign` lets other libraries' scalars by."""
     if isinstance(values, np.ndarray):
         values = values.tolist()
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of ints, got {described(values)}")
-    return tuple(_integer(value, name) for value in values)
+    return tuple(
+        value if foreign and is_foreign(value) and not value.shape else _integer(value, name)
+        for value in values
+    )
 
 
 def _integer(value: Any, name: str, wanted: str = "an int") -> int:

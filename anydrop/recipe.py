@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from anydrop import stream
+from anydrop import check, stream
+
+if TYPE_CHECKING:
+    from anydrop._typing import Array
 
 
 class Window(NamedTuple):
@@ -14,7 +17,8 @@ class Window(NamedTuple):
     Parameters
     ----------
     offset : tuple of int
-        Global index of the array's first element, one entry an axis.
+        Global index of the array's first element, one entry an axis. Where a compiler traces the
+        call, entries may be integer scalar arrays of its library.
     shape : tuple of int
         Shape of the global array.
 
@@ -28,7 +32,7 @@ class Window(NamedTuple):
     True
     """
 
-    offset: tuple[int, ...]
+    offset: tuple[int | Array, ...]
     shape: tuple[int, ...]
 
 
@@ -57,7 +61,7 @@ class Recipe(NamedTuple):
     """What it takes to draw a mask; see `anydrop.Mask`, which adds what a mask can do."""
 
     key: stream.Key
-    step: int
+    step: int | Array
     shape: tuple[int, ...]
     p: float
     scale: float
@@ -75,26 +79,40 @@ class Recipe(NamedTuple):
         return stream.threshold(self.p)
 
     @property
+    def step_words(self) -> stream.Words:
+        """The step as its low and high 32 bits. A traced one, of unknown value, is refused."""
+        return stream.halves(check.known_step(self.step))
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """How far the logical indices of neighbours lie apart along each axis; 0 if shared."""
+        strides, stride = list[int](), 1
+        extent = self.window.shape if self.window else self.shape
+        for a in reversed(range(len(extent))):
+            shared = a in self.shared_axes
+            strides.append(0 if shared else stride)
+            stride *= 1 if shared else extent[a]
+        return tuple(reversed(strides))
+
+    @property
     def placement(self) -> Placement:
         """The logical indices of the elements of `keep_shape`, on as few axes as describe them.
 
         Axes of length 1 are gone and neighbours that run on are merged, so a plain mask has one
-        axis of stride 1. The last axis always has stride 1.
+        axis of stride 1. The last axis always has stride 1. A window whose offset is traced, and
+        so of unknown value, is refused.
         """
         if not self.shared_axes and self.window is None:
             return Placement(0, (Axis(math.prod(self.shape), 1),))
-        shape = self.keep_shape
-        extent, offset = self.window[::-1] if self.window else (self.shape, (0,) * len(shape))
-        first, stride, axes = 0, 1, list[Axis]()
-        for a in reversed(range(len(shape))):
-            if a in self.shared_axes:
-                continue
-            first += offset[a] * stride
-            if axes and stride == axes[-1].length * axes[-1].stride:
-                axes[-1] = Axis(axes[-1].length * shape[a], axes[-1].stride)
-            elif shape[a] != 1:
-                axes.append(Axis(shape[a], stride))
-            stride *= extent[a]
+        strides = self.strides
+        offset = check.known_offset(self.window.offset) if self.window else ()
+        first = sum(o * stride for o, stride in zip(offset, strides, strict=False))
+        axes = list[Axis]()
+        for length, stride in zip(reversed(self.keep_shape), reversed(strides), strict=True):
+            if stride and axes and stride == axes[-1].length * axes[-1].stride:
+                axes[-1] = Axis(axes[-1].length * length, axes[-1].stride)
+            elif stride and length != 1:
+                axes.append(Axis(length, stride))
         if not axes or axes[0].stride != 1:
             axes.insert(0, Axis(1, 1))
         return Placement(first, tuple(reversed(axes)))

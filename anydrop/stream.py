@@ -22,7 +22,9 @@ ROUNDS = 10
 WORD = 0xFFFFFFFF
 
 Seed: TypeAlias = "int | tuple[int, ...] | np.random.SeedSequence"
-Key: TypeAlias = tuple[int, int]
+# The low and high 32 bits of a 64-bit number, such as a key or a step.
+Words: TypeAlias = tuple[int, int]
+Key: TypeAlias = Words
 
 
 def key_of(seed: Seed) -> Key:
@@ -92,7 +94,7 @@ def threshold(p: float) -> int:
     return min(round(p * 2**32), WORD)
 
 
-def halves(value: int) -> tuple[int, int]:
+def halves(value: int) -> Words:
     """Split a 64-bit integer into its low and high 32 bits."""
     return value & WORD, value >> 32
 

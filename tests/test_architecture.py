@@ -13,7 +13,8 @@ PACKAGE = Path(anydrop.__file__).parent
 # From the ground up. A module imports from floors below its own, or from its own folder.
 FLOORS = [
     ["_typing", "_version", "stream"],
-    ["check", "recipe"],
+    ["check"],
+    ["recipe"],
     ["backends.base"],
     ["backends._threads"],
     ["backends._chunked"],

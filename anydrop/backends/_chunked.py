@@ -29,7 +29,7 @@ def prepare(dtype: Any) -> None:
     """Do nothing: there is nothing to compile."""
 
 
-def keep(out: Array, starts: Array, key: stream.Key, step: int, threshold: int) -> None:
+def keep(out: Array, starts: Array, key: stream.Key, step: stream.Words, threshold: int) -> None:
     """Fill `out` with the keep mask of runs of neighbouring indices.
 
     Parameters
@@ -38,8 +38,10 @@ def keep(out: Array, starts: Array, key: stream.Key, step: int, threshold: int) 
         C-contiguous. Its runs follow each other and have the same length.
     starts : array of uint64, shape (runs,)
         The first index of each run.
-    key, step, threshold
-        As in `anydrop.stream`.
+    key, step : pair of int
+        Low and high words.
+    threshold : int
+        The least word that survives.
     """
     out[:] = _kept(starts, len(out), key, step, threshold)
 
@@ -49,7 +51,7 @@ def select(
     y: Array,
     starts: Array,
     key: stream.Key,
-    step: int,
+    step: stream.Words,
     threshold: int,
     scale: float,
     shift: float,
@@ -107,7 +109,7 @@ def compute_dtype(dtype: Any) -> Any:
     return np.dtype(COMPUTE[dtype_name(dtype)])
 
 
-def _kept(starts: Array, n: int, key: stream.Key, step: int, threshold: int) -> Array:
+def _kept(starts: Array, n: int, key: stream.Key, step: stream.Words, threshold: int) -> Array:
     """Return the keep mask of runs of neighbouring indices, n elements in all."""
     run = n // len(starts)
     lead = (starts & UINT64(3)).astype(np.intp)
@@ -122,7 +124,7 @@ def _kept(starts: Array, n: int, key: stream.Key, step: int, threshold: int) -> 
     return np.take_along_axis(kept.reshape(len(starts), -1), at, axis=1).reshape(-1)
 
 
-def _philox(blocks: Array, key: stream.Key, step: int) -> tuple[Array, ...]:
+def _philox(blocks: Array, key: stream.Key, step: stream.Words) -> tuple[Array, ...]:
     """Return the four words of each block, in uint64."""
     # Philox multiplies its first and third word and adds its second and fourth. The two pairs go
     # through the rounds side by side: of fewer, longer calls each lets go of the interpreter's
@@ -130,7 +132,7 @@ def _philox(blocks: Array, key: stream.Key, step: int) -> tuple[Array, ...]:
     multiplied, added, product = np.empty((3, 2, len(blocks)), UINT64)
     np.bitwise_and(blocks, WORD, out=multiplied[0])
     np.right_shift(blocks, SHIFT_32, out=added[0])
-    multiplied[1], added[1] = stream.halves(step)
+    multiplied[1], added[1] = step
     for round_key in np.array(stream.round_keys(key), UINT64)[:, :, None]:
         added ^= round_key
         np.multiply(multiplied, MULTIPLIERS, out=product)

@@ -41,10 +41,10 @@ def prepare(dtype: Any) -> None:
     _kernel(dtype)
 
 
-def keep(out: Array, starts: Array, key: stream.Key, step: int, threshold: int) -> None:
+def keep(out: Array, starts: Array, key: stream.Key, step: stream.Words, threshold: int) -> None:
     """Fill `out` with the keep mask of runs of neighbouring indices; see `_chunked.keep`."""
     _, kernel = _kernel(out.dtype)
-    kernel(out, out, starts, *key, *stream.halves(step), threshold, 0.0, 0.0, 0.0)
+    kernel(out, out, starts, *key, *step, threshold, 0.0, 0.0, 0.0)
 
 
 def select(
@@ -52,7 +52,7 @@ def select(
     y: Array,
     starts: Array,
     key: stream.Key,
-    step: int,
+    step: stream.Words,
     threshold: int,
     scale: float,
     shift: float,
@@ -62,7 +62,7 @@ def select(
     bits, kernel = _kernel(x.dtype)
     if bits is not None:
         x, y = x.view(bits), y.view(bits)
-    kernel(x, y, starts, *key, *stream.halves(step), threshold, scale, shift, fill)
+    kernel(x, y, starts, *key, *step, threshold, scale, shift, fill)
 
 
 @lru_cache

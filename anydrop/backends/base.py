@@ -76,7 +76,7 @@ class Backend:
         Parameters
         ----------
         recipe : Recipe
-            What to draw: see its `key`, `step`, `threshold` and `placement`.
+            What to draw: see its `key`, `step_words`, `threshold` and `placement`.
         like : array
             Any array on the device where the mask is wanted.
 
@@ -296,7 +296,7 @@ def _words(xp: Namespace, device: Any, recipe: Recipe) -> Array:
         carry = xp.astype(low < add_low, xp.uint32)
         high = high + add_high + count * stride_high + carry
 
-    counter = ((low >> 2) | (high << 30), high >> 2, *map(constant, stream.halves(recipe.step)))
+    counter = ((low >> 2) | (high << 30), high >> 2, *map(constant, recipe.step_words))
     w0, w1, w2, w3 = _philox(counter, recipe.key)
     lane = low & 3
     return xp.where(lane < 2, xp.where(lane == 0, w0, w1), xp.where(lane == 2, w2, w3))

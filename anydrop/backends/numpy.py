@@ -72,7 +72,7 @@ class NumpyBackend(Backend):
         keep = np.empty(recipe.keep_shape, np.bool_)
         if keep.size:
             kernels = self._kernels_for(keep)
-            constants = recipe.key, recipe.step, recipe.threshold
+            constants = recipe.key, recipe.step_words, recipe.threshold
             placement, flat = recipe.placement, keep.reshape(-1)
 
             def work(start: int, stop: int) -> None:
@@ -103,7 +103,7 @@ class NumpyBackend(Backend):
             keep = self.keep(keep, x)
         if isinstance(keep, Recipe):
             kernels = self._kernels_for(x)
-            constants = keep.key, keep.step, keep.threshold, scale, shift, fill
+            constants = keep.key, keep.step_words, keep.threshold, scale, shift, fill
             placement = keep.placement
 
             def work(source: Array, target: Array, first: int) -> None:
