@@ -13,15 +13,25 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 TEST = nox.project.dependency_groups(PYPROJECT, "test")
 
 # Library -> what a session `tests-<name>` installs for it, and the modules that must then import.
-# The next array library is one line here.
+# The next array library is one line here. NumPy's session runs all tests, the others those of
+# their library and its page of the documentation.
 BACKENDS = {
     "numpy": ([*EXTRAS["fast"], *EXTRAS["demo"], "ml_dtypes"], ["numba", "sklearn", "ml_dtypes"]),
-    "strict": (["array-api-strict", *EXTRAS["demo"]], ["array_api_strict", "sklearn"]),
+    "strict": (["array-api-strict"], ["array_api_strict"]),
+    "cupy": (
+        [*EXTRAS["cuda13"], "nvidia-cuda-nvrtc", "ml_dtypes"],
+        ["cupy", "ml_dtypes"],
+    ),
+    "torch": ([*EXTRAS["fast"], *EXTRAS["torch"], "triton"], ["torch", "triton", "numba"]),
+    "jax": (EXTRAS["jax"], ["jax"]),
+    "dask": ([*EXTRAS["dask"], "distributed"], ["dask", "distributed"]),
 }
+EVERYTHING = sorted({package for packages, _ in BACKENDS.values() for package in packages})
+REQUIRED = sorted({module for _, modules in BACKENDS.values() for module in modules})
 
 nox.options.sessions = [
     *(f"tests-{name}" for name in BACKENDS),
-    *("tests-minimal", "doctest", "lint", "types", "docs"),
+    *("tests-all", "tests-minimal", "doctest", "lint", "types", "docs"),
 ]
 
 
@@ -31,15 +41,38 @@ def pytest(session: nox.Session, packages: list[str], *arguments: str) -> None:
 
 
 def add_tests(name: str, packages: list[str], required: list[str]) -> None:
+    files = [
+        "tests/test_conformance.py",
+        "tests/test_outputs.py",
+        *sorted(map(str, Path("tests").glob(f"test_{name}*.py"))),
+        *map(str, Path("docs").glob(f"{name}.md")),
+    ]
+
     @nox.session(name=f"tests-{name}")
     def tests(session: nox.Session) -> None:
-        pytest(session, packages, *(f"--require={module}" for module in required))
+        pytest(
+            session,
+            packages,
+            *(f"--require={module}" for module in required),
+            *(["--doctest-glob=*.md", *files] if name != "numpy" else []),
+        )
 
     tests.__doc__ = f"Test what {name} is needed for; fail if it can't be imported."
 
 
 for name, (packages, required) in BACKENDS.items():
     add_tests(name, packages, required)
+
+
+@nox.session(name="tests-all")
+def tests_all(session: nox.Session) -> None:
+    """Draw one mask in every way there is, on all libraries together."""
+    pytest(
+        session,
+        EVERYTHING,
+        *(f"--require={module}" for module in REQUIRED),
+        *("--complete", "tests/test_one_mask.py", "tests/test_verify.py", "tests/test_demo.py"),
+    )
 
 
 @nox.session(name="tests-minimal")
@@ -96,7 +129,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def verify(session: nox.Session) -> None:
     """Draw the published masks on every library of the table above."""
-    session.install("-e", ".[fast]", *(p for packages, _ in BACKENDS.values() for p in packages))
+    session.install("-e", ".", *EVERYTHING)
     session.run("python", "-m", "anydrop", "verify")
 
 

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,33 +18,14 @@ import pytest
 import anydrop.backends
 from anydrop.backends._threads import Pool
 from anydrop.backends.numpy import NumpyBackend
+from anydrop.testing import DTYPES, Subject
+from anydrop.testing.subject import dtype_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from anydrop.backends.base import Backend
+    from collections.abc import Iterable
 
 hypothesis.settings.register_profile("anydrop", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("anydrop")
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One way to draw a mask.
-
-    `array` makes an array of the subject's library, on its device, from a NumPy array.
-    """
-
-    name: str
-    backend: Backend
-    array: Callable[[np.ndarray], Any]
-    dtypes: tuple[str, ...]
-
-    def numpy(self, x: Any) -> np.ndarray:
-        return self.backend.to_numpy(x)
-
-
-ALL = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 
 
 def available(name: str) -> bool:
@@ -71,19 +51,18 @@ def python(code: str, *, path: Iterable[Path] = (), **environment: str) -> str:
         },
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()
 
 
 def numpy_subjects() -> list[Subject]:
-    dtypes = ALL if available("ml_dtypes") else tuple(d for d in ALL if d != "bfloat16")
+    dtypes = tuple(d for d in DTYPES if d != "bfloat16" or available("ml_dtypes"))
     kinds = {"numpy": False} | ({"numba": True} if available("numba") else {})
     return [
-        Subject(
-            f"{name}-{threads}", NumpyBackend(use_numba=fast, pool=Pool(threads)), np.array, dtypes
-        )
+        Subject(f"{name}-{threads}", np.array, dtypes, kernel=kernel)
         for name, fast in kinds.items()
         for threads in (1, 3)
+        for kernel in (NumpyBackend(use_numba=fast, pool=Pool(threads)),)
     ]
 
 
@@ -99,10 +78,9 @@ def strict_subjects() -> list[Subject]:
         def array(x: np.ndarray, device: Any = device) -> Any:
             return xp.asarray(x, device=device)
 
-        backend = anydrop.resolve(xp.empty(0))
-        dtypes = tuple(d for d in ALL if d in on)
+        dtypes = tuple(d for d in DTYPES if d in on)
         name = str(device).split("'")[1].lower()
-        subjects.append(Subject(f"strict-{name}", backend, array, dtypes))
+        subjects.append(Subject(f"strict-{name}", array, dtypes))
     return subjects
 
 
@@ -123,6 +101,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--forbid", action="append", default=[], help="module that must not be installed"
+    )
+    parser.addoption(
+        "--complete", action="store_true", help="fail where a way to draw masks is not here"
     )
 
 
@@ -161,14 +142,6 @@ def subject_and_dtype(
 ) -> tuple[Subject, np.dtype]:
     subject, name = request.param
     return serving(monkeypatch, subject), dtype_of(name)
-
-
-def dtype_of(name: str) -> np.dtype:
-    if name == "bfloat16":
-        import ml_dtypes
-
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,11 @@ import anydrop
 
 PACKAGE = Path(anydrop.__file__).parent
 
+# Folders whose files are one floor, and may import each other.
+APARTMENTS = {"demo", "testing"}
 # From the ground up. A module imports from floors below its own, or from its own folder.
 FLOORS = [
-    ["_typing", "_version", "stream"],
+    ["_typing", "_version", "stream", "backends.capabilities"],
     ["check"],
     ["recipe"],
     ["backends.base"],
@@ -28,12 +30,14 @@ FLOORS = [
     ["layers"],
     [""],
     ["verify", "demo"],
+    ["testing"],
     ["cli"],
     ["__main__"],
 ]
 # Who, beside everyone's NumPy and array-api-compat, may import which library.
 LIBRARIES = {
     "backends._numba": {"numba"},
+    "testing": {"ml_dtypes"},
     "demo": {"matplotlib", "rich", "sklearn", "threadpoolctl"},
 }
 
@@ -66,7 +70,7 @@ def imports(path):
 
 def floor_of(module):
     for level, names in enumerate(FLOORS):
-        if module in names or module.partition(".")[0] == "demo" in names:
+        if module in names or module.partition(".")[0] in APARTMENTS.intersection(names):
             return level
     raise AssertionError(f"{module} has no floor in this test: say where it belongs")
 
@@ -76,8 +80,9 @@ def upward_edges(module, imported):
         if name.split(".")[0] != "anydrop":
             continue
         target = name.removeprefix("anydrop").removeprefix(".")
-        same_folder = module.partition(".")[0] == target.partition(".")[0] == "demo"
-        if not same_folder and floor_of(target) >= floor_of(module):
+        folders = {module.partition(".")[0], target.partition(".")[0]}
+        same_apartment = len(folders) == 1 and folders <= APARTMENTS
+        if not same_apartment and floor_of(target) >= floor_of(module):
             yield f"{module} -> {target}"
 
 

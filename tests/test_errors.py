@@ -8,6 +8,7 @@ from conftest import needs_strict
 
 import anydrop
 from anydrop import Dropout, Mask, Window
+from anydrop.backends.capabilities import UNSERVED
 
 X = np.ones((2, 3), "f4")
 
@@ -110,9 +111,17 @@ def test_no_array(x, named, training):
 
 def test_a_library_without_a_backend(monkeypatch):
     """Its arrays are known to array-api-compat, but nobody has written a backend."""
-    monkeypatch.setattr("anydrop.backends._library", lambda x: ("sparse", "sparse"))
+    monkeypatch.setattr("anydrop.backends._library", lambda x: ("other", "other"))
     monkeypatch.setattr("anydrop.backends._BY_TYPE", {})
-    bad(TypeError, "anydrop has no backend for sparse arrays", x=Frame())
+    bad(TypeError, "anydrop has no backend for other arrays (", x=Frame())
+
+
+@pytest.mark.parametrize("name", UNSERVED)
+def test_a_library_that_is_not_served(monkeypatch, name):
+    monkeypatch.setattr("anydrop.backends._library", lambda x: (name, name))
+    monkeypatch.setattr("anydrop.backends._BY_TYPE", {})
+    bad(TypeError, f"anydrop does not serve {name} arrays", x=Frame())
+    bad(TypeError, f"test_errors.Frame): {UNSERVED[name]}", x=Frame())
 
 
 def test_backward_before_forward():

@@ -7,7 +7,8 @@ from pathlib import Path
 import autograd
 import numpy as np
 import pytest
-from reference import keep
+
+from anydrop.testing.reference import keep
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 

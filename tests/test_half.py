@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from conftest import ALL, available, dtype_of, numpy_subjects
-from reference import bits, select
+from conftest import available, dtype_of, numpy_subjects
 
 import anydrop
+from anydrop.testing.reference import bits, select
 
 EVERY = np.arange(2**16, dtype=np.uint16)
-HALVES = [d for d in ALL[:2] if d != "bfloat16" or available("ml_dtypes")]
+HALVES = ["float16", *(["bfloat16"] if available("ml_dtypes") else [])]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -7,10 +7,10 @@ import pickle
 import numpy as np
 import pytest
 from conftest import SUBJECTS
-from reference import keep
 
 import anydrop
 from anydrop import Dropout
+from anydrop.testing.reference import keep
 
 
 def ones(subject, *shape):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from conftest import numpy_subjects, serving
-from reference import keep
 
 import anydrop
 from anydrop import Window
+from anydrop.testing.reference import keep
 
 SHAPE = (6, 8, 10)
 DTYPES = ("f2", "f4", "f8", "c8", "c16")

@@ -6,10 +6,10 @@ import pickle
 import numpy as np
 import pytest
 from conftest import needs_strict
-from reference import bits, select
 
 import anydrop
 from anydrop import Dropout
+from anydrop.testing.reference import bits, select
 
 
 def test_textbook_example():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat
 
 from anydrop import check
+from anydrop.backends.capabilities import LIBRARIES, UNSERVED
 
 if TYPE_CHECKING:
     from anydrop._typing import Array
@@ -22,11 +23,9 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "anydrop.backends"
 
-# library -> "module:Class". The next array library is one line here and one module beside this.
-_REGISTRY = {
-    "numpy": "anydrop.backends.numpy:NumpyBackend",
-    "array_api_strict": "anydrop.backends.base:Backend",
-}
+# library -> "module:Class". The next array library is one row of the table of capabilities and
+# one module beside this.
+_REGISTRY = {name: library.target for name, library in LIBRARIES.items()}
 _BY_TYPE: dict[type, Backend] = {}
 
 
@@ -140,6 +139,10 @@ def _resolve(x: Any) -> Backend:
         raise TypeError(
             f"x must be a plain array of {_listed(found())}, got {check.type_name(x)}, which may "
             "mean more than its numbers; convert it first, e.g. with numpy.asarray(x)"
+        )
+    if name in UNSERVED:
+        raise TypeError(
+            f"anydrop does not serve {name} arrays ({check.type_name(x)}): {UNSERVED[name]}"
         )
     if hasattr(type(x), "__array_namespace__"):
         from anydrop.backends.base import Backend

@@ -65,9 +65,6 @@ class Backend:
         # One cache a library: dtypes of two libraries can't always be compared.
         self._dtype_names: dict[Any, str] = {}
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.name, self.xp.__name__)
-
     # The contract ------------------------------------------------------------------------------
 
     def keep(self, recipe: Recipe, like: Array) -> Array:

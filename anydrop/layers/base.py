@@ -259,18 +259,25 @@ class Layer(abc.ABC):
     def _identity(self) -> dict[str, Any]:
         return {"layer": type(self).__name__, "stream": stream.VERSION}
 
-    # A generator may be a module, numpy.random, which travels by its name.
+    # A generator may be a module, numpy.random, which travels by its name. For a library and its
+    # device an empty array stands, since every library's arrays can travel.
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         if isinstance(self._rng, ModuleType):
             state["_rng"] = self._rng.__name__
+        if self._home:
+            backend, device = self._home
+            state["_home"] = backend.empty(device)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if isinstance(self._rng, str):
             self._rng = import_module(self._rng)
+        if self._mask is not None:
+            backend = resolve(self._home)
+            self._home = (backend, backend.device(self._home))
 
     def __repr__(self) -> str:
         defaults = {n: p.default for n, p in inspect.signature(type(self)).parameters.items()}

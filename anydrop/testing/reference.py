@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from anydrop import stream
 
+Array: TypeAlias = "np.ndarray[Any, Any]"
+
 
 @lru_cache(maxsize=2**16)
-def _block(number: int, step: int, key: tuple[int, int]) -> tuple[int, ...]:
+def _block(number: int, step: int, key: stream.Key) -> tuple[int, ...]:
     return stream.philox((*stream.halves(number), *stream.halves(step)), key)
 
 
-def keep(shape, p, *, seed, step=0, shared_axes=(), window=None) -> np.ndarray:
+def keep(
+    shape: Sequence[int],
+    p: float,
+    *,
+    seed: stream.Seed,
+    step: int = 0,
+    shared_axes: Sequence[int] = (),
+    window: tuple[Sequence[int], Sequence[int]] | None = None,
+) -> Array:
     """Return the keep mask, with length 1 along the shared axes."""
     offset, extent = window or ((0,) * len(shape), shape)
     shape = tuple(1 if a in shared_axes else n for a, n in enumerate(shape))
@@ -30,30 +42,46 @@ def keep(shape, p, *, seed, step=0, shared_axes=(), window=None) -> np.ndarray:
     return out
 
 
-def select(x: np.ndarray, kept: np.ndarray, scale: float, shift=-0.0, fill=0.0) -> np.ndarray:
-    """Return where(kept, x * scale + shift, fill), rounded once to the dtype of x."""
+def select(x: Array, kept: Any, scale: float, shift: float = -0.0, fill: float = 0.0) -> Array:
+    """Return ``where(kept, x * scale + shift, fill)``, rounded once to the dtype of x."""
     kept = np.broadcast_to(kept, x.shape)
     if x.dtype.kind == "c":
-        parts = np.empty((2, *x.shape), x.real.dtype)
-        parts[0] = select(x.real, kept, scale, shift, fill)
-        parts[1] = select(x.imag, kept, scale)
-        return np.moveaxis(parts, 0, -1).copy().view(x.dtype)[..., 0]
-    compute = np.float64 if x.dtype == np.float64 else np.float32
+        real = select(x.real, kept, scale, shift, fill)
+        return _complex(real, select(x.imag, kept, scale), x.dtype)
+    compute: Any = np.float64 if x.dtype == np.float64 else np.float32
     with np.errstate(all="ignore"):
         wide = x.astype(compute) * compute(scale) + compute(shift)
-        return np.where(kept, wide, compute(fill)).astype(x.dtype)
+        y: Array = np.where(kept, wide, compute(fill)).astype(x.dtype)
+    return y
 
 
-def bits(x: np.ndarray) -> bytes:
+def bits(x: Array) -> bytes:
     """Return the bytes of an array, with every NaN made the same one: their payloads are free."""
-    x = np.ascontiguousarray(x)
-    parts = x.view(x.real.dtype) if x.dtype.kind == "c" and x.ndim else x
+    x = np.ascontiguousarray(x)  # which also makes a 0-d array one of one element
+    if x.dtype.kind in "biu":
+        return x.tobytes()
+    parts = x.view(x.real.dtype) if x.dtype.kind == "c" else x
     canonical = np.where(np.isnan(parts), np.asarray(np.nan, parts.dtype), parts)
     return canonical.astype(parts.dtype.newbyteorder("=")).tobytes()
 
 
-def numbers(shape, dtype, rng: np.random.Generator) -> np.ndarray:
+def flush(x: Array) -> Array:
+    """Return an array with every subnormal number turned to a zero of its sign."""
+    if x.dtype.kind == "c":
+        return _complex(flush(x.real), flush(x.imag), x.dtype)
+    least = np.asarray(np.finfo(np.float64 if x.dtype == np.float64 else np.float32).tiny, x.dtype)
+    return np.where(np.abs(x) < least, np.copysign(np.zeros_like(x), x), x)
+
+
+def _complex(real: Array, imag: Array, dtype: Any) -> Array:
+    x = np.empty(real.shape, dtype)
+    x.real, x.imag = real, imag
+    return x
+
+
+def numbers(shape: Sequence[int], dtype: Any, rng: np.random.Generator) -> Array:
     """Return numbers of every kind: ordinary, subnormal, huge, signed zeros, NaN and Inf."""
+    dtype = np.dtype(dtype)
     real = dtype.type(0).real.dtype if dtype.kind == "c" else dtype
     x = rng.standard_normal((*shape, 2)).astype(real)
     tiny, huge = {2: (6e-8, 6e4), 4: (1e-44, 3e38), 8: (5e-324, 1e308)}[real.itemsize]
@@ -61,4 +89,6 @@ def numbers(shape, dtype, rng: np.random.Generator) -> np.ndarray:
     where = rng.random(x.shape) < 0.3
     with np.errstate(all="ignore"):
         x[where] = rng.choice(odd, where.sum()).astype(real)
-    return x.view(dtype)[..., 0] if dtype.kind == "c" else x[..., 0].copy()
+    if dtype.kind == "c":
+        return _complex(x[..., 0], x[..., 1], dtype)
+    return x[..., 0].copy()

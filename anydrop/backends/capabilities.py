@@ -1,0 +1,99 @@
+"""What each array library can do here: one table for the registry, the tests and the documentation.
+
+Every library that array-api-compat recognises has a row, if only to say why it is not served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Cell(NamedTuple):
+    """Whether something works, and what there is to say about it."""
+
+    works: bool
+    note: str = ""
+
+
+def yes(note: str = "") -> Cell:
+    """Return the cell of what works."""
+    return Cell(True, note)
+
+
+def no(because: str) -> Cell:
+    """Return the cell of what does not work, with the reason."""
+    return Cell(False, because)
+
+
+NOTHING: Mapping[str, Cell] = MappingProxyType({})
+
+
+class Library(NamedTuple):
+    """The row of an array library that is served.
+
+    Parameters
+    ----------
+    target : str
+        ``"module:Class"`` of its backend.
+    features : mapping of str to Cell
+        One cell for each of `FEATURES`.
+    dtypes : mapping of str to Cell
+        What is to be said of single dtypes. Those of the contract that are not named just work.
+    """
+
+    target: str
+    features: Mapping[str, Cell]
+    dtypes: Mapping[str, Cell] = NOTHING
+
+
+# What a library may do or not, beside what all of them do: masks, outputs, windows, shared axes.
+FEATURES = {
+    "out": "`out=`",
+    "rng": "`rng=`",
+    "gradients": "gradients by the library itself",
+    "traced": "in a compiled function, with a traced `step`",
+    "parts": "arrays in parts",
+    "device": "on a GPU",
+}
+
+_NO_GRADIENTS = no("it has none of its own; `Dropout.backward`, or the same call on the gradient")
+_NO_COMPILER = no("it has no compiler")
+
+LIBRARIES = {
+    "numpy": Library(
+        "anydrop.backends.numpy:NumpyBackend",
+        {
+            "out": yes(),
+            "rng": yes("`numpy.random.Generator`, `RandomState`, the module `numpy.random`"),
+            "gradients": _NO_GRADIENTS,
+            "traced": _NO_COMPILER,
+            "parts": yes("tell by `window=` where a part lies"),
+            "device": no("NumPy's arrays are the host's"),
+        },
+        {"bfloat16": yes("with `ml_dtypes` installed")},
+    ),
+    "array_api_strict": Library(
+        "anydrop.backends.base:Backend",
+        {
+            "out": yes(),
+            "rng": no("the standard has no generators"),
+            "gradients": _NO_GRADIENTS,
+            "traced": _NO_COMPILER,
+            "parts": yes("tell by `window=` where a part lies"),
+            "device": no("its devices are imitations, by which a mixing of devices is caught"),
+        },
+        {
+            "float16": no("the standard has no half types"),
+            "bfloat16": no("the standard has no half types"),
+            "float64": yes("on the devices that have it"),
+            "complex128": yes("on the devices that have it"),
+        },
+    ),
+}
+
+# Libraries that are recognised, and why their arrays are refused.
+UNSERVED = {
+    "sparse": "a sparse array's zeros are not stored, so there is nothing that a mask could select",
+}

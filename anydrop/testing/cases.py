@@ -1,0 +1,66 @@
+"""The suite: every check of `anydrop.testing.checks`, for every dtype where that matters."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anydrop.testing import checks
+from anydrop.testing.subject import Subject, dtype_of
+
+_CHECKS = [
+    check
+    for name, check in inspect.getmembers(checks, inspect.isfunction)
+    if check.__module__ == checks.__name__ and not name.startswith("_")
+]
+
+
+class Case(NamedTuple):
+    """One thing that a subject must pass: call it, and it raises AssertionError if not."""
+
+    subject: Subject
+    check: Callable[..., None]
+    arguments: tuple[Any, ...] = ()
+
+    def __call__(self) -> None:
+        """Run the check; arithmetic with infinities is meant, and warns of nothing."""
+        with np.errstate(all="ignore"):
+            self.check(self.subject, *self.arguments)
+
+    def __str__(self) -> str:
+        return "-".join([self.subject.name, self.check.__name__, *map(str, self.arguments)])
+
+
+def cases(subject: Subject) -> list[Case]:
+    """Return all that a backend must pass.
+
+    Parameters
+    ----------
+    subject : Subject
+        What to test.
+
+    Returns
+    -------
+    list of Case
+        Callables without arguments that raise AssertionError, and whose ``str`` is their name.
+
+    Examples
+    --------
+    With pytest, in the package of your backend::
+
+        @pytest.mark.parametrize("case", cases(subject), ids=str)
+        def test_conformance(case):
+            case()
+    """
+    return [
+        Case(subject, check, arguments)
+        for check in _CHECKS
+        for arguments in (
+            [(dtype_of(name),) for name in subject.dtypes]
+            if "dtype" in inspect.signature(check).parameters
+            else [()]
+        )
+    ]

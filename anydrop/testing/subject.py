@@ -1,0 +1,122 @@
+"""`Subject`: one way to draw masks, put to the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anydrop._typing import Array
+from anydrop.backends import resolve
+from anydrop.backends.base import COMPUTE, Backend
+from anydrop.mask import Mask
+from anydrop.testing import reference
+
+# The dtypes of the contract, by name.
+DTYPES = tuple(COMPUTE)
+
+
+class Subject(NamedTuple):
+    """One way to draw masks: a library, on one device, by one kernel.
+
+    Parameters
+    ----------
+    name : str
+        What the cases' names begin with.
+    array : callable
+        Makes an array of the library from a NumPy array, of its dtype and shape.
+    dtypes : tuple of str, optional
+        The dtypes that the library has; those of the contract by default. NumPy arrays of
+        bfloat16 are made by the package ``ml_dtypes``.
+    out : bool, default True
+        Whether the library's arrays can be written to; if not, ``out=`` must be refused.
+    flushed : tuple of str, optional
+        Dtypes in whose arithmetic the library turns subnormal numbers to zeros.
+    kernel : Backend, optional
+        Which backend to call; by default the one that the registry has for `array`'s arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anydrop.testing import Subject, cases
+    >>> subject = Subject("numpy", np.array, dtypes=("float32",))
+    >>> for case in cases(subject):
+    ...     case()
+    """
+
+    name: str
+    array: Callable[[np.ndarray[Any, Any]], Array]
+    dtypes: tuple[str, ...] = DTYPES
+    out: bool = True
+    flushed: tuple[str, ...] = ()
+    kernel: Backend | None = None
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that is put to the test."""
+        return self.kernel or resolve(self.array(np.zeros(1, np.float32)))
+
+    def numpy(self, x: Array) -> np.ndarray[Any, Any]:
+        """Return an array of the subject's library as a NumPy array."""
+        return self.backend.to_numpy(x)
+
+    def ones(self, *shape: int) -> Array:
+        """Return float32 ones."""
+        return self.array(np.ones(shape, np.float32))
+
+    def check(self, got: Array, expected: np.ndarray[Any, Any], like: Array | None = None) -> None:
+        """Raise AssertionError unless `got` has the bits of `expected`, at the home of `like`."""
+        backend = self.backend
+        if like is not None:
+            assert type(got) is type(like), f"got a {type(got)}, not a {type(like)}"
+            assert backend.device(got) == backend.device(like), "the result is on another device"
+        assert backend.owns(got), f"{type(got)} is no array of {backend.name}"
+        here = self.numpy(got)
+        assert here.dtype == expected.dtype, f"got {here.dtype}, not {expected.dtype}"
+        assert here.shape == expected.shape, f"got the shape {here.shape}, not {expected.shape}"
+        if here.dtype.name in self.flushed:
+            here, expected = reference.flush(here), reference.flush(expected)
+        if reference.bits(here) != reference.bits(expected):
+            raise AssertionError(f"{self.name}: {_difference(here, expected)}")
+
+    def check_recipe(self, dtype: Any, recipe: dict[str, Any], numbers_seed: int = 0) -> None:
+        """Check the mask of a recipe, and what it makes of numbers of every kind.
+
+        Parameters
+        ----------
+        dtype : numpy.dtype
+            Of the numbers.
+        recipe : dict
+            Arguments of `anydrop.Mask.from_seed`.
+        numbers_seed : int
+            Which numbers.
+        """
+        x = reference.numbers(recipe["shape"], dtype, np.random.default_rng(numbers_seed))
+        kept, mask, array = reference.keep(**recipe), Mask.from_seed(**recipe), self.array(x)
+        self.check(mask.keep(like=array), kept)
+        expected = reference.select(self.rounded(x), kept, mask.scale)
+        self.check(mask.apply(array), expected, like=array)
+
+    def rounded(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return numbers as the library's arithmetic sees them."""
+        return reference.flush(x) if x.dtype.name in self.flushed else x
+
+
+def _difference(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> str:
+    pairs = zip(got.ravel(), expected.ravel(), strict=True)
+    wrong = [i for i, pair in enumerate(pairs) if len({reference.bits(v) for v in pair}) > 1]
+    at = wrong[0]
+    return (
+        f"{len(wrong)} of {got.size} elements differ, the first at {at} of the shape {got.shape}: "
+        f"got {got.ravel()[at]!r}, expected {expected.ravel()[at]!r}"
+    )
+
+
+def dtype_of(name: str) -> Any:
+    """Return NumPy's dtype of a name; bfloat16 is from the package ml_dtypes."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)

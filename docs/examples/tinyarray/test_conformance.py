@@ -1,0 +1,18 @@
+"""The backend of tinyarray against anydrop's public conformance suite."""
+
+import pytest
+import tinyarray
+
+from anydrop.testing import Subject, cases
+
+
+def array(x):
+    return tinyarray.Array(x.ravel().tolist(), x.shape, x.dtype.name)
+
+
+TINY = Subject("tinyarray", array, dtypes=("float16", "float32", "float64", "complex128"))
+
+
+@pytest.mark.parametrize("case", cases(TINY), ids=str)
+def test_conformance(case):
+    case()

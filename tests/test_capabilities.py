@@ -1,0 +1,32 @@
+"""The table of what each library can do: nothing is missing in it, and nothing in it is empty."""
+
+import re
+
+import array_api_compat
+import pytest
+
+from anydrop import backends
+from anydrop.backends.capabilities import FEATURES, LIBRARIES, UNSERVED
+from anydrop.testing import DTYPES
+
+
+def test_every_library_that_array_api_compat_recognises_has_a_row():
+    pattern = re.compile(r"is_(?:pydata_)?(\w+)_namespace")
+    recognised = {m[1] for name in dir(array_api_compat) if (m := pattern.fullmatch(name))}
+    assert {"numpy", "cupy", "torch", "jax", "dask", "sparse"} <= recognised
+    assert recognised <= LIBRARIES.keys() | UNSERVED.keys()
+
+
+def test_a_library_is_served_or_not():
+    assert not LIBRARIES.keys() & UNSERVED.keys()
+    assert backends.registered().keys() >= LIBRARIES.keys()
+    assert all(UNSERVED.values())
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_row_says_all(name):
+    row = LIBRARIES[name]
+    assert row.features.keys() == FEATURES.keys()
+    assert row.dtypes.keys() <= set(DTYPES)
+    for cell in (*row.features.values(), *row.dtypes.values()):
+        assert cell.works or cell.note, "what does not work has its reason"
