@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import pictures  # noqa: E402
+import support_tables  # noqa: E402
 
 project = "anydrop"
 author = "the anydrop developers"
@@ -26,7 +27,7 @@ extensions = [
     "sphinx-mathjax-offline",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_tables"]
 nitpicky = True
 # Words of numpydoc's type language, and of annotations, that are no objects to link to.
 nitpick_ignore_regex = [
@@ -57,6 +58,11 @@ def draw_pictures(app):
     pictures.draw(HERE / "_pictures")
 
 
+def write_tables(app):
+    """Write the support matrix from the table that the tests take their skips from."""
+    support_tables.write(HERE / "_tables")
+
+
 def check_that_every_public_name_is_documented(app, env):
     """Fail the build if the reference lacks a name that ``import anydrop`` offers."""
     documented = set(env.get_domain("py").objects)
@@ -78,4 +84,5 @@ def setup(app):
     """Connect the above to Sphinx."""
     app.connect("doctree-read", end_blocks_with_their_last_line)
     app.connect("builder-inited", draw_pictures)
+    app.connect("builder-inited", write_tables)
     app.connect("env-check-consistency", check_that_every_public_name_is_documented)

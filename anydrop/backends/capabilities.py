@@ -55,6 +55,7 @@ FEATURES = {
     "gradients": "gradients by the library itself",
     "traced": "in a compiled function, with a traced `step`",
     "parts": "arrays in parts",
+    "eager": "results at once",
     "device": "on a GPU",
 }
 
@@ -70,6 +71,7 @@ LIBRARIES = {
             "gradients": _NO_GRADIENTS,
             "traced": _NO_COMPILER,
             "parts": yes("tell by `window=` where a part lies"),
+            "eager": yes(),
             "device": no("NumPy's arrays are the host's"),
         },
         {"bfloat16": yes("with `ml_dtypes` installed")},
@@ -82,6 +84,7 @@ LIBRARIES = {
             "gradients": _NO_GRADIENTS,
             "traced": _NO_COMPILER,
             "parts": yes("tell by `window=` where a part lies"),
+            "eager": yes(),
             "device": no("its devices are imitations, by which a mixing of devices is caught"),
         },
         {

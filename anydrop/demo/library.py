@@ -9,6 +9,7 @@ import numpy as np
 from anydrop._typing import Array
 from anydrop.backends import found, load
 from anydrop.backends.base import Backend
+from anydrop.backends.capabilities import LIBRARIES
 
 
 class Library(NamedTuple):
@@ -32,7 +33,11 @@ class Library(NamedTuple):
             raise ValueError(
                 f"the demo can't train with {name!r}; installed here: {', '.join(found())}"
             )
-        return cls(*load(name).probes()[0])
+        if name in LIBRARIES and not (eager := LIBRARIES[name].features["eager"]).works:
+            raise ValueError(f"the demo can't train with {name!r}: {eager.note}")
+        if not (probes := load(name).probes()):
+            raise ValueError(f"the demo can't train with {name!r}: it finds no device here")
+        return cls(*probes[0])
 
     def move(self, x: np.ndarray[Any, Any]) -> Array:
         """Return a NumPy array as one of this library, in float32."""
