@@ -13,11 +13,11 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 TEST = nox.project.dependency_groups(PYPROJECT, "test")
 
 # Library -> what a session `tests-<name>` installs for it, and the modules that must then import.
-# The next array library is one line here. NumPy's session runs all tests, the others those of
-# their library and its page of the documentation.
+# The next array library is one line here. A session whose library has test files of its own runs
+# these and the ones that every library must pass; the others run all tests.
 BACKENDS = {
     "numpy": ([*EXTRAS["fast"], *EXTRAS["demo"], "ml_dtypes"], ["numba", "sklearn", "ml_dtypes"]),
-    "strict": (["array-api-strict"], ["array_api_strict"]),
+    "strict": (["array-api-strict", *EXTRAS["demo"]], ["array_api_strict", "sklearn"]),
     "cupy": (
         [*EXTRAS["cuda13"], "nvidia-cuda-nvrtc", "ml_dtypes"],
         ["cupy", "ml_dtypes"],
@@ -41,12 +41,9 @@ def pytest(session: nox.Session, packages: list[str], *arguments: str) -> None:
 
 
 def add_tests(name: str, packages: list[str], required: list[str]) -> None:
-    files = [
-        "tests/test_conformance.py",
-        "tests/test_outputs.py",
-        *sorted(map(str, Path("tests").glob(f"test_{name}*.py"))),
-        *map(str, Path("docs").glob(f"{name}.md")),
-    ]
+    own = sorted(map(str, Path("tests").glob(f"test_{name}*.py")))
+    everywhere = ["tests/test_conformance.py", "tests/test_outputs.py", "tests/test_layer.py"]
+    files = [*everywhere, *own] if own else ["tests"]
 
     @nox.session(name=f"tests-{name}")
     def tests(session: nox.Session) -> None:
@@ -54,7 +51,7 @@ def add_tests(name: str, packages: list[str], required: list[str]) -> None:
             session,
             packages,
             *(f"--require={module}" for module in required),
-            *(["--doctest-glob=*.md", *files] if name != "numpy" else []),
+            *files,
         )
 
     tests.__doc__ = f"Test what {name} is needed for; fail if it can't be imported."
@@ -87,7 +84,7 @@ def tests_minimal(session: nox.Session) -> None:
 @nox.session
 def doctest(session: nox.Session) -> None:
     """Run the examples of the docstrings, the README and the documentation."""
-    session.install("-e", ".[fast,demo]", *TEST, "array-api-strict")
+    session.install("-e", ".[demo]", *TEST, *EVERYTHING)
     session.run(
         *("python", "-m", "pytest", "--doctest-modules", "--doctest-glob=*.md"),
         *("anydrop", "README.md", *sorted(map(str, Path("docs").glob("*.md"))), *session.posargs),
