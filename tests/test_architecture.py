@@ -20,6 +20,8 @@ FLOORS = [
     ["backends._chunked"],
     ["backends._numba"],
     ["backends.numpy"],
+    ["backends._cuda"],
+    ["backends.cupy"],
     ["backends"],
     ["mask"],
     ["functional"],
@@ -34,6 +36,7 @@ FLOORS = [
 # Who, beside everyone's NumPy and array-api-compat, may import which library.
 LIBRARIES = {
     "backends._numba": {"numba"},
+    "backends.cupy": {"cupy"},
     "demo": {"matplotlib", "rich", "sklearn", "threadpoolctl"},
 }
 
