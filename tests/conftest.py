@@ -106,12 +106,40 @@ def strict_subjects() -> list[Subject]:
     return subjects
 
 
+def cuda_on_host_subjects() -> list[Subject]:
+    """CuPy's kernels, which no device is needed for; see cuda_on_host.py."""
+    if not available("cuda_on_host"):
+        return []
+    from cuda_on_host import HostCuda
+
+    dtypes = ALL if available("ml_dtypes") else tuple(d for d in ALL if d != "bfloat16")
+    return [Subject("cuda-on-host", HostCuda(), np.array, dtypes)]
+
+
+def cupy_subjects() -> list[Subject]:
+    """One for each device: none where there is none."""
+    if not available("cupy"):
+        return []
+    import cupy
+
+    dtypes = ALL if available("ml_dtypes") else tuple(d for d in ALL if d != "bfloat16")
+    subjects = []
+    for backend, like in anydrop.backends.load("cupy").probes():
+
+        def array(x: np.ndarray, device: Any = like.device) -> Any:
+            with device:
+                return cupy.array(x)
+
+        subjects.append(Subject(f"cupy-{like.device.id}", backend, array, dtypes))
+    return subjects
+
+
 needs_strict = pytest.mark.skipif(
     not available("array_api_strict"),
     reason="array-api-strict is not installed here; nox -s tests-strict runs this",
 )
 
-SUBJECTS = numpy_subjects() + strict_subjects()
+SUBJECTS = numpy_subjects() + strict_subjects() + cuda_on_host_subjects() + cupy_subjects()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
