@@ -111,13 +111,14 @@ class HostCuda(NumpyBackend):
 
     def select(self, x, keep, scale, shift=NO_SHIFT, fill=0.0, out=None):
         x = np.asarray(x)
-        if not (x.dtype.isnative and x.flags.aligned):  # CUDA has none of these.
-            x = x.astype(x.dtype.newbyteorder("="))
-        y = np.empty_like(x, subok=False)
-        if out is not None and out.dtype.isnative and out.flags.aligned:
-            y = out
-            same = memory(x) == memory(y) and x.shape == y.shape
-            x = x if same or not np.may_share_memory(x, y) else x.copy()
+        y = np.empty_like(x, subok=False) if out is None else out
+        if not all(array.dtype.isnative and array.flags.aligned for array in (x, y)):
+            # CUDA knows no such arrays.
+            native = x.dtype.newbyteorder("=")
+            y[...] = self.select(x.astype(native), keep, scale, shift, fill)
+            return y
+        same = memory(x) == memory(y)
+        x = x if same or not np.may_share_memory(x, y) else x.copy()
         if x.size:
             sources = [x]
             if isinstance(keep, np.ndarray):
@@ -128,10 +129,7 @@ class HostCuda(NumpyBackend):
                 dtype_name(x.dtype), x.shape, memory(x), memory(y), keep, *numbers
             )
             self._launch(launch, y, sources)
-        if out is None or out is y:
-            return y
-        out[...] = y
-        return out
+        return y
 
     def _launch(self, launch: _cuda.Launch, y, sources) -> None:
         """Run a kernel, and fail if it touched what it may not, or left an element out."""

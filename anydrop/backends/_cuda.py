@@ -71,8 +71,8 @@ class Args(ctypes.Structure):
     ]
 
 
-# CuPy takes a structure by value as a NumPy array of one. Its bytes suffice, since CuPy would have a
-# dtype of fields spelled out at every launch, in 30 us.
+# CuPy takes a structure by value as a NumPy array of one. Its bytes suffice, since CuPy would have
+# the fields of a dtype spelled out at every launch, which takes 30 us.
 ARGS = np.dtype((np.void, ctypes.sizeof(Args)))
 
 
