@@ -84,7 +84,8 @@ def run() -> int:
     -------
     int
         0 if all masks drawn here have the published digests, 1 otherwise. A library that is not
-        installed is listed as absent and decides nothing.
+        installed is listed as absent, and one that finds no device to run on as having none;
+        neither decides anything.
 
     Examples
     --------
@@ -99,7 +100,7 @@ def run() -> int:
     print(f"anydrop {__version__}, Python {platform.python_version()} on {sys.platform}\n")
     for row in rows:
         print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
-    drawn = [row for row in rows[1:] if row.result != "absent"]
+    drawn = [row for row in rows[1:] if row.result not in ("absent", "no device")]
     wrong = [row for row in drawn if row.result != "ok"]
     if wrong:
         print(f"\n{len(wrong)} of {len(drawn)} failed or differ from the published masks.")
@@ -115,7 +116,9 @@ def _rows() -> Iterator[Row]:
             yield Row(name, "-", "-", "-", "-", "absent")
             continue
         try:
-            yield from [_row(backend, like) for backend, like in load(name).probes()]
+            backend = load(name)
+            rows = [_row(probe, like) for probe, like in backend.probes()]
+            yield from rows or [Row(name, _version(backend), "-", backend.kernel, "-", "no device")]
         except Exception as error:  # whatever a broken installation raises
             yield Row(name, "-", "-", "-", "-", f"FAILED: {error!r}")
 

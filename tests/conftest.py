@@ -55,11 +55,13 @@ def python(code: str, *, path: Iterable[Path] = (), **environment: str) -> str:
     return done.stdout.strip()
 
 
+NUMPY_DTYPES = tuple(d for d in DTYPES if d != "bfloat16" or available("ml_dtypes"))
+
+
 def numpy_subjects() -> list[Subject]:
-    dtypes = tuple(d for d in DTYPES if d != "bfloat16" or available("ml_dtypes"))
     kinds = {"numpy": False} | ({"numba": True} if available("numba") else {})
     return [
-        Subject(f"{name}-{threads}", np.array, dtypes, kernel=kernel)
+        Subject(f"{name}-{threads}", np.array, NUMPY_DTYPES, kernel=kernel)
         for name, fast in kinds.items()
         for threads in (1, 3)
         for kernel in (NumpyBackend(use_numba=fast, pool=Pool(threads)),)
@@ -84,12 +86,38 @@ def strict_subjects() -> list[Subject]:
     return subjects
 
 
+def cuda_on_host_subjects() -> list[Subject]:
+    """CuPy's kernels, which no device is needed for; see cuda_on_host.py."""
+    if not available("cuda_on_host"):
+        return []
+    from cuda_on_host import HostCuda
+
+    return [Subject("cuda-on-host", np.array, NUMPY_DTYPES, kernel=HostCuda())]
+
+
+def cupy_subjects() -> list[Subject]:
+    """One for each device: none where there is none."""
+    if not available("cupy"):
+        return []
+    import cupy
+
+    subjects = []
+    for backend, like in anydrop.backends.load("cupy").probes():
+
+        def array(x: np.ndarray, device: Any = like.device) -> Any:
+            with device:
+                return cupy.array(x)
+
+        subjects.append(Subject(f"cupy-{like.device.id}", array, NUMPY_DTYPES, kernel=backend))
+    return subjects
+
+
 needs_strict = pytest.mark.skipif(
     not available("array_api_strict"),
     reason="array-api-strict is not installed here; nox -s tests-strict runs this",
 )
 
-SUBJECTS = numpy_subjects() + strict_subjects()
+SUBJECTS = numpy_subjects() + strict_subjects() + cuda_on_host_subjects() + cupy_subjects()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

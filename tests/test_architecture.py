@@ -22,6 +22,8 @@ FLOORS = [
     ["backends._chunked"],
     ["backends._numba"],
     ["backends.numpy"],
+    ["backends._cuda"],
+    ["backends.cupy"],
     ["backends"],
     ["mask"],
     ["functional"],
@@ -37,6 +39,7 @@ FLOORS = [
 # Who, beside everyone's NumPy and array-api-compat, may import which library.
 LIBRARIES = {
     "backends._numba": {"numba"},
+    "backends.cupy": {"cupy"},
     "testing": {"ml_dtypes"},
     "demo": {"matplotlib", "rich", "sklearn", "threadpoolctl"},
 }

@@ -2,18 +2,19 @@
 
 import numpy as np
 import pytest
-from conftest import available, dtype_of, numpy_subjects
+from conftest import available, cuda_on_host_subjects, dtype_of, numpy_subjects
 
 import anydrop
 from anydrop.testing.reference import bits, select
 
+KERNELS = numpy_subjects() + cuda_on_host_subjects()
 EVERY = np.arange(2**16, dtype=np.uint16)
 HALVES = ["float16", *(["bfloat16"] if available("ml_dtypes") else [])]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("kernels", numpy_subjects(), ids=lambda s: s.name)
+@pytest.mark.parametrize("kernels", KERNELS, ids=lambda s: s.name)
 @pytest.mark.parametrize("scale", [1.0, 1 / 0.9, 1.5, 1 / 3, 10.0, 6e-5, 3e4, 2.0**-24])
 def test_every_number(kernels, dtype, scale):
     x = EVERY.view(dtype_of(dtype))
@@ -24,7 +25,7 @@ def test_every_number(kernels, dtype, scale):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("kernels", numpy_subjects(), ids=lambda s: s.name)
+@pytest.mark.parametrize("kernels", KERNELS, ids=lambda s: s.name)
 def test_rounding_of_any_float32(kernels, dtype):
     """The sum with a shift reaches float32s that no product of two halves does."""
     rng = np.random.default_rng(0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import numpy_subjects, serving
+from conftest import cuda_on_host_subjects, numpy_subjects, serving
 
 import anydrop
 from anydrop import Window
@@ -12,7 +12,9 @@ SHAPE = (6, 8, 10)
 DTYPES = ("f2", "f4", "f8", "c8", "c16")
 
 
-@pytest.fixture(params=numpy_subjects(), ids=lambda s: s.name, autouse=True)
+@pytest.fixture(
+    params=numpy_subjects() + cuda_on_host_subjects(), ids=lambda s: s.name, autouse=True
+)
 def kernels(request, monkeypatch):
     return serving(monkeypatch, request.param)
 

@@ -23,7 +23,8 @@ def test_every_subject_has_a_row(capsys):
     assert cli.main(["verify"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = [line for line in lines if line.endswith(" ok")]
-    kinds = {s.name.removesuffix("-1").removesuffix("-3") for s in SUBJECTS}
+    installed = [s for s in SUBJECTS if s.name != "cuda-on-host"]
+    kinds = {s.name.removesuffix("-1").removesuffix("-3") for s in installed}
     assert len(rows) == len(kinds)
     assert lines[-1].endswith(f"all {len(rows)} agree.")
     assert len({row.split()[-2] for row in rows}) == 1
@@ -68,6 +69,17 @@ def test_a_library_that_is_not_here_is_absent_not_passed(monkeypatch, capsys):
     monkeypatch.setattr(anydrop.backends, "_REGISTRY", {"no_such_library": "a:B"})
     assert verify.run() == 0
     assert "absent" in capsys.readouterr().out
+
+
+def test_a_library_without_a_device_decides_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(NumpyBackend, "probes", lambda self: [])
+    monkeypatch.setattr(
+        anydrop.backends, "_REGISTRY", {"numpy": anydrop.backends._REGISTRY["numpy"]}
+    )
+    assert verify.run() == 0
+    out = capsys.readouterr().out
+    assert "no device" in out
+    assert "all 0 agree" in out
 
 
 def test_probes_draw():

@@ -76,6 +76,19 @@ LIBRARIES = {
         },
         {"bfloat16": yes("with `ml_dtypes` installed")},
     ),
+    "cupy": Library(
+        "anydrop.backends.cupy:CupyBackend",
+        {
+            "out": yes(),
+            "rng": yes("`cupy.random.Generator`, `RandomState`, the module `cupy.random`"),
+            "gradients": _NO_GRADIENTS,
+            "traced": no("it has no compiler; a stream that is captured keeps its step"),
+            "parts": yes("tell by `window=` where a part lies"),
+            "eager": yes(),
+            "device": yes("written for NVIDIA's, and not yet run on one; see [CuPy](cupy.md)"),
+        },
+        {"bfloat16": yes("with `ml_dtypes` installed")},
+    ),
     "array_api_strict": Library(
         "anydrop.backends.base:Backend",
         {
