@@ -17,9 +17,9 @@ FLOORS = [
     ["recipe"],
     ["backends.base"],
     ["backends._threads"],
-    ["backends._chunked"],
-    ["backends._numba"],
-    ["backends.numpy"],
+    ["backends._chunked", "backends._xla"],
+    ["backends._numba", "backends._xla_recipes"],
+    ["backends.numpy", "backends.jax"],
     ["backends"],
     ["mask"],
     ["functional"],
@@ -34,6 +34,9 @@ FLOORS = [
 # Who, beside everyone's NumPy and array-api-compat, may import which library.
 LIBRARIES = {
     "backends._numba": {"numba"},
+    "backends._xla": {"jax"},
+    "backends._xla_recipes": {"jax"},
+    "backends.jax": {"jax"},
     "demo": {"matplotlib", "rich", "sklearn", "threadpoolctl"},
 }
 

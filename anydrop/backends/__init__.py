@@ -25,6 +25,7 @@ ENTRY_POINTS = "anydrop.backends"
 # library -> "module:Class". The next array library is one line here and one module beside this.
 _REGISTRY = {
     "numpy": "anydrop.backends.numpy:NumpyBackend",
+    "jax": "anydrop.backends.jax:JaxBackend",
     "array_api_strict": "anydrop.backends.base:Backend",
 }
 _BY_TYPE: dict[type, Backend] = {}
