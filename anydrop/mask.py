@@ -247,7 +247,8 @@ class StoredMask(_Stored, _KeepMask):
     def keep(self, like: Array) -> Array:
         """Return the boolean keep mask; see `Mask.keep`."""
         home, backend = resolve(self.bits), resolve(like)
-        bits = self.bits
-        if home is not backend or home.device(bits) != backend.device(like):
-            bits = backend.from_numpy(home.to_numpy(bits), like)
+        if home is backend:
+            bits = backend.move(self.bits, like)
+        else:
+            bits = backend.from_numpy(home.to_numpy(self.bits), like)
         return backend.unpack(bits, self.keep_shape, like)

@@ -159,6 +159,13 @@ class Backend:
             f"their own (got {check.described(rng)}); use seed="
         )
 
+    def at_step(self, rng: Any, step: int) -> Any:
+        """Return the generator of a layer's draw number `step`.
+
+        One that has a state moves on by itself, so this is `rng`.
+        """
+        return rng
+
     # What the contract stands on; seldom overridden -------------------------------------------
 
     def owns(self, x: object) -> bool:
@@ -182,6 +189,12 @@ class Backend:
     def empty(self, device: Any) -> Array:
         """Return an array of no elements, which stands for this library and a device."""
         return self.xp.empty((0,), device=device)
+
+    def move(self, x: Array, like: Array) -> Array:
+        """Return an array of this library on the device of `like`."""
+        if self.device(x) == self.device(like):
+            return x
+        return self.from_numpy(self.to_numpy(x), like)
 
     def pack(self, keep: Array) -> Array:
         """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
@@ -244,6 +257,12 @@ class Backend:
         if known and not array_api_compat.is_writeable_array(out):
             raise ValueError(f"out can't be written to: it is a read-only {self.name} array")
         return out
+
+    def check_stateful(self, y: Array) -> None:
+        """Refuse the result of a layer's pass that was only traced, to be run many times.
+
+        The layer's count of steps would stand still, and its mask be repeated.
+        """
 
 
 def _affine(xp: Namespace, x: Array, scale: float, shift: float) -> Array:

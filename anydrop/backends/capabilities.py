@@ -89,6 +89,25 @@ LIBRARIES = {
         },
         {"bfloat16": yes("with `ml_dtypes` installed")},
     ),
+    "jax": Library(
+        "anydrop.backends.jax:JaxBackend",
+        {
+            "out": no("its arrays are immutable"),
+            "rng": yes("a key of `jax.random`, of the new kind or the old"),
+            "gradients": yes("`grad`, `jvp`, `vmap`, `checkpoint`; no mask among the residuals"),
+            "traced": yes("`jit`, `scan`, `shard_map`; also a window's offset"),
+            "parts": yes("sharded arrays stay sharded, and no device talks to another"),
+            "eager": yes(),
+            "device": yes("untested"),
+        },
+        {
+            "float32": yes("XLA turns subnormal numbers to zeros on the CPU"),
+            "bfloat16": yes("XLA turns subnormal numbers to zeros on the CPU"),
+            "complex64": yes(),
+            "float64": yes("with x64 enabled"),
+            "complex128": yes("with x64 enabled"),
+        },
+    ),
     "array_api_strict": Library(
         "anydrop.backends.base:Backend",
         {

@@ -60,11 +60,10 @@ class Layer(abc.ABC):
         """Return what the constructor takes beside `seed` and `rng`: numbers, strings, tuples."""
         return {"p": self.p}
 
-    @property
-    def _source(self) -> dict[str, Any]:
-        """What the functions take to draw the next mask."""
+    def _source(self, x: Array) -> dict[str, Any]:
+        """Return what the functions take to draw the next mask."""
         if self._rng is not None:
-            return {"rng": self._rng}
+            return {"rng": resolve(x).at_step(self._rng, self._step)}
         return {"seed": self._seed, "step": self._step}
 
     # Passes ------------------------------------------------------------------------------------
@@ -93,6 +92,7 @@ class Layer(abc.ABC):
         y, mask = self._drop(x, training)
         if training:
             backend = resolve(x)
+            backend.check_stateful(y)
             self._mask, self._home = mask, (backend, backend.device(x))
             self._step += 1
         return y
@@ -128,7 +128,9 @@ class Layer(abc.ABC):
                 f"{type(self).__name__}.backward() belongs to the last forward in training mode, "
                 "and there was none yet: call forward(x, training=True) first"
             )
-        return self._mask.apply(gradient)
+        y = self._mask.apply(gradient)
+        resolve(gradient).check_stateful(y)
+        return y
 
     # State -------------------------------------------------------------------------------------
 

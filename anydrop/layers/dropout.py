@@ -92,7 +92,7 @@ class Dropout(Layer):
             shared_axes=self.shared_axes,
             scaling=self.scaling,
             return_mask=True,
-            **(self._source if training else {}),
+            **(self._source(x) if training else {}),
         )
         return result
 
