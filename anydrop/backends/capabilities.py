@@ -103,7 +103,6 @@ LIBRARIES = {
         {
             "float32": yes("XLA turns subnormal numbers to zeros on the CPU"),
             "bfloat16": yes("XLA turns subnormal numbers to zeros on the CPU"),
-            "complex64": yes(),
             "float64": yes("with x64 enabled"),
             "complex128": yes("with x64 enabled"),
         },
