@@ -12,7 +12,8 @@ PACKAGE = Path(anydrop.__file__).parent
 
 # From the ground up. A module imports from floors below its own, or from its own folder.
 FLOORS = [
-    ["_typing", "_version", "stream"],
+    ["_tracing", "_typing", "_version"],
+    ["stream"],
     ["check"],
     ["recipe"],
     ["backends.base"],
@@ -20,6 +21,10 @@ FLOORS = [
     ["backends._chunked"],
     ["backends._numba"],
     ["backends.numpy"],
+    ["backends._torch_cpu", "backends._torch_int64"],
+    ["backends._torch_dtensor", "backends._triton"],
+    ["backends._torch_op"],
+    ["backends.torch"],
     ["backends"],
     ["mask"],
     ["functional"],
@@ -34,6 +39,12 @@ FLOORS = [
 # Who, beside everyone's NumPy and array-api-compat, may import which library.
 LIBRARIES = {
     "backends._numba": {"numba"},
+    "backends._torch_cpu": {"ml_dtypes", "torch"},
+    "backends._torch_dtensor": {"torch"},
+    "backends._torch_int64": {"torch"},
+    "backends._torch_op": {"torch"},
+    "backends._triton": {"torch", "triton"},
+    "backends.torch": {"torch"},
     "demo": {"matplotlib", "rich", "sklearn", "threadpoolctl"},
 }
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat
 
 from anydrop import check
+from anydrop._tracing import constant
 
 if TYPE_CHECKING:
     from anydrop._typing import Array
@@ -26,8 +27,11 @@ ENTRY_POINTS = "anydrop.backends"
 _REGISTRY = {
     "numpy": "anydrop.backends.numpy:NumpyBackend",
     "array_api_strict": "anydrop.backends.base:Backend",
+    "torch": "anydrop.backends.torch:TorchBackend",
 }
 _BY_TYPE: dict[type, Backend] = {}
+# The backends that have served an array, by name.
+_SERVING: dict[str, Backend] = {}
 
 
 def resolve(x: Array) -> Backend:
@@ -57,7 +61,7 @@ def resolve(x: Array) -> Backend:
     """
     backend = _BY_TYPE.get(type(x))
     if backend is None:
-        backend = _BY_TYPE[type(x)] = _resolve(x)
+        backend = _BY_TYPE[type(x)] = _SERVING[_serve(x)]
     return backend
 
 
@@ -129,6 +133,13 @@ def load(name: str) -> Backend:
     module, _, cls = registered()[name].partition(":")
     backend: Backend = getattr(importlib.import_module(module), cls)(name)
     return backend
+
+
+@constant  # since it may import the backend
+def _serve(x: Any) -> str:
+    backend = _resolve(x)
+    _SERVING[backend.name] = backend
+    return backend.name
 
 
 def _resolve(x: Any) -> Backend:
