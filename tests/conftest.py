@@ -106,12 +106,39 @@ def strict_subjects() -> list[Subject]:
     return subjects
 
 
+def torch_subjects() -> list[Subject]:
+    """Every kernel on the host: NumPy's, the int64 arithmetic, and Triton's interpreter."""
+    if not available("torch"):
+        return []
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")  # before anyone imports Triton
+    from anydrop.backends.torch import TorchBackend
+
+    dtypes = ALL if available("ml_dtypes") else tuple(d for d in ALL if d != "bfloat16")
+    # The interpreter truncates to bfloat16 where a device rounds.
+    exact = tuple(d for d in ALL if d != "bfloat16")
+    like = torch.empty(0)
+    subjects = []
+    for backend, _ in TorchBackend().probes():
+        kernel = backend._draws
+
+        def array(x: np.ndarray, backend: Backend = backend) -> Any:
+            return backend.from_numpy(x, like)
+
+        subjects.append(
+            Subject(f"torch-{kernel}", backend, array, exact if kernel == "triton" else dtypes)
+        )
+    return subjects
+
+
 needs_strict = pytest.mark.skipif(
     not available("array_api_strict"),
     reason="array-api-strict is not installed here; nox -s tests-strict runs this",
 )
 
-SUBJECTS = numpy_subjects() + strict_subjects()
+SUBJECTS = numpy_subjects() + strict_subjects() + torch_subjects()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
