@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from anydrop._tracing import constant
+
 VERSION = 1
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -27,6 +29,7 @@ Words: TypeAlias = tuple[int, int]
 Key: TypeAlias = Words
 
 
+@constant  # which can't trace a SeedSequence
 def key_of(seed: Seed) -> Key:
     """Return the 64-bit key of a seed, as two 32-bit words.
 

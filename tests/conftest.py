@@ -24,6 +24,8 @@ from anydrop.testing.subject import dtype_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from anydrop.backends.base import Backend
+
 hypothesis.settings.register_profile("anydrop", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("anydrop")
 
@@ -112,12 +114,43 @@ def cupy_subjects() -> list[Subject]:
     return subjects
 
 
+def torch_subjects() -> list[Subject]:
+    """Every kernel on the host: NumPy's, the int64 arithmetic, and Triton's interpreter."""
+    if not available("torch"):
+        return []
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")  # before anyone imports Triton
+    from anydrop.backends.torch import TorchBackend
+
+    # The interpreter truncates to bfloat16 where a device rounds.
+    exact = tuple(d for d in DTYPES if d != "bfloat16")
+    like = torch.empty(0)
+    subjects = []
+    for backend, _ in TorchBackend().probes():
+        kernel = backend._draws
+
+        def array(x: np.ndarray, backend: Backend = backend) -> Any:
+            return backend.from_numpy(x, like)
+
+        dtypes = exact if kernel == "triton" else NUMPY_DTYPES
+        subjects.append(Subject(f"torch-{kernel}", array, dtypes, kernel=backend))
+    return subjects
+
+
 needs_strict = pytest.mark.skipif(
     not available("array_api_strict"),
     reason="array-api-strict is not installed here; nox -s tests-strict runs this",
 )
 
-SUBJECTS = numpy_subjects() + strict_subjects() + cuda_on_host_subjects() + cupy_subjects()
+SUBJECTS = [
+    *numpy_subjects(),
+    *strict_subjects(),
+    *cuda_on_host_subjects(),
+    *cupy_subjects(),
+    *torch_subjects(),
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,7 +14,8 @@ PACKAGE = Path(anydrop.__file__).parent
 APARTMENTS = {"demo", "testing"}
 # From the ground up. A module imports from floors below its own, or from its own folder.
 FLOORS = [
-    ["_typing", "_version", "stream", "backends.capabilities"],
+    ["_tracing", "_typing", "_version", "backends.capabilities"],
+    ["stream"],
     ["check"],
     ["recipe"],
     ["backends.base"],
@@ -22,6 +23,10 @@ FLOORS = [
     ["backends._chunked", "backends._cuda", "backends._xla"],
     ["backends._numba", "backends._xla_recipes"],
     ["backends.numpy", "backends.cupy", "backends.jax"],
+    ["backends._torch_cpu", "backends._torch_int64"],
+    ["backends._torch_dtensor", "backends._triton"],
+    ["backends._torch_op"],
+    ["backends.torch"],
     ["backends"],
     ["mask"],
     ["functional"],
@@ -37,10 +42,16 @@ FLOORS = [
 # Who, beside everyone's NumPy and array-api-compat, may import which library.
 LIBRARIES = {
     "backends._numba": {"numba"},
-    "backends.cupy": {"cupy"},
+    "backends._torch_cpu": {"ml_dtypes", "torch"},
+    "backends._torch_dtensor": {"torch"},
+    "backends._torch_int64": {"torch"},
+    "backends._torch_op": {"torch"},
+    "backends._triton": {"torch", "triton"},
     "backends._xla": {"jax"},
     "backends._xla_recipes": {"jax"},
+    "backends.cupy": {"cupy"},
     "backends.jax": {"jax"},
+    "backends.torch": {"torch"},
     "testing": {"ml_dtypes"},
     "demo": {"matplotlib", "rich", "sklearn", "threadpoolctl"},
 }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat
 
 from anydrop import check
+from anydrop._tracing import constant
 from anydrop.backends.capabilities import LIBRARIES, UNSERVED
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ ENTRY_POINTS = "anydrop.backends"
 # one module beside this.
 _REGISTRY = {name: library.target for name, library in LIBRARIES.items()}
 _BY_TYPE: dict[type, Backend] = {}
+# The backends that have served an array, by name.
+_SERVING: dict[str, Backend] = {}
 
 
 def resolve(x: Array) -> Backend:
@@ -56,7 +59,7 @@ def resolve(x: Array) -> Backend:
     """
     backend = _BY_TYPE.get(type(x))
     if backend is None:
-        backend = _BY_TYPE[type(x)] = _resolve(x)
+        backend = _BY_TYPE[type(x)] = _SERVING[_serve(x)]
     return backend
 
 
@@ -128,6 +131,13 @@ def load(name: str) -> Backend:
     module, _, cls = registered()[name].partition(":")
     backend: Backend = getattr(importlib.import_module(module), cls)(name)
     return backend
+
+
+@constant  # since it may import the backend
+def _serve(x: Any) -> str:
+    backend = _resolve(x)
+    _SERVING[backend.name] = backend
+    return backend.name
 
 
 def _resolve(x: Any) -> Backend:

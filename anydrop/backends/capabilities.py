@@ -89,6 +89,19 @@ LIBRARIES = {
         },
         {"bfloat16": yes("with `ml_dtypes` installed")},
     ),
+    "torch": Library(
+        "anydrop.backends.torch:TorchBackend",
+        {
+            "out": yes("for tensors that no gradient runs through"),
+            "rng": yes("`torch.Generator` of the tensor's device"),
+            "gradients": yes("autograd, forward mode, `torch.func`; no mask is saved"),
+            "traced": yes("`torch.compile(fullgraph=True)`, `export`, `make_fx`"),
+            "parts": yes("each shard of a `DTensor` draws its window"),
+            "eager": yes(),
+            "device": yes("Triton on CUDA, plain PyTorch elsewhere; neither was run on a GPU"),
+        },
+        {"bfloat16": yes("Triton's interpreter, of the tests, does not round it; a GPU does")},
+    ),
     "jax": Library(
         "anydrop.backends.jax:JaxBackend",
         {

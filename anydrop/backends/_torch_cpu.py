@@ -1,0 +1,63 @@
+"""Tensors in the host's memory, which NumPy's kernels read and write where they lie."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anydrop._typing import Array
+from anydrop.backends.base import NO_SHIFT
+from anydrop.backends.numpy import NumpyBackend
+from anydrop.recipe import Recipe
+
+try:
+    import ml_dtypes
+
+    BFLOAT16: np.dtype | None = np.dtype(ml_dtypes.bfloat16)
+except ImportError:
+    BFLOAT16 = None
+
+HOST = NumpyBackend()
+
+
+def array(x: Tensor) -> Array:
+    """Return a tensor's memory as a NumPy array."""
+    if x.dtype != torch.bfloat16:
+        return x.numpy()
+    if BFLOAT16 is None:
+        raise TypeError("NumPy has no bfloat16 unless ml_dtypes is installed: convert the tensor")
+    return x.view(torch.int16).numpy().view(BFLOAT16)
+
+
+def tensor(x: Array) -> Tensor:
+    """Return a copy of a NumPy array, of any strides and byte order, as a tensor."""
+    x = np.array(x, x.dtype.newbyteorder("="), order="C")
+    if x.dtype == BFLOAT16:
+        return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(x)
+
+
+def keep(recipe: Recipe, device: torch.device) -> Tensor:
+    """Return the keep mask of a recipe; the device is the host."""
+    return torch.from_numpy(HOST.keep(recipe, None))
+
+
+def select(
+    x: Tensor,
+    recipe: Recipe,
+    scale: float,
+    shift: float = NO_SHIFT,
+    fill: float = 0.0,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Return ``where(keep, x * scale + shift, fill)``, in `out` if there is one."""
+    x = x.detach()
+    y = torch.empty_like(x) if out is None else out
+    if x.dtype == torch.bfloat16 and BFLOAT16 is None:
+        # Computed in float32 and rounded once, as the kernels do it an element at a time.
+        wide = x.float()
+        HOST.select(wide.numpy(), recipe, scale, shift, fill, out=wide.numpy())
+        return y.copy_(wide)
+    HOST.select(array(x), recipe, scale, shift, fill, out=array(y.detach()))
+    return y

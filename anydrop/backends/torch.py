@@ -1,0 +1,266 @@
+"""PyTorch: NumPy's kernels in the host's memory, Triton on CUDA, int64 arithmetic elsewhere."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from anydrop import check
+from anydrop._typing import Array
+from anydrop.backends import _torch_cpu, _torch_dtensor, _torch_int64, _torch_op
+from anydrop.backends.base import NO_SHIFT, Backend, dtype_name
+from anydrop.recipe import Recipe
+
+# The types whose memory holds what they mean: other subclasses have a say in every operation.
+PLAIN = (Tensor, torch.nn.Parameter)
+NAMES = {
+    dtype: dtype_name(dtype)
+    for dtype in (
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+        torch.complex64,
+        torch.complex128,
+    )
+}
+
+
+class TorchBackend(Backend):
+    """The backend of PyTorch tensors.
+
+    Parameters
+    ----------
+    name, namespace : str
+        As for `Backend`.
+    draws : {"", "cpu", "triton", "int64"}
+        What draws the masks: by default, what suits a tensor's device.
+    """
+
+    namespace = "array_api_compat.torch"
+
+    def __init__(self, name: str = "torch", namespace: str = "", draws: str = "") -> None:
+        super().__init__(name, namespace)
+        self._draws = draws
+
+    @property
+    def kernel(self) -> str:  # type: ignore[override]
+        """What draws the masks."""
+        if self._draws in ("", "cpu"):
+            return _torch_cpu.HOST.kernel
+        return str(_torch_op.kernels(self._draws).NAME)
+
+    def keep(self, recipe: Recipe, like: Tensor) -> Tensor:
+        """Return the boolean keep mask of a recipe; see `Backend.keep`.
+
+        Where a compiler or a transform traces the call, it sees ordinary operations on int64.
+        """
+        recipe = _read(recipe)
+        if _is_watched() or any(isinstance(value, Tensor) for value in _place(recipe)):
+            return _torch_int64.keep(recipe, like.device, chunk=None)
+        kernel = self._draws or _torch_op.kernel_for(like.device)
+        kept: Tensor = _torch_op.kernels(kernel).keep(recipe, like.device)
+        return kept
+
+    def select(
+        self,
+        x: Tensor,
+        keep: Recipe | Tensor | None,
+        scale: float,
+        shift: float = NO_SHIFT,
+        fill: float = 0.0,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`.
+
+        Autograd, forward mode, the transforms of ``torch.func`` and the compiler go through it.
+        """
+        if type(x).__name__ == "DTensor":
+            y = _torch_dtensor.select(self.select, x, keep, scale, shift, fill)
+        elif not isinstance(keep, Recipe):
+            y = _by_mask(x, keep, scale, shift, fill)
+        else:
+            keep = _read(keep)
+            if self._draws in ("", "cpu") and _is_memory(x) and _is_known(keep):
+                y = _torch_cpu.select(x, keep, scale, shift, fill, out)
+                if out is not None and not out.is_inference():
+                    torch.autograd.graph.increment_version(out)
+                return y
+            y = _torch_op.select(x, keep, self._draws, scale, shift, fill)
+        return y if out is None else out.copy_(y)
+
+    def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
+        """Return ``uniform(shape) < 1 - p`` from a generator of PyTorch's.
+
+        The numbers are doubles, since of those alone some are less than a small ``1 - p``, except
+        on a device that has none.
+        """
+        if not isinstance(rng, torch.Generator):
+            raise TypeError(
+                "rng must be a torch.Generator for a PyTorch tensor, "
+                f"got {check.described(rng)}; a seed goes to seed="
+            )
+        here, there = like.device, rng.device
+        if here.type != there.type or (here.index or 0) != (there.index or 0):
+            raise ValueError(
+                f"rng must be a generator of the tensor's device, {here}, got one of {there}: "
+                f"make it with torch.Generator({str(here)!r})"
+            )
+        dtype = torch.float32 if here.type == "mps" else torch.float64
+        return torch.rand(shape, generator=rng, device=here, dtype=dtype) < 1.0 - p
+
+    def owns(self, x: object) -> bool:
+        """Tell whether `x` is a tensor: a subclass has a say in every operation anyway."""
+        return isinstance(x, Tensor)
+
+    def dtype_name(self, x: Tensor) -> str:
+        """Return the plain name of a tensor's dtype: ``"float32"``."""
+        return NAMES.get(x.dtype) or dtype_name(x.dtype)
+
+    def device(self, x: Tensor) -> torch.device:
+        """Return the device of a tensor."""
+        return x.device
+
+    def empty(self, device: Any) -> Tensor:
+        """Return a tensor of no elements, which stands for PyTorch and a device."""
+        return torch.empty((0,), device=device)
+
+    def pack(self, keep: Tensor) -> Tensor:
+        """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
+        if _is_memory(keep):
+            return torch.from_numpy(np.packbits(keep.numpy(), bitorder="little"))
+        bits: Tensor = super().pack(keep)
+        return bits
+
+    def unpack(self, bits: Tensor, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Return the boolean mask of bits that `pack` made."""
+        if _is_memory(bits):
+            flat = np.unpackbits(bits.numpy(), count=math.prod(shape), bitorder="little")
+            return torch.from_numpy(flat.view(np.bool_).reshape(shape))
+        keep: Tensor = super().unpack(bits, shape, like)
+        return keep
+
+    def from_numpy(self, x: Array, like: Tensor) -> Tensor:
+        """Return a copy of a NumPy array as a tensor on the device of `like`."""
+        return _torch_cpu.tensor(x).to(like.device)
+
+    def to_numpy(self, x: Tensor) -> Array:
+        """Return a tensor as a NumPy array, which may share its memory."""
+        return _torch_cpu.array(x.detach().cpu().resolve_conj().resolve_neg())
+
+    def probes(self) -> list[tuple[Backend, Tensor]]:
+        """Return an empty tensor for each device and kernel found here, and who draws for it."""
+        host = self.empty("cpu")
+        others = [self.empty(f"cuda:{index}") for index in range(torch.cuda.device_count())]
+        if torch.backends.mps.is_available():
+            others.append(self.empty("mps"))
+        pairs = [("cpu", host), ("int64", host)]
+        pairs += [("triton", host)] * _torch_op.interprets_triton()
+        pairs += [(_torch_op.kernel_for(like.device), like) for like in others]
+        return [(TorchBackend(draws=kernel), like) for kernel, like in pairs]
+
+    def check_input(self, x: Tensor) -> None:
+        """Refuse a tensor whose dtype or layout has no dropout."""
+        super().check_input(x)
+        if x.layout != torch.strided:
+            raise TypeError(
+                f"dropout needs a dense tensor, got one of layout {x.layout}; "
+                "convert it first, e.g. with to_dense()"
+            )
+
+    def check_out(self, out: Tensor | None, x: Tensor) -> Tensor | None:
+        """Refuse an `out` that can't hold the result for `x`."""
+        if super().check_out(out, x) is None or out is None:
+            return None
+        if torch.is_grad_enabled() and (x.requires_grad or out.requires_grad):
+            raise ValueError(
+                "out= is not for tensors that require grad, which autograd could not follow: "
+                "leave it out, or call under torch.no_grad()"
+            )
+        if any(n > 1 and not stride for n, stride in zip(out.shape, out.stride(), strict=True)):
+            raise ValueError(
+                "out must have memory of its own for every element, got an expanded tensor"
+            )
+        return out
+
+
+def _is_watched() -> bool:
+    """Tell whether a compiler or a mode, such as that of fake tensors, sees every operation."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
+def _is_memory(x: Tensor) -> bool:
+    """Tell whether a tensor is the host's memory and nothing else, to anyone who watches."""
+    return (
+        type(x) in PLAIN
+        and not _is_watched()
+        and torch._C._dispatch_keys(x) == _host_keys()
+        and not (x.requires_grad and torch.is_grad_enabled())
+        and forward_ad._current_level < 0
+    )
+
+
+@lru_cache
+def _host_keys() -> Any:
+    """Return what the dispatcher knows of a dense tensor in the host's memory.
+
+    One with a bit to conjugate or negate it, or seen by a transform of ``torch.func``, has more.
+    """
+    with torch.inference_mode(False):
+        return torch._C._dispatch_keys(torch.empty(0, device="cpu"))
+
+
+def _place(recipe: Recipe) -> list[Any]:
+    """Return what of a recipe may be a tensor: the step and the window's offset."""
+    return [recipe.step, *(recipe.window.offset if recipe.window else ())]
+
+
+def _is_known(recipe: Recipe) -> bool:
+    return not any(isinstance(value, Tensor) for value in _place(recipe))
+
+
+def _read(recipe: Recipe) -> Recipe:
+    """Return a recipe with the values of those of its tensors that can be read without waiting."""
+    if _is_known(recipe):
+        return recipe
+    step, window = recipe.step, recipe.window
+    if isinstance(step, Tensor) and _is_memory(step):
+        step = check.known_step(step)
+    if window is not None:
+        readable = (isinstance(start, Tensor) and _is_memory(start) for start in window.offset)
+        pairs = zip(window.offset, readable, strict=True)
+        offset = tuple(int(start) if can else start for start, can in pairs)
+        window = window._replace(offset=offset)
+    return recipe._replace(step=step, window=window)
+
+
+def _by_mask(x: Tensor, keep: Tensor | None, scale: float, shift: float, fill: float) -> Tensor:
+    """Return ``where(keep, x * scale + shift, fill)`` in operations that PyTorch differentiates.
+
+    Of a mask that autograd keeps for the backward pass it keeps one bit an element.
+    """
+    transformed = torch._C._are_functorch_transforms_active()
+    if not x.requires_grad or _is_watched() or transformed:
+        return _torch_int64.apply(x, keep, scale, shift, fill)
+    with torch.autograd.graph.saved_tensors_hooks(_packed, _unpacked):
+        return _torch_int64.apply(x, keep, scale, shift, fill)
+
+
+def _packed(x: Tensor) -> Any:
+    return (PACKER.pack(x), x.shape) if x.dtype == torch.bool else x
+
+
+def _unpacked(kept: Any) -> Tensor:
+    if isinstance(kept, Tensor):
+        return kept
+    bits, shape = kept
+    return PACKER.unpack(bits, shape, bits)
+
+
+PACKER = TorchBackend()
