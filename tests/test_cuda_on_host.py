@@ -176,7 +176,7 @@ def test_memory_is_read_and_written_16_bytes_at_a_time(name):
     assert cuda.seen.bytes_read == x.nbytes
     # Rows of a larger array, and a spatial mask: contiguous runs are as wide.
     for recipe in (
-        Mask.from_seed((4, n // 4), 0.5, seed=0, window=Window((0, 16), (4, 256))),
+        Mask.from_seed((4, n // 4), 0.5, seed=0, window=Window((0, 4), (4, 256))),
         Mask.from_seed((4, n // 4), 0.5, seed=0, shared_axes=1),
     ):
         rows = x.reshape(4, n // 4)
@@ -194,6 +194,8 @@ def test_the_keep_mask_is_written_16_bytes_at_a_time():
     kept = cuda.keep(Mask.from_seed((1024,), 0.5, seed=0), None)
     assert cuda.seen.vectors == (64 if kept.ctypes.data % 16 == 0 else 0)
     assert cuda.seen.bytes_read == 0
+    kept = cuda.keep(Mask.from_seed((1024,), 0.5, seed=0, window=Window((4,), (2000,))), None)
+    assert cuda.seen.vectors == (64 if kept.ctypes.data % 16 == 0 else 0)
 
 
 def arguments(x, y, recipe):
