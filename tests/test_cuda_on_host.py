@@ -17,7 +17,7 @@ if not available("cuda_on_host"):
         "one",
         allow_module_level=True,
     )
-from cuda_on_host import HostCuda, library, memory
+from cuda_on_host import HostCuda, library, memory, run
 
 DTYPES = cuda_on_host_subjects()[0].dtypes
 NUMPY = NumpyBackend(use_numba=False)
@@ -155,6 +155,26 @@ def test_indices_of_64_bits():
         assert np.array_equal(HostCuda().keep(recipe, None), expected)
         assert np.array_equal(HostCuda().select(x, recipe, 1.0), expected)
         assert np.array_equal(HostCuda().select(np.asfortranarray(x), recipe, 1.0), expected)
+
+
+@pytest.mark.parametrize("stride", [4, 8], ids=["flat", "any"])
+def test_threads_past_2_32(stride):
+    """One block of a launch that is too large for any memory but the part which it works on."""
+    x, y = np.ones(2048, "f4"), np.full(2048, 7, "f4")
+    block, first = 2**24 + 3, 4 * 256 * (2**24 + 3)
+    n = 2**35
+    recipe = Mask.from_seed((n,), 0.5, seed=1)
+    at = [_cuda.Memory(a.ctypes.data - first * stride, (stride,)) for a in (x, y)]
+    launch = _cuda.select("float32", (n,), *at, recipe, 2.0, -0.0, 0.0)
+    run(launch, y, [x], (2**25, 256), only=(block, block + 1))
+    expected = 2.0 * keep((1024,), 0.5, seed=1, window=((first,), (n,)))
+    step = stride // 4
+    assert np.array_equal(y[: 1024 * step : step], expected)
+    assert (y[1024 * step :] == 7).all()
+    # The same block, of a grid of half the threads, comes to it in the second turn.
+    y[:] = 7
+    run(launch, y, [x], (2**24, 256), only=(3, 4))
+    assert np.array_equal(y[: 1024 * step : step], expected)
 
 
 @pytest.mark.parametrize("name", DTYPES)

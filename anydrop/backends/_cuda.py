@@ -200,7 +200,8 @@ def _plan(
     if not axes or (drawn and axes[-1].mask not in (0, 1)):
         axes.append(_Step(1, 1, size, size))
     *outer, run = axes
-    # A run is grouped from the start of its first block: the same for all runs, or the most it may be.
+    # A run is grouped from the start of its first block; if that is not the same for all runs, from
+    # the earliest that it may be.
     if not (drawn and run.mask):
         lead = 0
     elif any(axis.mask % 4 for axis in outer):
