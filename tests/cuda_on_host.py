@@ -79,6 +79,25 @@ def memory(x: np.ndarray) -> _cuda.Memory:
     return _cuda.Memory(x.ctypes.data, x.strides)
 
 
+def run(launch: _cuda.Launch, y, sources, geometry=None, source=None, only=None) -> Watch:
+    """Run a launch, or its blocks `only`, and return what it did to memory.
+
+    It may write to y and read the sources, two at most; where those are None, all memory.
+    """
+    all_memory = (0, 2**64 - 1)
+    readable = all_memory * 2
+    if sources is not None:
+        readable = [edge for source in sources for edge in byte_bounds(source)]
+    writable = all_memory if y is None else byte_bounds(y)
+    seen = Watch((ctypes.c_uint64 * 4)(*readable), (ctypes.c_uint64 * 2)(*writable))
+    blocks, threads = geometry or (launch.blocks, launch.threads)
+    kernels = library(source)
+    args = ctypes.c_void_p(launch.args.__array_interface__["data"][0])
+    kernel = getattr(kernels, launch.kernel)
+    kernels.launch(kernel, args, blocks, threads, *(only or (0, blocks)), ctypes.byref(seen))
+    return seen
+
+
 class HostCuda(NumpyBackend):
     """CuPy's kernels, serving NumPy arrays.
 
@@ -99,9 +118,6 @@ class HostCuda(NumpyBackend):
     @property
     def kernel(self):
         return "CUDA on the host"
-
-    def __reduce__(self):
-        return type(self), (self.geometry, self.source)
 
     def keep(self, recipe, like):
         keep = np.empty(recipe.keep_shape, np.bool_)
@@ -133,17 +149,7 @@ class HostCuda(NumpyBackend):
 
     def _launch(self, launch: _cuda.Launch, y, sources) -> None:
         """Run a kernel, and fail if it touched what it may not, or left an element out."""
-        bounds = [edge for source in sources for edge in byte_bounds(source)]
-        seen = Watch((ctypes.c_uint64 * 4)(*bounds), (ctypes.c_uint64 * 2)(*byte_bounds(y)))
-        kernels = library(self.source)
-        assert _cuda.ARGS.itemsize == ctypes.c_uint64.in_dll(kernels, "size_of_args").value
-        kernels.launch(
-            getattr(kernels, launch.kernel),
-            ctypes.c_void_p(launch.args.ctypes.data),
-            *(self.geometry or (launch.blocks, launch.threads)),
-            ctypes.byref(seen),
-        )
-        self.seen = seen
+        seen = self.seen = run(launch, y, sources, self.geometry, self.source)
         assert not seen.out_of_bounds, f"{seen.out_of_bounds} accesses out of bounds"
         assert not seen.misaligned, f"{seen.misaligned} misaligned accesses"
         assert seen.bytes_written == y.nbytes, f"{seen.bytes_written} bytes written, not {y.nbytes}"

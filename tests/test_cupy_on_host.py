@@ -1,288 +1,197 @@
-"""CuPy's kernels on the host: the stream's bits and NumPy's outputs, whatever the memory."""
+"""CuPy's backend where there is no device.
 
+CuPy's own arrays, which here lie in the host's memory, go through it as far as the launch; the
+kernels are those of cuda_on_host.py.
+"""
+
+import contextlib
 import ctypes
 
 import numpy as np
 import pytest
-from conftest import available, cuda_on_host_subjects, dtype_of
+from conftest import available, cupy_subjects, dtype_of, python
 
-from anydrop import Mask, Window, stream
-from anydrop.backends import _cuda
-from anydrop.backends.numpy import NumpyBackend
+import anydrop
+from anydrop import Mask, Window, verify
+from anydrop.backends import load
 from anydrop.testing.reference import bits, keep, numbers, select
 
-if not available("cuda_on_host"):
-    pytest.skip(
-        "no g++ 12 or later is here, nor another compiler that CXX names; nox -s tests-cupy wants "
-        "one",
-        allow_module_level=True,
+if not available("cupy"):
+    pytest.skip("CuPy is not installed here; nox -s tests-cupy runs this", allow_module_level=True)
+import cupy
+
+from anydrop.backends.cupy import NO_DEVICE, CupyBackend
+
+DEVICES = cupy_subjects()
+quiet = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+
+def test_the_import_of_cupy_waits_for_its_first_array():
+    printed = python("""
+        import sys
+        import numpy as np, anydrop
+        anydrop.dropout(np.ones(3), 0.5, seed=0)
+        print("cupy" in sys.modules, "cupy" in anydrop.backends.registered())
+    """)
+    assert printed == "False True"
+
+
+def test_backend_without_an_array():
+    backend = load("cupy")
+    assert type(backend) is CupyBackend
+    assert not backend.owns(np.ones(3))
+
+
+@pytest.mark.skipif(bool(DEVICES), reason="a CUDA device is here")
+def test_where_there_is_no_device(capsys):
+    backend = load("cupy")
+    assert backend.probes() == []
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="|".join(NO_DEVICE)):
+        backend.from_numpy(np.ones(3), cupy_array(np.ones(1)))
+    assert verify.run() == 0
+    row = next(r for r in capsys.readouterr().out.splitlines() if r.startswith("cupy"))
+    assert row.split()[1:3] == [cupy.__version__, "-"]
+    assert row.endswith("no device")
+
+
+def test_other_errors_of_cuda_are_not_taken_for_a_missing_device(monkeypatch):
+    def broken():
+        raise cupy.cuda.runtime.CUDARuntimeError(999)
+
+    monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", broken)
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="cudaErrorUnknown"):
+        load("cupy").probes()
+
+
+@pytest.mark.parametrize(
+    "rng", [np.random.default_rng(0), np.random.RandomState(0), np.random, 7, None], ids=repr
+)
+def test_a_generator_of_another_library(rng):
+    message = (
+        r"rng must be a cupy.random.Generator, a cupy.random.RandomState or the module "
+        r"cupy.random for a CuPy array, got .*; a seed goes to seed="
     )
-from cuda_on_host import HostCuda, library, memory
-
-DTYPES = cuda_on_host_subjects()[0].dtypes
-NUMPY = NumpyBackend(use_numba=False)
-# Blocks and threads: alone, fewer than elements, odd, a warp, and as a launch asks for.
-GEOMETRIES = [(1, 1), (1, 7), (3, 32), (2, 256), None]
-
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+    with pytest.raises(TypeError, match=message):
+        load("cupy").draw(rng, (3,), 0.5, None)
 
 
-def some_axes(rng, ndim):
-    return tuple(a for a in range(ndim) if rng.random() < 0.3)
+def cupy_array(x, kind=cupy.ndarray):
+    """Return a CuPy array over the memory of a NumPy array."""
+    low, high = np.lib.array_utils.byte_bounds(x)
+    owned = cupy.cuda.UnownedMemory(low, max(1, high - low), x, device_id=0)
+    pointer = cupy.cuda.MemoryPointer(owned, x.ctypes.data - low)
+    return kind(x.shape, x.dtype, memptr=pointer, strides=x.strides)
 
 
-def laid_out(rng, shape, dtype):
-    """Return an array of a random layout, and the memory that it is a view of."""
-    order = rng.permutation(len(shape))
-    steps = [int(rng.choice([1, 1, 1, -1, 2, -3])) for _ in shape]
-    wide = [int(n) * abs(steps[a]) for a, n in enumerate(shape)]
-    lead = int(rng.integers(0, 5))  # elements before the first: an unaligned start
-    buffer = np.full(lead + int(np.prod(wide)), 7, dtype)
-    base = buffer[lead:].reshape([wide[a] for a in order]).transpose(np.argsort(order))
-    view = base[(..., *(slice(None, None, step) for step in steps))]
-    view = view[(..., *(slice(None, n) for n in shape))]
-    assert view.shape == tuple(shape)
-    return view, buffer
+def numpy_array(x):
+    """Return the numbers of a CuPy array in the host's memory."""
+    low = x.data.mem.ptr
+    raw = np.frombuffer((ctypes.c_char * x.data.mem.size).from_address(low), np.uint8)
+    return np.ndarray(x.shape, x.dtype, raw, x.data.ptr - low, x.strides).copy()
 
 
-def a_case(rng, dtype):
-    """Return x, a recipe or a keep mask, and the three numbers."""
-    shape = tuple(int(n) for n in rng.integers(1, 12, rng.integers(0, 5)))
-    if rng.random() < 0.2:
-        shape = (int(rng.integers(1, 3000)),)
-    x, _ = laid_out(rng, shape, dtype)
-    x[...] = numbers(shape, dtype, rng)
-    if rng.random() < 0.2:
-        x = np.broadcast_to(x[:1], x.shape) if x.ndim else x
-    shared = some_axes(rng, len(shape))
-    window = None
-    if rng.random() < 0.5:
-        most = 2 ** (60 // max(1, len(shape)))
-        offset = tuple(int(o) for o in rng.integers(0, rng.choice([9, most]), len(shape)))
-        extent = tuple(o + n + int(rng.integers(0, 9)) for o, n in zip(offset, shape, strict=True))
-        window = Window(offset, extent)
-    recipe = Mask.from_seed(
-        shape,
-        float(rng.choice([0.0, 1e-9, 0.3, 0.5, 0.9, 1 - 2**-53])),
-        seed=int(rng.integers(0, 99)),
-        step=int(rng.choice([0, 5, 2**32 + 1, 2**63])),
-        shared_axes=shared,
-        window=window,
-    )
-    which = rng.random()
-    kept = recipe
-    if which < 0.1:
-        kept = None
-    elif which < 0.3:
-        kept, _ = laid_out(rng, recipe.keep_shape, np.dtype(bool))
-        kept[...] = rng.random(recipe.keep_shape) < 0.5
-    scale, shift, fill = (float(rng.choice(c)) for c in ([1.5, 1 / 0.9, 1e-3], [-0.0, 0.3], [0, 2]))
-    return x, kept, (scale, shift, fill)
+class OnHost(cupy.ndarray):
+    """A CuPy array in the host's memory, where no device needs to be made the current one."""
+
+    device = property(lambda self: contextlib.nullcontext())
 
 
-@pytest.mark.parametrize("name", DTYPES)
-def test_random_cases(name):
-    dtype = dtype_of(name)
-    for case in range(250):
-        rng = np.random.default_rng([case, *name.encode()])
-        x, kept, numbers_ = a_case(rng, dtype)
-        cuda = HostCuda(GEOMETRIES[case % len(GEOMETRIES)])
-        mask = NUMPY.keep(kept, x) if isinstance(kept, Mask) else kept
-        if isinstance(kept, Mask):
-            assert np.array_equal(cuda.keep(kept, x), mask), case
-        expected = select(x, True if mask is None else mask, *numbers_)
-        assert bits(cuda.select(x, kept, *numbers_)) == bits(expected), case
-
-        out, buffer = laid_out(rng, x.shape, dtype)
-        assert cuda.select(x, kept, *numbers_, out=out) is out
-        assert bits(out) == bits(expected), case
-        # What lies between the elements of out is as it was.
-        out[...] = 7
-        assert (buffer == 7).all(), case
+def allocated(size):
+    x = np.empty(max(1, size), np.uint8)
+    owned = cupy.cuda.UnownedMemory(x.ctypes.data, x.nbytes, x, device_id=0)
+    return cupy.cuda.MemoryPointer(owned, 0)
 
 
-@pytest.mark.parametrize("name", DTYPES)
-def test_in_place(name):
-    dtype = dtype_of(name)
-    for layout in (np.ascontiguousarray, np.asfortranarray, lambda x: x[::-1, :, ::2]):
-        x = layout(numbers((5, 9, 14), dtype, np.random.default_rng(1)))
-        mask = Mask.from_seed(x.shape, 0.4, seed=6)
-        expected = NUMPY.select(x, mask, mask.scale)
-        assert HostCuda().select(x, mask, mask.scale, out=x) is x
-        assert bits(x) == bits(expected)
+@pytest.fixture
+def hosted():
+    """CuPy's backend, whose kernels run on the host."""
+    if not available("cuda_on_host"):
+        pytest.skip("no g++ 12 or later is here, nor another compiler that CXX names")
+    import cuda_on_host
+
+    class Hosted(CupyBackend):
+        def _run(self, dtype, launch):
+            assert isinstance(launch.args, np.ndarray)  # which CuPy passes by value
+            assert launch.args.size == 1
+            cuda_on_host.run(launch, None, None)
+
+    with cupy.cuda.using_allocator(allocated):
+        yield Hosted()
 
 
-def test_words_at_the_threshold():
-    """The word that equals the threshold is kept, and the one below it is dropped."""
-    key = stream.key_of(3)
-    x = np.ones(32, "f4")
-    for i in range(32):
-        p = stream.word(i, 9, key) / 2**32
-        recipe = Mask.from_seed((32,), p, seed=3, step=9)
-        assert recipe.threshold == stream.word(i, 9, key)
-        above = Mask.from_seed((32,), p + 2**-32, seed=3, step=9)
-        assert HostCuda().keep(recipe, None)[i]
-        assert not HostCuda().keep(above, None)[i]
-        assert HostCuda().select(x, recipe, 1.0)[i] == 1
-        shared = Mask.from_seed(
-            (1, 5), p, seed=3, step=9, shared_axes=1, window=Window((i, 0), (32, 5))
-        )
-        assert HostCuda().select(np.ones((1, 5), "f4"), shared, 1.0).all()
-
-
-@pytest.mark.parametrize("name", [d for d in DTYPES if d.endswith("float16") or d == "bfloat16"])
-def test_ties_are_rounded_to_even(name):
-    """1.5 times an odd significand lies halfway between two numbers."""
-    dtype = dtype_of(name)
-    x = np.arange(2**16, dtype=np.uint16).view(dtype)
-    recipe = Mask.from_seed(x.shape, 0.0, seed=0)
-    y = HostCuda().select(x, recipe, 1.5)
-    assert bits(y) == bits(select(x, np.array(True), 1.5))
-    assert np.array_equal(np.isnan(y), np.isnan(x))
-
-
-def test_indices_of_64_bits():
-    """Beyond 2**34 a block's number has a high word; strides may not fit a signed word."""
-    for shape, window in (
-        ((40,), Window((2**34 - 17,), (2**41,))),
-        ((3, 21), Window((2**30, 2**33 - 30), (2**31, 2**33))),
-        ((2, 5), Window((0, 2**63 - 5), (2, 2**63))),
-        ((2, 5), Window((2**32 - 2, 2**32 - 5), (2**32, 2**32))),
-    ):
-        expected = keep(shape, 0.5, seed=2, window=window)
-        recipe = Mask.from_seed(shape, 0.5, seed=2, window=window)
-        x = np.ones(shape, "f4")
-        assert np.array_equal(HostCuda().keep(recipe, None), expected)
-        assert np.array_equal(HostCuda().select(x, recipe, 1.0), expected)
-        assert np.array_equal(HostCuda().select(np.asfortranarray(x), recipe, 1.0), expected)
-
-
-@pytest.mark.parametrize("name", DTYPES)
-def test_memory_is_read_and_written_16_bytes_at_a_time(name):
-    """All of it, where it is aligned; and nothing but the elements, where it is not."""
-    dtype = dtype_of(name)
-    cuda, n = HostCuda(), 128
-    x = np.ones(n + 16, dtype)
-    start = -x.ctypes.data // dtype.itemsize % (16 // min(16, dtype.itemsize))
-    x = x[start : start + n]
-    assert x.ctypes.data % 16 == 0
-    y = x.copy() if x.copy().ctypes.data % 16 == 0 else np.ones_like(x)
-    recipe = Mask.from_seed((n,), 0.5, seed=0)
-    cuda.select(x, recipe, 2.0, out=y)
-    if y.ctypes.data % 16 == 0:
-        assert cuda.seen.vectors == 2 * n * dtype.itemsize // 16
-    cuda.select(x, recipe, 2.0, out=x)
-    assert cuda.seen.vectors == 2 * n * dtype.itemsize // 16
-    assert cuda.seen.bytes_read == x.nbytes
-    # Rows of a larger array, and a spatial mask: contiguous runs are as wide.
-    for recipe in (
-        Mask.from_seed((4, n // 4), 0.5, seed=0, window=Window((0, 16), (4, 256))),
-        Mask.from_seed((4, n // 4), 0.5, seed=0, shared_axes=1),
-    ):
-        rows = x.reshape(4, n // 4)
-        cuda.select(rows, recipe, 2.0, out=rows)
-        assert cuda.seen.vectors == 2 * n * dtype.itemsize // 16
-    if dtype.itemsize < 16:
-        off = x[1:]
-        cuda.select(off, Mask.from_seed((n - 1,), 0.5, seed=0), 2.0, out=off)
-        assert cuda.seen.vectors == 0
-        assert cuda.seen.bytes_read == off.nbytes
-
-
-def test_the_keep_mask_is_written_16_bytes_at_a_time():
-    cuda = HostCuda()
-    kept = cuda.keep(Mask.from_seed((1024,), 0.5, seed=0), None)
-    assert cuda.seen.vectors == (64 if kept.ctypes.data % 16 == 0 else 0)
-    assert cuda.seen.bytes_read == 0
-
-
-def arguments(x, y, recipe):
-    launch = _cuda.select("float32", x.shape, memory(x), memory(y), recipe, 1.0, -0.0, 0.0)
-    return launch, _cuda.Args.from_buffer_copy(launch.args.tobytes())
-
-
-def test_neighbouring_threads_work_on_neighbouring_memory():
-    recipe = Mask.from_seed((30, 40, 50), 0.5, seed=0)
-    x = np.zeros((50, 30, 40), "f4").transpose(1, 2, 0)  # channels last
-    launch, args = arguments(x, np.empty_like(x), recipe)
-    assert launch.kernel == "anydrop_float32_any"
-    assert [args.axes[a].y for a in range(args.ndim)] == [4 * 1200, 4]
-    assert args.run == 0
-    launch, args = arguments(x, x.copy(), recipe)
-    assert args.axes[args.ndim - 1].y == 4
-
-
-def test_axes_that_run_on_are_one():
-    x = np.zeros((3, 4, 1, 5), "f4")
-    launch, args = arguments(x, x, Mask.from_seed(x.shape, 0.5, seed=0))
-    assert launch.kernel == "anydrop_float32_flat"
-    assert (args.ndim, args.axes[0].length, args.items) == (1, 60, 15)
-    launch, args = arguments(x, x, Mask.from_seed(x.shape, 0.5, seed=0, shared_axes=(2, 3)))
-    assert launch.kernel == "anydrop_float32_any"
-    assert [(args.axes[a].length, args.axes[a].mask) for a in range(args.ndim)] == [(12, 1), (5, 0)]
-
-
-def test_launches_of_any_size():
-    x = np.broadcast_to(np.zeros(1, "f4"), (2**40,))
-    launch = _cuda.select(
-        "float32",
-        x.shape,
-        _cuda.Memory(64, (4,)),
-        _cuda.Memory(64, (4,)),
-        Mask.from_seed(x.shape, 0.5, seed=0),
-        1.0,
-        -0.0,
-        0.0,
-    )
-    assert (launch.blocks, launch.threads) == (_cuda.MOST_BLOCKS, _cuda.THREADS)
-    launch, args = arguments(x[:1], np.zeros(1, "f4"), Mask.from_seed((1,), 0.5, seed=0))
-    assert (launch.blocks, args.items) == (1, 1)
-
-
-@pytest.mark.parametrize("name", [d for d in DTYPES if d != "bfloat16"])
-def test_memory_that_cuda_can_not_read(name):
-    x = np.zeros(9 * 16, np.uint8)
-    whole = _cuda.Memory(x.ctypes.data, (np.dtype(name).itemsize,))
-    shifted = _cuda.Memory(x.ctypes.data + 1, whole.strides)
-    odd = _cuda.Memory(x.ctypes.data, (17,))
-    recipe = Mask.from_seed((3,), 0.5, seed=0)
-    for pair in ((whole, shifted), (shifted, whole), (whole, odd), (odd, whole)):
-        with pytest.raises(ValueError, match=rf"CUDA reads and writes {name} at multiples of \d"):
-            _cuda.select(name, (3,), *pair, recipe, 1.0, -0.0, 0.0)
-
-
-def test_a_number_beyond_float32_is_infinite_there():
-    x = np.ones(8, "f4")
-    recipe = Mask.from_seed((8,), 0.0, seed=0)
-    assert np.isposinf(HostCuda().select(x, recipe, 1e300)).all()
-    assert (HostCuda().select(np.ones(8), recipe, 1e300) == 1e300).all()
-
-
-SOURCE = _cuda.source("bool").replace(_cuda.instances("bool"), "")
-PLANTED = {
-    "a store past the end": ("length - begin < WIDTH", "length - begin + 1 < WIDTH", "bounds"),
-    "a load before the start": (
-        "const bool inside = from <= j &&",
-        "const bool inside =",
-        "bounds",
-    ),
-    "vectors at any address": ("&& (u64)at % 16 == 0", "", "misaligned"),
-    "a grid that does not go on": ("item += threads) {", "item = a.items) {", "bytes written"),
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "fortran": np.asfortranarray,
+    "strided": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "negative": lambda x: x[::-1, :, ::-1].copy()[::-1, :, ::-1],
+    "permuted": lambda x: np.ascontiguousarray(x.transpose(2, 0, 1)).transpose(1, 2, 0),
+    "unaligned": lambda x: np.append(x.ravel()[:1], x)[1:].reshape(x.shape),
 }
+RECIPES = [{}, {"shared_axes": (0, 2)}, {"window": Window((2, 3, 4), (9, 20, 31))}]
 
 
-@pytest.mark.parametrize("planted", PLANTED)
-def test_that_bad_accesses_are_seen(planted):
-    right, wrong, message = PLANTED[planted]
-    assert right in SOURCE
-    broken = HostCuda((1, 2), SOURCE.replace(right, wrong))
-    x = np.ones(40, "f4")[1:39]
-    recipe = Mask.from_seed(x.shape, 0.5, seed=0, window=Window((1,), (50,)))
-    with pytest.raises(AssertionError, match=message):
-        broken.select(x, recipe, 2.0)
+@quiet
+@pytest.mark.parametrize("name", ["f2", "f4", "f8", "c8", "c16"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_arrays_of_any_layout(hosted, layout, recipe, name):
+    x = LAYOUTS[layout](numbers((6, 8, 10), np.dtype(name), np.random.default_rng(0)))
+    array = cupy_array(x, OnHost)
+    assert array.strides == x.strides
+    mask = Mask.from_seed(x.shape, 0.5, seed=8, step=2, **recipe)
+    kept = keep(x.shape, 0.5, seed=8, step=2, **recipe)
+    drawn = hosted.keep(mask, array)
+    assert drawn.dtype == bool
+    assert np.array_equal(numpy_array(drawn), kept)
+
+    expected = bits(select(x, kept, 2.0, 0.25, 3.0))
+    y = hosted.select(array, mask, 2.0, 0.25, 3.0)
+    assert (y.dtype, y.shape) == (array.dtype, array.shape)
+    assert bits(numpy_array(y)) == expected
+    given = cupy_array(kept[:, ::-1].copy()[:, ::-1], OnHost)
+    assert bits(numpy_array(hosted.select(array, given, 2.0, 0.25, 3.0))) == expected
+    every = bits(select(x, np.array(True), 2.0, 0.25))
+    assert bits(numpy_array(hosted.select(array, None, 2.0, 0.25))) == every
+
+    out = cupy_array(np.zeros((6, 8, 10), name), OnHost)
+    assert hosted.select(array, mask, 2.0, 0.25, 3.0, out=out) is out
+    assert bits(numpy_array(out)) == expected
+    assert hosted.select(array, mask, 2.0, 0.25, 3.0, out=array) is array
+    assert bits(numpy_array(array)) == expected
 
 
-def test_the_kernels_arguments_are_what_the_source_says():
-    size = ctypes.c_uint64.in_dll(library(), "size_of_args").value
-    assert size == ctypes.sizeof(_cuda.Args) == _cuda.ARGS.itemsize
-    assert size <= 4096  # what CUDA passes by value
+@pytest.mark.skipif(not available("ml_dtypes"), reason="ml_dtypes is not installed here")
+def test_bfloat16_arrays(hosted):
+    x = numbers((51,), dtype_of("bfloat16"), np.random.default_rng(0))
+    mask = Mask.from_seed((51,), 0.3, seed=1)
+    y = hosted.select(cupy_array(x, OnHost), mask, mask.scale)
+    assert y.dtype == x.dtype
+    assert bits(numpy_array(y)) == bits(select(x, keep((51,), 0.3, seed=1), mask.scale))
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0, 2), ()])
+def test_arrays_of_few_elements(hosted, shape):
+    x = cupy_array(np.ones(shape, "f4"), OnHost)
+    mask = Mask.from_seed(shape, 0.0, seed=0)
+    assert np.array_equal(numpy_array(hosted.select(x, mask, 2.0)), np.full(shape, 2, "f4"))
+    assert np.array_equal(numpy_array(hosted.keep(mask, x)), np.ones(shape, bool))
+
+
+def test_bad_arrays():
+    backend = load("cupy")
+    x = cupy_array(np.ones((4, 3), "f4"))
+    for out, message in (
+        (np.ones((4, 3), "f4"), "out must be of the library of x, cupy, got numpy.ndarray"),
+        (cupy_array(np.ones((3, 4), "f4")), r"out must have the shape of x, \(4, 3\), got"),
+        (cupy_array(np.ones((4, 3), "f8")), "out must have the dtype of x, float32, got float64"),
+        (cupy.broadcast_to(x[:1], (4, 3)), "out must have memory of its own for every element"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            backend.check_out(out, x)
+    assert backend.check_out(x, x) is x
+    with pytest.raises(TypeError, match=r"dropout needs a floating-point array .* got dtype int64"):
+        anydrop.dropout(cupy_array(np.ones(3, "i8")), 0.5, seed=0)
+    with pytest.raises(TypeError, match="CuPy computes in the machine's own byte order, got dtype"):
+        anydrop.dropout(cupy_array(np.ones(3, np.dtype("f4").newbyteorder())), 0.5, seed=0)
+    with pytest.raises(TypeError, match=r"x must be a plain array of .*OnHost"):
+        anydrop.dropout(cupy_array(np.ones(3, "f4"), OnHost), 0.5, seed=0)

@@ -164,7 +164,7 @@ def _launch(
     drawn = isinstance(keep, Recipe)
     first = keep.placement.first if isinstance(keep, Recipe) else 0
     mask = (0,) * len(shape) if keep is None else keep.strides
-    kernel, blocks, plan = _plan(dtype, shape, x.strides, y.strides, mask, first % 16, drawn)
+    kernel, blocks, plan = _plan(dtype, shape, x.strides, y.strides, mask, first % 4, drawn)
     aligned = ELEMENTS[dtype].aligned
     if x.address % aligned or y.address % aligned:
         raise _misaligned(dtype)
@@ -190,8 +190,8 @@ def _plan(
 ) -> tuple[str, int, Args]:
     """Return the kernel, the blocks and the arguments of a layout.
 
-    The strides of x, y and the mask say where elements lie; `lead` is the first one's place among
-    16. An undrawn mask is given, or if its threshold stays 0 keeps everything.
+    The strides of x, y and the mask say where elements lie; `lead` is the first one's place in its
+    block. A mask that is not drawn is given, or keeps everything if its threshold stays 0.
     """
     _, size, width, aligned = ELEMENTS[dtype]
     axes = _merged(shape, mask, x, y)
@@ -200,11 +200,12 @@ def _plan(
     if not axes or (drawn and axes[-1].mask not in (0, 1)):
         axes.append(_Step(1, 1, size, size))
     *outer, run = axes
-    if drawn and run.mask:
-        # The lead of a run's first block: known if it is that of all runs.
-        lead = lead % width if all(axis.mask % width == 0 for axis in outer) else width - 1
-    else:
+    # A run is grouped from the start of its first block; if that is not the same for all runs, from
+    # the earliest that it may be.
+    if not (drawn and run.mask):
         lead = 0
+    elif any(axis.mask % 4 for axis in outer):
+        lead = 3
     groups = -(-(lead + run.length) // width)
     items = groups * math.prod(axis.length for axis in outer)
     flat = drawn and axes == [(run.length, 1, size, size)]

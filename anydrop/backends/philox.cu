@@ -227,10 +227,10 @@ template <class Element, bool FLAT> INLINE void run(const Args& a) {
         const i64 x_stride = FLAT ? SIZE : a.axes[r].x, y_stride = FLAT ? SIZE : a.axes[r].y;
         const bool given = !FLAT && a.keep;
 
-        // The first group of a run begins where its first block does, before the run itself.
-        const int lead = given || mask_stride == 0 ? 0 : (int)(index % WIDTH);
+        // The first group of a run begins where its first block does, maybe before the run itself.
+        const int lead = given || mask_stride == 0 ? 0 : (int)(index % 4);
         const i64 begin = (i64)(along * WIDTH) - lead;
-        if (begin >= (i64)length) continue;
+        // Of the last group of a run nothing may be left, as runs may begin anywhere in a block.
         const int from = begin < 0 ? (int)-begin : 0;
         const int to = (i64)length - begin < WIDTH ? (int)((i64)length - begin) : WIDTH;
 

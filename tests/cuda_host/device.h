@@ -16,9 +16,15 @@ struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
 
-// -ffp-contract=off keeps a product and a sum apart.
-inline float mul(float a, float b) { return a * b; }
-inline float add(float a, float b) { return a + b; }
+// -ffp-contract=off keeps a product and a sum apart. A GPU has one NaN in float32, of all bits but the
+// sign, and so it is here: rounded as if it were a number, it would become -0.
+inline float one_nan(float v) {
+    const unsigned bits = 0x7FFFFFFF;
+    if (v != v) memcpy(&v, &bits, 4);
+    return v;
+}
+inline float mul(float a, float b) { return one_nan(a * b); }
+inline float add(float a, float b) { return one_nan(a + b); }
 inline double mul(double a, double b) { return a * b; }
 inline double add(double a, double b) { return a + b; }
 inline float from_float16(unsigned short bits) {

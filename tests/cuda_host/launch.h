@@ -1,10 +1,11 @@
-// Runs a kernel block by block and thread by thread.
+// Runs blocks `first` to `last` of a launch, thread by thread.
 
-extern "C" void launch(void (*kernel)(Args), const Args* args, unsigned blocks, unsigned threads, Watch* seen) {
+extern "C" void launch(void (*kernel)(Args), const Args* args, unsigned blocks, unsigned threads,
+                       unsigned first, unsigned last, Watch* seen) {
     watch = seen;
     gridDim.x = blocks;
     blockDim.x = threads;
-    for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x)
+    for (blockIdx.x = first; blockIdx.x < last; ++blockIdx.x)
         for (threadIdx.x = 0; threadIdx.x < threads; ++threadIdx.x) kernel(*args);
 }
 
