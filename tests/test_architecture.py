@@ -21,6 +21,8 @@ FLOORS = [
     ["backends._numba"],
     ["backends.numpy"],
     ["backends"],
+    # Above the registry, which knows it by name alone: it asks whose the chunks are.
+    ["backends.dask"],
     ["mask"],
     ["functional"],
     ["layers.base"],
@@ -34,6 +36,7 @@ FLOORS = [
 # Who, beside everyone's NumPy and array-api-compat, may import which library.
 LIBRARIES = {
     "backends._numba": {"numba"},
+    "backends.dask": {"dask"},
     "demo": {"matplotlib", "rich", "sklearn", "threadpoolctl"},
 }
 

@@ -26,6 +26,7 @@ ENTRY_POINTS = "anydrop.backends"
 _REGISTRY = {
     "numpy": "anydrop.backends.numpy:NumpyBackend",
     "array_api_strict": "anydrop.backends.base:Backend",
+    "dask": "anydrop.backends.dask:DaskBackend",
 }
 _BY_TYPE: dict[type, Backend] = {}
 
