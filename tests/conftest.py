@@ -106,12 +106,43 @@ def strict_subjects() -> list[Subject]:
     return subjects
 
 
+def whole(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    return tuple((n,) for n in shape)
+
+
+def small(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Chunks of single elements, as far as there are few."""
+    return tuple((1,) * n or (0,) if n < 9 else (n // 3, n - 2 * (n // 3), n // 3) for n in shape)
+
+
+def uneven(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Chunks of uneven lengths, empty ones among them."""
+    return tuple((0, n) if a % 2 else (n // 5, 0, n - n // 5) for a, n in enumerate(shape))
+
+
+def dask_subjects() -> list[Subject]:
+    if not available("dask.array"):
+        return []
+    import dask.array as da
+
+    backend = anydrop.resolve(da.empty(0))
+    dtypes = ALL if available("ml_dtypes") else tuple(d for d in ALL if d != "bfloat16")
+
+    def subject(chunks: Callable) -> Subject:
+        def array(x: np.ndarray) -> Any:
+            return da.from_array(x, chunks=chunks(x.shape))
+
+        return Subject(f"dask-{chunks.__name__}", backend, array, dtypes)
+
+    return [subject(chunks) for chunks in (whole, small, uneven)]
+
+
 needs_strict = pytest.mark.skipif(
     not available("array_api_strict"),
     reason="array-api-strict is not installed here; nox -s tests-strict runs this",
 )
 
-SUBJECTS = numpy_subjects() + strict_subjects()
+SUBJECTS = numpy_subjects() + strict_subjects() + dask_subjects()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
