@@ -109,14 +109,14 @@ def dropout(
         if seed is not None:
             check.seed(seed)
         if window is not None:
-            check.window(window, tuple(x.shape))
+            check.window(window, backend.shape(x))
         y = _infer(backend, x, 1.0 if scaled_in_training else 1.0 - p, out)
         return (y, None) if return_mask else y
     scale = 1.0 / (1.0 - p) if scaled_in_training else 1.0
     mask: Mask | StoredMask
     if rng is None:
         mask = Mask.from_seed(
-            tuple(x.shape),
+            backend.shape(x),
             p,
             seed=check.a_seed(seed),
             step=step,
@@ -149,7 +149,7 @@ def _drawn_by(
     scale: float,
     shared_axes: int | Sequence[int],
 ) -> StoredMask:
-    shape = tuple(x.shape)
+    shape = backend.shape(x)
     shared = check.shared_axes(shared_axes, len(shape))
     keep = backend.draw(rng, keep_shape(shape, shared), p, x)
     return StoredMask(backend.pack(keep), shape, p, scale, shared)

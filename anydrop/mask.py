@@ -61,7 +61,7 @@ class _KeepMask(abc.ABC):
         """
         backend = resolve(x)
         backend.check_input(x)
-        check.gradient_shape(tuple(x.shape), self.shape)
+        check.gradient_shape(backend.shape(x), self.shape)
         out = backend.check_out(out, x)
         keep = self if isinstance(self, Recipe) else self.keep(like=x)
         return backend.select(x, keep, self.scale, out=out)

@@ -22,7 +22,7 @@ from anydrop.testing import DTYPES, Subject
 from anydrop.testing.subject import dtype_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from anydrop.backends.base import Backend
 
@@ -139,6 +139,44 @@ def torch_subjects() -> list[Subject]:
     return subjects
 
 
+def whole(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    return tuple((n,) for n in shape)
+
+
+def small(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Chunks of single elements, as far as there are few."""
+    return tuple((1,) * n or (0,) if n < 9 else (n // 3, n - 2 * (n // 3), n // 3) for n in shape)
+
+
+def uneven(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Chunks of uneven lengths, empty ones among them."""
+    return tuple((0, n) if a % 2 else (n // 5, 0, n - n // 5) for a, n in enumerate(shape))
+
+
+def rows(shape: tuple[int, ...]) -> Any:
+    """Some chunks along the first axis."""
+    return tuple(-1 if a else max(2, n // 5) for a, n in enumerate(shape))
+
+
+def columns(shape: tuple[int, ...]) -> Any:
+    """Some chunks along the last axis, each of all rows."""
+    return tuple(-1 if a < len(shape) - 1 else max(3, n // 4) for a, n in enumerate(shape))
+
+
+def dask_subjects() -> list[Subject]:
+    if not available("dask.array"):
+        return []
+    import dask.array as da
+
+    def subject(chunks: Callable) -> Subject:
+        def array(x: np.ndarray) -> Any:
+            return da.from_array(x, chunks=chunks(x.shape))
+
+        return Subject(f"dask-{chunks.__name__}", array, NUMPY_DTYPES, out=False)
+
+    return [subject(chunks) for chunks in (whole, small, uneven, rows, columns)]
+
+
 needs_strict = pytest.mark.skipif(
     not available("array_api_strict"),
     reason="array-api-strict is not installed here; nox -s tests-strict runs this",
@@ -150,6 +188,7 @@ SUBJECTS = [
     *cuda_on_host_subjects(),
     *cupy_subjects(),
     *torch_subjects(),
+    *dask_subjects(),
 ]
 
 

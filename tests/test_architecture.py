@@ -28,6 +28,8 @@ FLOORS = [
     ["backends._torch_op"],
     ["backends.torch"],
     ["backends"],
+    # Above the registry, which knows it by name alone: it asks whose the chunks are.
+    ["backends.dask"],
     ["mask"],
     ["functional"],
     ["layers.base"],
@@ -50,6 +52,7 @@ LIBRARIES = {
     "backends._xla": {"jax"},
     "backends._xla_recipes": {"jax"},
     "backends.cupy": {"cupy"},
+    "backends.dask": {"dask"},
     "backends.jax": {"jax"},
     "backends.torch": {"torch"},
     "testing": {"ml_dtypes"},

@@ -182,6 +182,10 @@ class Backend:
             name = self._dtype_names[x.dtype] = dtype_name(x.dtype)
         return name
 
+    def shape(self, x: Array) -> tuple[int, ...]:
+        """Return the shape of an array; refuse one that is not known."""
+        return tuple(x.shape)
+
     def device(self, x: Array) -> Any:
         """Return the device of an array."""
         return array_api_compat.device(x)

@@ -120,6 +120,19 @@ LIBRARIES = {
             "complex128": yes("with x64 enabled"),
         },
     ),
+    "dask": Library(
+        "anydrop.backends.dask:DaskBackend",
+        {
+            "out": no("a graph has no memory to write to before it is computed"),
+            "rng": yes("`dask.array.random.Generator`, `RandomState`"),
+            "gradients": _NO_GRADIENTS,
+            "traced": no("a graph's step is known when it is built"),
+            "parts": yes("any chunking, of NumPy or CuPy chunks, gives the one mask"),
+            "eager": no("each operation adds to a graph, which is computed when asked for"),
+            "device": yes("where its chunks are CuPy's"),
+        },
+        {"bfloat16": yes("with `ml_dtypes` installed")},
+    ),
     "array_api_strict": Library(
         "anydrop.backends.base:Backend",
         {
