@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import numpy as np
 import pytest
+import reference
 
 import anydrop.backends
 from anydrop.backends._threads import Pool
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
     from anydrop.backends.base import Backend
 
+# JAX then makes one processor look like eight devices. It reads this when it is first used.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
 hypothesis.settings.register_profile("anydrop", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("anydrop")
 
@@ -34,15 +40,25 @@ class Subject:
     """One way to draw a mask.
 
     `array` makes an array of the subject's library, on its device, from a NumPy array.
+    `compiles`: each new shape costs a compilation, so fewer of them are tried; `recompiles`: and
+    so does each call.
+    `immutable`: there is no writing to `out`. `flushes`: subnormals count as zeros.
     """
 
     name: str
     backend: Backend
     array: Callable[[np.ndarray], Any]
     dtypes: tuple[str, ...]
+    compiles: bool = False
+    recompiles: bool = False
+    immutable: bool = False
+    flushes: bool = False
 
     def numpy(self, x: Any) -> np.ndarray:
         return self.backend.to_numpy(x)
+
+    def select(self, *args: Any) -> np.ndarray:
+        return reference.select(*args, flush=self.flushes)
 
 
 ALL = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
@@ -111,7 +127,29 @@ needs_strict = pytest.mark.skipif(
     reason="array-api-strict is not installed here; nox -s tests-strict runs this",
 )
 
-SUBJECTS = numpy_subjects() + strict_subjects()
+
+def jax_subjects() -> list[Subject]:
+    if not available("jax"):
+        return []
+    import jax_ways
+
+    flushes = jax_ways.flushes()
+    return [
+        Subject(
+            name,
+            backend,
+            array,
+            ALL,
+            compiles=True,
+            recompiles=type(backend) is jax_ways.Traced,
+            immutable=True,
+            flushes=flushes,
+        )
+        for name, backend, array in jax_ways.ways()
+    ]
+
+
+SUBJECTS = numpy_subjects() + strict_subjects() + jax_subjects()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

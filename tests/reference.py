@@ -30,18 +30,31 @@ def keep(shape, p, *, seed, step=0, shared_axes=(), window=None) -> np.ndarray:
     return out
 
 
-def select(x: np.ndarray, kept: np.ndarray, scale: float, shift=-0.0, fill=0.0) -> np.ndarray:
-    """Return where(kept, x * scale + shift, fill), rounded once to the dtype of x."""
+def select(
+    x: np.ndarray, kept: np.ndarray, scale: float, shift=-0.0, fill=0.0, *, flush=False
+) -> np.ndarray:
+    """Return where(kept, x * scale + shift, fill), rounded once to the dtype of x.
+
+    With `flush`, numbers below the normal ones of the arithmetic are zeros, going in and coming
+    out of each operation.
+    """
     kept = np.broadcast_to(kept, x.shape)
     if x.dtype.kind == "c":
         parts = np.empty((2, *x.shape), x.real.dtype)
-        parts[0] = select(x.real, kept, scale, shift, fill)
-        parts[1] = select(x.imag, kept, scale)
+        parts[0] = select(x.real, kept, scale, shift, fill, flush=flush)
+        parts[1] = select(x.imag, kept, scale, flush=flush)
         return np.moveaxis(parts, 0, -1).copy().view(x.dtype)[..., 0]
     compute = np.float64 if x.dtype == np.float64 else np.float32
+
+    def normal(value):
+        value = np.asarray(value, compute)
+        tiny = flush & (np.abs(value) < np.finfo(compute).tiny)
+        return np.where(tiny, np.copysign(compute(0), value), value)
+
     with np.errstate(all="ignore"):
-        wide = x.astype(compute) * compute(scale) + compute(shift)
-        return np.where(kept, wide, compute(fill)).astype(x.dtype)
+        product = normal(normal(x) * normal(scale))
+        wide = normal(product + normal(shift))
+        return np.where(kept, wide, normal(fill)).astype(x.dtype)
 
 
 def bits(x: np.ndarray) -> bytes:
