@@ -1,7 +1,8 @@
 """Every way to draw a mask that this machine has, against the public conformance suite."""
 
 import pytest
-from conftest import SUBJECTS, serving
+from conftest import serving
+from subjects import SUBJECTS
 
 from anydrop.backends.capabilities import LIBRARIES
 from anydrop.testing import DTYPES, cases

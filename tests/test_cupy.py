@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import available, cupy_subjects, dtype_of
+from subjects import available, cupy_subjects
 
 import anydrop
 from anydrop import Dropout, Mask, Window, verify
 from anydrop.backends import load
 from anydrop.testing.reference import bits, keep, numbers, select
+from anydrop.testing.subject import dtype_of
 
 if not available("cupy"):
     pytest.skip("CuPy is not installed here; nox -s tests-cupy runs this", allow_module_level=True)

@@ -4,12 +4,13 @@ import ctypes
 
 import numpy as np
 import pytest
-from conftest import available, cuda_on_host_subjects, dtype_of
+from subjects import available, cuda_on_host_subjects
 
 from anydrop import Mask, Window, stream
 from anydrop.backends import _cuda
 from anydrop.backends.numpy import NumpyBackend
 from anydrop.testing.reference import bits, keep, numbers, select
+from anydrop.testing.subject import dtype_of
 
 if not available("cuda_on_host"):
     pytest.skip(

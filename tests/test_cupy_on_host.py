@@ -9,12 +9,14 @@ import ctypes
 
 import numpy as np
 import pytest
-from conftest import available, cupy_subjects, dtype_of, python
+from conftest import python
+from subjects import available, cupy_subjects
 
 import anydrop
 from anydrop import Mask, Window, verify
 from anydrop.backends import load
 from anydrop.testing.reference import bits, keep, numbers, select
+from anydrop.testing.subject import dtype_of
 
 if not available("cupy"):
     pytest.skip("CuPy is not installed here; nox -s tests-cupy runs this", allow_module_level=True)

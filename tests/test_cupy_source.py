@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import available
+from subjects import available
 
 from anydrop.backends import _cuda
 

@@ -7,7 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import available, dask_subjects, needs_strict, python
+from conftest import needs_strict, python
+from subjects import available, dask_subjects
 
 import anydrop
 from anydrop import Dropout, Mask, Window

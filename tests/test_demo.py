@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import available
+from subjects import available
 
 import anydrop
 from anydrop import Mask, demo

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import available, cuda_on_host_subjects, dtype_of, numpy_subjects
+from subjects import available, cuda_on_host_subjects, numpy_subjects
 
 import anydrop
 from anydrop.testing.reference import bits, select
+from anydrop.testing.subject import dtype_of
 
 KERNELS = numpy_subjects() + cuda_on_host_subjects()
 EVERY = np.arange(2**16, dtype=np.uint16)

@@ -4,7 +4,8 @@ import re
 import textwrap
 
 import pytest
-from conftest import available, python
+from conftest import python
+from subjects import available
 
 DRAW = """
 import numpy as np, anydrop

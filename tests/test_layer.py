@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import SUBJECTS
+from subjects import SUBJECTS
 
 import anydrop
 from anydrop import Dropout

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import cuda_on_host_subjects, numpy_subjects, serving
+from conftest import serving
+from subjects import cuda_on_host_subjects, numpy_subjects
 
 import anydrop
 from anydrop import Window

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import SUBJECTS, serving
+from conftest import serving
+from subjects import SUBJECTS
 
 from anydrop import Mask, Window
 from anydrop.testing.reference import bits, numbers

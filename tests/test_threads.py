@@ -6,7 +6,8 @@ import time
 
 import numpy as np
 import pytest
-from conftest import available, python
+from conftest import python
+from subjects import available
 
 import anydrop
 from anydrop.backends._threads import CROSSOVER, Pool, thread_count

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import SUBJECTS
+from subjects import SUBJECTS
 
 import anydrop
 from anydrop import cli, verify

@@ -71,12 +71,13 @@ def _halves(value: Any) -> tuple[Any, Any]:
 
 def _first(offset: tuple[Any, ...], strides: tuple[int, ...]) -> Any:
     """Return the index of a window's first element, in 64 bits."""
-    pairs = list(zip(offset, strides, strict=True))
-    first = sum(o * stride for o, stride in pairs if not isinstance(o, Tracer))
-    for o, stride in pairs:
+    known, traced = 0, list[Array]()
+    for o, stride in zip(offset, strides, strict=True):
         if isinstance(o, Tracer):
-            first = o.astype(np.uint64) * np.uint64(stride) + np.uint64(first)
-    return first
+            traced.append(o.astype(np.uint64) * np.uint64(stride % 2**64))
+        else:
+            known += o * stride
+    return sum(traced, np.uint64(known)) if traced else known
 
 
 @lru_cache(maxsize=1)

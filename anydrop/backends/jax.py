@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -98,7 +98,8 @@ class JaxBackend(Backend):
     def unpack(self, bits: Array, shape: tuple[int, ...], like: Array) -> Array:
         """Return the boolean mask of bits that `pack` made."""
         # A mask that a jitted function returned has arrays for lengths.
-        return _unpack(bits, tuple(map(operator.index, shape)))
+        lengths = tuple(map(operator.index, shape))
+        return _unpacked(_sharding_beside(like, lengths))(bits, lengths)
 
     def from_numpy(self, x: np.ndarray[Any, Any], like: Array) -> Array:
         """Return a NumPy array as one of JAX, on the device of `like` and of the same dtype."""
@@ -183,7 +184,10 @@ def _uniform(sharding: Sharding | None) -> Callable[..., Array]:
     return jax.jit(below, static_argnums=2, out_shardings=sharding)
 
 
-@partial(jax.jit, static_argnums=1)
-def _unpack(bits: Array, shape: tuple[int, ...]) -> Array:
-    flat = jnp.unpackbits(bits, count=math.prod(shape), bitorder="little")
-    return flat.astype(bool).reshape(shape)
+@lru_cache
+def _unpacked(sharding: Sharding | None) -> Callable[..., Array]:
+    def unpack(bits: Array, shape: tuple[int, ...]) -> Array:
+        flat = jnp.unpackbits(bits, count=math.prod(shape), bitorder="little")
+        return flat.astype(bool).reshape(shape)
+
+    return jax.jit(unpack, static_argnums=1, out_shardings=sharding)

@@ -42,16 +42,34 @@ def keep(
     return out
 
 
-def select(x: Array, kept: Any, scale: float, shift: float = -0.0, fill: float = 0.0) -> Array:
-    """Return ``where(kept, x * scale + shift, fill)``, rounded once to the dtype of x."""
+def select(
+    x: Array,
+    kept: Any,
+    scale: float,
+    shift: float = -0.0,
+    fill: float = 0.0,
+    *,
+    flush: bool = False,
+) -> Array:
+    """Return ``where(kept, x * scale + shift, fill)``, rounded once to the dtype of x.
+
+    With `flush`, numbers below the normal ones of the arithmetic are zeros, going in and coming
+    out of each operation.
+    """
     kept = np.broadcast_to(kept, x.shape)
     if x.dtype.kind == "c":
-        real = select(x.real, kept, scale, shift, fill)
-        return _complex(real, select(x.imag, kept, scale), x.dtype)
+        real = select(x.real, kept, scale, shift, fill, flush=flush)
+        return _complex(real, select(x.imag, kept, scale, flush=flush), x.dtype)
     compute: Any = np.float64 if x.dtype == np.float64 else np.float32
+
+    def normal(value: Any) -> Array:
+        value = np.asarray(value, compute)
+        tiny = flush & (np.abs(value) < np.finfo(compute).tiny)
+        return np.where(tiny, np.copysign(compute(0), value), value)
+
     with np.errstate(all="ignore"):
-        wide = x.astype(compute) * compute(scale) + compute(shift)
-        y: Array = np.where(kept, wide, compute(fill)).astype(x.dtype)
+        wide = normal(normal(normal(x) * normal(scale)) + normal(shift))
+        y: Array = np.where(kept, wide, normal(fill)).astype(x.dtype)
     return y
 
 
@@ -63,14 +81,6 @@ def bits(x: Array) -> bytes:
     parts = x.view(x.real.dtype) if x.dtype.kind == "c" else x
     canonical = np.where(np.isnan(parts), np.asarray(np.nan, parts.dtype), parts)
     return canonical.astype(parts.dtype.newbyteorder("=")).tobytes()
-
-
-def flush(x: Array) -> Array:
-    """Return an array with every subnormal number turned to a zero of its sign."""
-    if x.dtype.kind == "c":
-        return _complex(flush(x.real), flush(x.imag), x.dtype)
-    least = np.asarray(np.finfo(np.float64 if x.dtype == np.float64 else np.float32).tiny, x.dtype)
-    return np.where(np.abs(x) < least, np.copysign(np.zeros_like(x), x), x)
 
 
 def _complex(real: Array, imag: Array, dtype: Any) -> Array:

@@ -31,8 +31,8 @@ class Subject(NamedTuple):
         bfloat16 are made by the package ``ml_dtypes``.
     out : bool, default True
         Whether the library's arrays can be written to; if not, ``out=`` must be refused.
-    flushed : tuple of str, optional
-        Dtypes in whose arithmetic the library turns subnormal numbers to zeros.
+    flushes : bool, default False
+        Whether the library's arithmetic turns subnormal numbers to zeros.
     kernel : Backend, optional
         Which backend to call; by default the one that the registry has for `array`'s arrays.
 
@@ -49,7 +49,7 @@ class Subject(NamedTuple):
     array: Callable[[np.ndarray[Any, Any]], Array]
     dtypes: tuple[str, ...] = DTYPES
     out: bool = True
-    flushed: tuple[str, ...] = ()
+    flushes: bool = False
     kernel: Backend | None = None
 
     @property
@@ -75,8 +75,6 @@ class Subject(NamedTuple):
         here = self.numpy(got)
         assert here.dtype == expected.dtype, f"got {here.dtype}, not {expected.dtype}"
         assert here.shape == expected.shape, f"got the shape {here.shape}, not {expected.shape}"
-        if here.dtype.name in self.flushed:
-            here, expected = reference.flush(here), reference.flush(expected)
         if reference.bits(here) != reference.bits(expected):
             raise AssertionError(f"{self.name}: {_difference(here, expected)}")
 
@@ -95,12 +93,11 @@ class Subject(NamedTuple):
         x = reference.numbers(recipe["shape"], dtype, np.random.default_rng(numbers_seed))
         kept, mask, array = reference.keep(**recipe), Mask.from_seed(**recipe), self.array(x)
         self.check(mask.keep(like=array), kept)
-        expected = reference.select(self.rounded(x), kept, mask.scale)
-        self.check(mask.apply(array), expected, like=array)
+        self.check(mask.apply(array), self.select(x, kept, mask.scale), like=array)
 
-    def rounded(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return numbers as the library's arithmetic sees them."""
-        return reference.flush(x) if x.dtype.name in self.flushed else x
+    def select(self, x: np.ndarray[Any, Any], *arguments: Any) -> np.ndarray[Any, Any]:
+        """Return what the library's arithmetic must make of numbers: see `reference.select`."""
+        return reference.select(x, *arguments, flush=self.flushes)
 
 
 def _difference(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> str:
