@@ -65,7 +65,8 @@ def select_drawn(x: Array, words: Array, factors: Array, layout: Layout, shifted
 @partial(jax.jit, static_argnums=3)
 def select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Array:
     """Return ``where(kept, x * scale + shift, fill)``, or everything kept."""
-    return _select(x, kept, factors, shifted)
+    # XLA would leave out the addition of a 0.0 that it sees, which makes -0 to +0.
+    return _select(x, kept, lax.optimization_barrier(factors), shifted)
 
 
 def _within_explicit_axes(program: Any, x: Array) -> Any:

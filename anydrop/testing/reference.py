@@ -65,7 +65,8 @@ def select(
     def normal(value: Any) -> Array:
         value = np.asarray(value, compute)
         tiny = flush & (np.abs(value) < np.finfo(compute).tiny)
-        return np.where(tiny, np.copysign(compute(0), value), value)
+        flushed: Array = np.where(tiny, np.copysign(compute(0), value), value)
+        return flushed
 
     with np.errstate(all="ignore"):
         wide = normal(normal(normal(x) * normal(scale)) + normal(shift))
