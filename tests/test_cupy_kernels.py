@@ -235,6 +235,13 @@ def test_neighbouring_threads_work_on_neighbouring_memory():
     assert args.axes[args.ndim - 1].y == 4
 
 
+@pytest.mark.parametrize("name", _cuda.ELEMENTS)
+def test_a_thread_serves_a_block_and_moves_16_bytes_or_more(name):
+    """More threads than that would find nothing to do, which no output shows."""
+    element = _cuda.ELEMENTS[name]
+    assert element.width == max(4, 16 // element.size)
+
+
 def test_axes_that_run_on_are_one():
     x = np.zeros((3, 4, 1, 5), "f4")
     launch, args = arguments(x, x, Mask.from_seed(x.shape, 0.5, seed=0))
