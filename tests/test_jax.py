@@ -5,11 +5,13 @@ import re
 
 import numpy as np
 import pytest
-from conftest import ALL, dtype_of, python
-from reference import bits, keep, select
+from conftest import python
 
 import anydrop
 from anydrop import Mask, Window
+from anydrop.testing import DTYPES
+from anydrop.testing.reference import bits, keep, select
+from anydrop.testing.subject import dtype_of
 
 jax = pytest.importorskip("jax", reason="jax is not installed here; nox -s tests-jax runs this")
 import jax.numpy as jnp  # noqa: E402
@@ -152,7 +154,7 @@ def test_transformations(f, wrap):
     assert np.array_equal(hessian, np.diag((2 * mask**3 * X).ravel()))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", DTYPES)
 def test_the_gradient_is_the_same_call_on_the_gradient(name):
     """Bit by bit: the cotangent is rounded as an input is."""
     dtype = dtype_of(name)

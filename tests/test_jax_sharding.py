@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 import pytest
-from reference import keep
 
 import anydrop
 from anydrop import Dropout, Mask, Window
+from anydrop.testing.reference import keep
 
 jax = pytest.importorskip("jax", reason="jax is not installed here; nox -s tests-jax runs this")
 import jax.numpy as jnp  # noqa: E402

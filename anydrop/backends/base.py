@@ -184,7 +184,13 @@ class Backend:
 
     def shape(self, x: Array) -> tuple[int, ...]:
         """Return the shape of an array; refuse one that is not known."""
-        return tuple(x.shape)
+        shape = tuple(x.shape)
+        if None in shape:
+            raise ValueError(
+                "a mask needs to know where each element lies, and this array has dimensions of "
+                f"unknown length: its shape is {shape}; give them a length first"
+            )
+        return shape
 
     def device(self, x: Array) -> Any:
         """Return the device of an array."""
@@ -224,7 +230,10 @@ class Backend:
 
     def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
         """Return an array as a NumPy array."""
-        return np.from_dlpack(x)
+        try:
+            return np.from_dlpack(x)
+        except (BufferError, RuntimeError, TypeError):  # It lies on a device.
+            return np.from_dlpack(x, device="cpu")  # NumPy 2.0 has no such keyword, and says so.
 
     def probes(self) -> list[tuple[Backend, Array]]:
         """Return an empty array for each device and kernel found here, and who draws for it."""
@@ -298,6 +307,9 @@ def _complex(xp: Namespace, real: Array, imag: Array) -> Array:
 
 # The stream in arrays of uint32 ---------------------------------------------------------------
 
+# The standard leaves an overflow of integers to the library, and some have ones of any size: what
+# could outgrow 32 bits is masked.
+
 
 def _words(xp: Namespace, device: Any, recipe: Recipe) -> Array:
     """Return the words of a recipe's indices, on the axes of its placement."""
@@ -312,11 +324,12 @@ def _words(xp: Namespace, device: Any, recipe: Recipe) -> Array:
         count = xp.reshape(count, tuple(-1 if b == a else 1 for b in range(len(placement.axes))))
         stride_low, stride_high = stream.halves(axis.stride)
         add_low, add_high = _multiply(count, stride_low)
-        low = low + add_low
+        low = (low + add_low) & stream.WORD
         carry = xp.astype(low < add_low, xp.uint32)
         high = high + add_high + count * stride_high + carry
+        high = high & stream.WORD
 
-    counter = ((low >> 2) | (high << 30), high >> 2, *map(constant, recipe.step_words))
+    counter = ((low >> 2) | ((high & 3) << 30), high >> 2, *map(constant, recipe.step_words))
     w0, w1, w2, w3 = _philox(counter, recipe.key)
     lane = low & 3
     return xp.where(lane < 2, xp.where(lane == 0, w0, w1), xp.where(lane == 2, w2, w3))
@@ -338,4 +351,4 @@ def _multiply(a: Array, b: int) -> tuple[Array, Array]:
     low, cross0, cross1 = a_low * b_low, a_low * b_high, a_high * b_low
     middle = (low >> 16) + (cross0 & 0xFFFF) + (cross1 & 0xFFFF)
     high = a_high * b_high + (cross0 >> 16) + (cross1 >> 16) + (middle >> 16)
-    return (middle << 16) | (low & 0xFFFF), high
+    return ((middle & 0xFFFF) << 16) | (low & 0xFFFF), high
