@@ -118,6 +118,7 @@ def seed(value: object) -> Seed:
 
 def _seed_word(value: object) -> int:
     number = _integer(value, "seed", "an int >= 0, a sequence of them or a numpy SeedSequence")
+    number = operator.index(number)  # makes a constant of an int that PyTorch's compiler traces
     if number < 0:
         raise ValueError(f"seed must be an int >= 0, got {number}")
     return number

@@ -46,8 +46,8 @@ def select(
             keep = keep._replace(shape=tuple(shape), window=Window(offset, whole.shape))
     elif keep is not None:
         raise TypeError(
-            "a DTensor takes the mask of a seed, of which each process draws its part, got "
-            f"{check.type_name(keep)}: use seed= instead of rng="
+            "a DTensor takes a recipe, of which each process draws its part, got "
+            f"{check.type_name(keep)}"
         )
     y = local(part, keep, scale, shift, fill) if part.numel() else part
     return DTensor.from_local(

@@ -8,6 +8,7 @@ word the mask takes 32 bits alone.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 
 import torch
@@ -27,16 +28,20 @@ Draw = Callable[[Tensor, Tensor, Recipe], Tensor]
 
 def signed(value: int) -> int:
     """Return the int64 that has the bits of a 64-bit number."""
-    return value if value < 2**63 else value - 2**64
+    # One that a compiler traces, whose symbols have 63 bits, becomes a constant by `index`.
+    return value if value < 2**63 else operator.index(value) - 2**64
 
 
 def number(value: int | Tensor, device: torch.device | str) -> Tensor:
     """Return a step or an offset, which may be a tensor, as an int64 scalar tensor."""
     if not isinstance(value, Tensor):
         return torch.full((), signed(value), dtype=torch.int64, device=device)
+    if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"a step or an offset must be a tensor of integers, got {value.dtype}")
+    value = value.to(device, torch.int64)
     if value.ndim == 0:
-        return value.to(torch.int64)
-    low, high = value.to(torch.int64).unbind()
+        return value
+    low, high = value.unbind()
     return (low & stream.WORD) | (high << 32)
 
 

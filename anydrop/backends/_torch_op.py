@@ -139,8 +139,8 @@ class _Select(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, place: Tensor, *rest: Any) -> Tensor:
-        ctx.save_for_backward(place)  # which tells if it was changed before the backward pass
-        ctx.place = place
+        ctx.save_for_backward(place)
+        ctx.save_for_forward(place)
         *ctx.linear, _, _ = rest
         ctx.set_materialize_grads(False)
         # The call goes on to the levels below, whose gradients Function.apply has switched off.
@@ -160,7 +160,8 @@ class _Select(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor | None, *rest: Any) -> Tensor | None:
-        return _apply(tangent, ctx.place, ctx.linear)
+        (place,) = ctx.saved_tensors
+        return _apply(tangent, place, ctx.linear)
 
 
 def _apply(x: Tensor | None, place: Tensor, linear: Sequence[Any]) -> Tensor | None:

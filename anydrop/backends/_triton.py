@@ -78,7 +78,7 @@ def _launch(x: Tensor, y: Tensor, recipe: Recipe, scale: float, shift: float, fi
             shifts=shift != 0 or math.copysign(1.0, shift) > 0,
             reads=at is not y,
             lead=at is not y or first % 4 != 0,
-            block=BLOCK,
+            width=BLOCK,
             enable_fp_fusion=False,
         )
 
@@ -149,24 +149,24 @@ def _kernel(
     shifts: tl.constexpr,
     reads: tl.constexpr,
     lead: tl.constexpr,
-    block: tl.constexpr,
+    width: tl.constexpr,
 ):
     if reads:
         step = tl.load(at)
         first = tl.load(at + 1)
     step = step.to(tl.int64).to(tl.uint64, bitcast=True)
     first = first.to(tl.int64).to(tl.uint64, bitcast=True)
-    start = tl.program_id(0).to(tl.int64) * block
+    start = tl.program_id(0).to(tl.int64) * width
     if len(lengths) == 0:
         # One run of indices: a Philox block serves four neighbours.
-        block = (first >> 2) + (start // 4 + tl.arange(0, block // 4)).to(tl.uint64)
+        block = (first >> 2) + (start // 4 + tl.arange(0, width // 4)).to(tl.uint64)
         w0, w1, w2, w3 = _philox(block, step, key)
-        word = tl.reshape(tl.join(tl.join(w0, w2), tl.join(w1, w3)), (block,))
-        i = start + tl.arange(0, block)
+        word = tl.reshape(tl.join(tl.join(w0, w2), tl.join(w1, w3)), (width,))
+        i = start + tl.arange(0, width)
         if lead:
             i -= (first & 3).to(tl.int64)
     else:
-        i = start + tl.arange(0, block)
+        i = start + tl.arange(0, width)
         left = i
         index = i.to(tl.uint64) * 0 + first
         for a in tl.static_range(len(lengths)):

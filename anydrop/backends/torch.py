@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -62,8 +63,9 @@ class TorchBackend(Backend):
         Where a compiler or a transform traces the call, it sees ordinary operations on int64.
         """
         recipe = _read(recipe)
-        if _is_watched() or any(isinstance(value, Tensor) for value in _place(recipe)):
-            return _torch_int64.keep(recipe, like.device, chunk=None)
+        if _is_watched() or type(like) not in PLAIN or not _is_known(recipe):
+            with _mode_of(like):
+                return _torch_int64.keep(recipe, like.device, chunk=None)
         kernel = self._draws or _torch_op.kernel_for(like.device)
         kept: Tensor = _torch_op.kernels(kernel).keep(recipe, like.device)
         return kept
@@ -81,7 +83,7 @@ class TorchBackend(Backend):
 
         Autograd, forward mode, the transforms of ``torch.func`` and the compiler go through it.
         """
-        if type(x).__name__ == "DTensor":
+        if _is_distributed(x):
             y = _torch_dtensor.select(self.select, x, keep, scale, shift, fill)
         elif not isinstance(keep, Recipe):
             y = _by_mask(x, keep, scale, shift, fill)
@@ -92,7 +94,8 @@ class TorchBackend(Backend):
                 if out is not None and not out.is_inference():
                     torch.autograd.graph.increment_version(out)
                 return y
-            y = _torch_op.select(x, keep, self._draws, scale, shift, fill)
+            with _mode_of(x):
+                y = _torch_op.select(x, keep, self._draws, scale, shift, fill)
         return y if out is None else out.copy_(y)
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
@@ -106,6 +109,11 @@ class TorchBackend(Backend):
                 "rng must be a torch.Generator for a PyTorch tensor, "
                 f"got {check.described(rng)}; a seed goes to seed="
             )
+        if _is_distributed(like):
+            raise TypeError(
+                "rng= is not supported for a DTensor, of whose mask each process draws its part: "
+                "use seed="
+            )
         here, there = like.device, rng.device
         if here.type != there.type or (here.index or 0) != (there.index or 0):
             raise ValueError(
@@ -117,7 +125,7 @@ class TorchBackend(Backend):
 
     def owns(self, x: object) -> bool:
         """Tell whether `x` is a tensor: a subclass has a say in every operation anyway."""
-        return isinstance(x, Tensor)
+        return isinstance(x, Tensor) and not x.is_nested
 
     def dtype_name(self, x: Tensor) -> str:
         """Return the plain name of a tensor's dtype: ``"float32"``."""
@@ -178,6 +186,10 @@ class TorchBackend(Backend):
         """Refuse an `out` that can't hold the result for `x`."""
         if super().check_out(out, x) is None or out is None:
             return None
+        if _is_distributed(x) != _is_distributed(out):
+            raise ValueError(
+                f"out must be distributed as x is, {check.type_name(x)}, got {check.type_name(out)}"
+            )
         if torch.is_grad_enabled() and (x.requires_grad or out.requires_grad):
             raise ValueError(
                 "out= is not for tensors that require grad, which autograd could not follow: "
@@ -190,9 +202,24 @@ class TorchBackend(Backend):
         return out
 
 
+def _is_distributed(x: Tensor) -> bool:
+    """Tell whether a tensor is a `DTensor`, without importing what only its users need."""
+    return type(x).__name__ == "DTensor"
+
+
+def _mode_of(x: Tensor) -> AbstractContextManager[Any]:
+    """Return the mode of a fake tensor, which may have left it: it meets no real ones outside."""
+    mode = None if type(x) in PLAIN or _is_watched() else getattr(x, "fake_mode", None)
+    return mode or nullcontext()
+
+
 def _is_watched() -> bool:
     """Tell whether a compiler or a mode, such as that of fake tensors, sees every operation."""
-    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch.jit.is_tracing()
+    )
 
 
 def _is_memory(x: Tensor) -> bool:
@@ -216,13 +243,10 @@ def _host_keys() -> Any:
         return torch._C._dispatch_keys(torch.empty(0, device="cpu"))
 
 
-def _place(recipe: Recipe) -> list[Any]:
-    """Return what of a recipe may be a tensor: the step and the window's offset."""
-    return [recipe.step, *(recipe.window.offset if recipe.window else ())]
-
-
 def _is_known(recipe: Recipe) -> bool:
-    return not any(isinstance(value, Tensor) for value in _place(recipe))
+    """Tell whether a recipe's step and its window's offset are numbers."""
+    place = (recipe.step, *(recipe.window.offset if recipe.window else ()))
+    return not any(isinstance(value, Tensor) for value in place)
 
 
 def _read(recipe: Recipe) -> Recipe:

@@ -94,7 +94,9 @@ class Layer(abc.ABC):
             backend = resolve(x)
             backend.check_stateful(y)
             self._mask, self._home = mask, (backend, backend.device(x))
-            self._step += 1
+            self._step = (
+                self._step + 1
+            )  # not in place: a step that is an array lives on in the mask
         return y
 
     __call__ = forward
@@ -225,7 +227,7 @@ class Layer(abc.ABC):
         """
         config = {n: list(v) if isinstance(v, tuple) else v for n, v in self._config().items()}
         seed = stream.seed_to_json(self._seed)
-        return {**self._identity(), "seed": seed, "step": self._step, **config}
+        return {**self._identity(), "seed": seed, "step": check.known_step(self._step), **config}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state that `state_dict` returned.
