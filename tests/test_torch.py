@@ -6,11 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import ALL, available, dtype_of, python
-from reference import bits, keep, numbers, select
+from conftest import python
+from subjects import available
 
 import anydrop
 from anydrop import Dropout, Mask, Window
+from anydrop.testing import DTYPES
+from anydrop.testing.reference import bits, keep, numbers, select
+from anydrop.testing.subject import dtype_of
 
 if not available("torch"):
     pytest.skip(
@@ -72,7 +75,7 @@ def test_layout(layout, recipe, draws, requires_grad):
 
 @needs_numba
 @quiet
-@pytest.mark.parametrize("dtype", ALL)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_the_compiled_kernels_take_a_tensors_memory(monkeypatch, dtype):
     """They are NumPy's, tested there; here it is that they are handed the right bytes."""
     if dtype == "bfloat16" and not available("ml_dtypes"):

@@ -4,11 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import available, python
-from reference import keep
+from conftest import python
+from subjects import available
 
 import anydrop
 from anydrop import Dropout, Mask, Window
+from anydrop.testing.reference import keep
 
 if not available("torch"):
     pytest.skip(

@@ -1,12 +1,12 @@
 """What PyTorch does to a function: derivatives, transforms, checkpoints, fake runs."""
 
 import pytest
-from conftest import available
-from reference import keep
+from subjects import available
 
 import anydrop
 import anydrop.backends
 from anydrop import Mask, Window
+from anydrop.testing.reference import keep
 
 if not available("torch"):
     pytest.skip(
