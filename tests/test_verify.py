@@ -1,5 +1,6 @@
 """The command that compares this machine with the published masks."""
 
+import re
 import subprocess
 import sys
 
@@ -23,12 +24,10 @@ def test_every_subject_has_a_row(capsys):
     assert cli.main(["verify"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = [line for line in lines if line.endswith(" ok")]
-    kinds = {
-        (s.backend.name, s.backend.kernel, str(s.backend.device(s.array(np.zeros(1, "f4")))))
-        for s in SUBJECTS
-        if s.name != "cuda-on-host"
-    }
-    assert len(rows) == len(kinds)
+    names = {backend: re.escape(backend.name) for s in SUBJECTS for backend in (s.backend,)}
+    for backend in [b for b in names if type(b).__name__ != "HostCuda"]:
+        pattern = rf"{names[backend]} .* {re.escape(backend.kernel)} .* ok"
+        assert any(re.fullmatch(pattern, row) for row in rows), pattern
     assert lines[-1].endswith(f"all {len(rows)} agree.")
     assert len({row.split()[-2] for row in rows}) == 1
 
