@@ -159,8 +159,10 @@ def test_windows():
 def test_shapes_that_change(recipe):
     program, counter = compiled(lambda x: drop(x, **recipe), dynamic=True)
     for n in (5, 6, 7, 20):
-        x = X[:1].expand(n, 3)
-        assert torch.equal(program(x), expected(x, **recipe))
+        x = -torch.arange(3.0).expand(n, 3)
+        y = program(x)
+        assert torch.equal(y, expected(x, **recipe))
+        assert torch.equal(y.signbit(), expected(x, **recipe).signbit())  # of -0 too
     assert counter.frame_count == 1
 
 

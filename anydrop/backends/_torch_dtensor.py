@@ -16,7 +16,7 @@ def select(
     x: Any,
     keep: Recipe | Tensor | None,
     scale: float,
-    shift: float,
+    shift: float | None,
     fill: float,
 ) -> Any:
     """Return ``where(keep, x * scale + shift, fill)`` for a ``DTensor``.

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from anydrop import stream
-from anydrop.backends.base import NO_SHIFT
 from anydrop.recipe import Recipe
 
 NAME = "int64"
@@ -72,16 +71,16 @@ def apply(
     x: Tensor,
     keep: Tensor | None,
     scale: float,
-    shift: float = NO_SHIFT,
+    shift: float | None = None,
     fill: float = 0.0,
 ) -> Tensor:
-    """Return ``where(keep, x * scale + shift, fill)``; None keeps everything."""
+    """Return ``where(keep, x * scale + shift, fill)``; keep or shift may be None, for none."""
     if x.is_complex():
         # By parts: a complex product would turn an infinite part into a NaN beside it.
         imag = apply(x.imag, keep, scale)
         return torch.complex(apply(x.real, keep, scale, shift, fill), imag)
     y = (x.float() if x.dtype in HALVES else x) * scale
-    if shift != 0 or math.copysign(1.0, shift) > 0:
+    if shift is not None and (shift != 0 or math.copysign(1.0, shift) > 0):
         y = y + shift
     if keep is not None:
         y = torch.where(keep, y, fill)

@@ -31,7 +31,7 @@ from anydrop.recipe import Recipe, Window
 LIBRARY = torch.library.Library("anydrop", "DEF")
 LIBRARY.define(
     "select(Tensor x, Tensor place, SymInt[] extent, int[] key, float p, int[] shared_axes, "
-    "str kernel, float scale, float shift, float fill) -> Tensor",
+    "str kernel, float scale, float? shift, float fill) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 OPERATOR = torch.ops.anydrop.select.default
@@ -40,14 +40,14 @@ _log = logging.getLogger(__name__)
 
 
 def select(
-    x: Tensor, recipe: Recipe, kernel: str, scale: float, shift: float, fill: float
+    x: Tensor, recipe: Recipe, kernel: str, scale: float, shift: float | None, fill: float
 ) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)`` by the operator.
 
     Parameters
     ----------
     x, recipe, scale, shift, fill
-        As for `anydrop.backends.base.Backend.select`.
+        As for `anydrop.backends.base.Backend.select`; a shift of None means none too.
     kernel : {"", "cpu", "triton", "int64"}
         What draws the mask; by default `kernel_for` the device.
     """
@@ -113,7 +113,7 @@ def _run(
     shared_axes: Sequence[int],
     kernel: str,
     scale: float,
-    shift: float,
+    shift: float | None,
     fill: float,
 ) -> Tensor:
     kernel = kernel or kernel_for(x.device)
@@ -124,7 +124,8 @@ def _run(
     window = Window(tuple(offset), tuple(extent)) if extent else None
     low, high = key
     recipe = Recipe((low, high), step, tuple(x.shape), p, scale, tuple(shared_axes), window)
-    y: Tensor = kernels(kernel).select(x, recipe, scale, shift, fill)
+    addend = NO_SHIFT if shift is None else shift
+    y: Tensor = kernels(kernel).select(x, recipe, scale, addend, fill)
     like = torch.empty_like(x)  # whose strides are promised
     return y if y.stride() == like.stride() else like.copy_(y)
 
@@ -166,7 +167,7 @@ class _Select(torch.autograd.Function):
 
 def _apply(x: Tensor | None, place: Tensor, linear: Sequence[Any]) -> Tensor | None:
     """Return the linear part of the operator for a gradient or a tangent."""
-    return None if x is None else OPERATOR(x, place, *linear, NO_SHIFT, 0.0)
+    return None if x is None else OPERATOR(x, place, *linear, None, 0.0)
 
 
 @torch.library.impl(LIBRARY, "select", "Autograd")

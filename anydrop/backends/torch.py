@@ -75,13 +75,15 @@ class TorchBackend(Backend):
         x: Tensor,
         keep: Recipe | Tensor | None,
         scale: float,
-        shift: float = NO_SHIFT,
-        fill: float = 0.0,
+        shift: float | None = None,
+        fill: float = 0,
         out: Tensor | None = None,
     ) -> Tensor:
         """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`.
 
-        Autograd, forward mode, the transforms of ``torch.func`` and the compiler go through it.
+        Autograd, forward mode, the transforms of ``torch.func`` and the compiler go through it. A
+        shift of None means none too, and is the default: of a float the compiler may make a
+        symbol, and a symbol of -0.0 loses its sign.
         """
         if _is_distributed(x):
             y = _torch_dtensor.select(self.select, x, keep, scale, shift, fill)
@@ -90,7 +92,8 @@ class TorchBackend(Backend):
         else:
             keep = _read(keep)
             if self._draws in ("", "cpu") and _is_memory(x) and _is_known(keep):
-                y = _torch_cpu.select(x, keep, scale, shift, fill, out)
+                addend = NO_SHIFT if shift is None else shift
+                y = _torch_cpu.select(x, keep, scale, addend, fill, out)
                 if out is not None and not out.is_inference():
                     torch.autograd.graph.increment_version(out)
                 return y
@@ -218,7 +221,7 @@ def _is_watched() -> bool:
     return (
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack() > 0
-        or torch.jit.is_tracing()
+        or torch._C._get_tracing_state() is not None
     )
 
 
@@ -264,7 +267,9 @@ def _read(recipe: Recipe) -> Recipe:
     return recipe._replace(step=step, window=window)
 
 
-def _by_mask(x: Tensor, keep: Tensor | None, scale: float, shift: float, fill: float) -> Tensor:
+def _by_mask(
+    x: Tensor, keep: Tensor | None, scale: float, shift: float | None, fill: float
+) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)`` in operations that PyTorch differentiates.
 
     Of a mask that autograd keeps for the backward pass it keeps one bit an element.
