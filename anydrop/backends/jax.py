@@ -87,13 +87,14 @@ class JaxBackend(Backend):
         return jnp.empty((0,) * max(ndim, 1), device=device)
 
     def move(self, x: Array, like: Array) -> Array:
-        """Return an array on the device of `like`."""
-        sharding = None if isinstance(x, Tracer) else _sharding_beside(like, x.shape)
+        """Return an array on the device of `like`, whole on each of several."""
+        sharding = None if isinstance(x, Tracer) else _sharding_beside(like, ())
         return x if sharding is None else jax.device_put(x, sharding)
 
     def pack(self, keep: Array) -> Array:
         """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
-        return jnp.packbits(keep, bitorder="little")
+        # Whole on each device: on explicit axes JAX reshapes no array that is cut along them.
+        return jnp.packbits(self.move(keep, keep), bitorder="little")
 
     def unpack(self, bits: Array, shape: tuple[int, ...], like: Array) -> Array:
         """Return the boolean mask of bits that `pack` made."""
