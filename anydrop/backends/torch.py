@@ -134,6 +134,10 @@ class TorchBackend(Backend):
         """Return the plain name of a tensor's dtype: ``"float32"``."""
         return NAMES.get(x.dtype) or dtype_name(x.dtype)
 
+    def shape(self, x: Tensor) -> tuple[int, ...]:
+        """Return the shape of a tensor, whose lengths a compiler may keep open."""
+        return tuple(x.shape)
+
     def device(self, x: Tensor) -> torch.device:
         """Return the device of a tensor."""
         return x.device

@@ -5,10 +5,11 @@ What every subject of the conformance tests must do, `torch-triton` does there.
 
 import numpy as np
 import pytest
-from conftest import available, python
-from reference import bits, keep, numbers, select
+from conftest import python
+from subjects import available
 
 from anydrop import Mask, Window
+from anydrop.testing.reference import bits, keep, numbers, select
 
 if not (available("torch") and available("triton")):
     pytest.skip(
