@@ -20,11 +20,17 @@ BACKENDS = {
     "strict": (["array-api-strict", *EXTRAS["demo"]], ["array_api_strict", "sklearn"]),
     "cupy": (
         [*EXTRAS["cuda13"], "nvidia-cuda-nvrtc", "ml_dtypes"],
-        ["cupy", "ml_dtypes"],
+        ["cupy", "ml_dtypes", "nvrtc", "cuda_on_host"],  # the last two are modules of the tests
     ),
-    "torch": ([*EXTRAS["fast"], *EXTRAS["torch"], "triton"], ["torch", "triton", "numba"]),
+    "torch": (
+        [*EXTRAS["fast"], *EXTRAS["torch"], "triton", "ml_dtypes"],
+        ["torch", "triton", "numba", "ml_dtypes"],
+    ),
     "jax": (EXTRAS["jax"], ["jax"]),
-    "dask": ([*EXTRAS["dask"], "distributed"], ["dask", "distributed"]),
+    "dask": (
+        [*EXTRAS["fast"], *EXTRAS["dask"], "distributed", "ml_dtypes"],
+        ["dask", "distributed", "numba", "ml_dtypes"],
+    ),
 }
 EVERYTHING = sorted({package for packages, _ in BACKENDS.values() for package in packages})
 REQUIRED = sorted({module for _, modules in BACKENDS.values() for module in modules})

@@ -1,6 +1,12 @@
 """Writes the support matrix of docs/support.md from the table that the tests use too."""
 
-from anydrop.backends.capabilities import FEATURES, LIBRARIES, UNSERVED, yes
+from anydrop.backends.capabilities import (
+    BY_THE_STANDARD,
+    FEATURES,
+    LIBRARIES,
+    UNSERVED,
+    yes,
+)
 from anydrop.testing import DTYPES
 
 
@@ -31,11 +37,12 @@ def notes(names):
 
 
 def write(folder):
-    """Write one file for the features and one for the dtypes, and one of what is not served."""
+    """Write one file for the features and one for the dtypes, and two of the other libraries."""
     folder.mkdir(exist_ok=True)
     for file, names in (("features", FEATURES), ("dtypes", {name: f"`{name}`" for name in DTYPES})):
         rows = [[f"**{name}**", *map(mark, cells(row, names))] for name, row in LIBRARIES.items()]
         text = "\n\n".join([table(names.values(), rows), *notes(names)])
         (folder / f"{file}.md").write_text(text + "\n", encoding="utf-8")
-    unserved = [f"{name}\n: {because}\n" for name, because in UNSERVED.items()]
-    (folder / "unserved.md").write_text("\n".join(unserved), encoding="utf-8")
+    for file, said in (("by_the_standard", BY_THE_STANDARD), ("unserved", UNSERVED)):
+        text = "\n".join(f"{name}\n: {text}\n" for name, text in said.items())
+        (folder / f"{file}.md").write_text(text, encoding="utf-8")

@@ -6,7 +6,7 @@ import array_api_compat
 import pytest
 
 from anydrop import backends
-from anydrop.backends.capabilities import FEATURES, LIBRARIES, UNSERVED
+from anydrop.backends.capabilities import BY_THE_STANDARD, FEATURES, LIBRARIES, UNSERVED
 from anydrop.testing import DTYPES
 
 
@@ -14,13 +14,15 @@ def test_every_library_that_array_api_compat_recognises_has_a_row():
     pattern = re.compile(r"is_(?:pydata_)?(\w+)_namespace")
     recognised = {m[1] for name in dir(array_api_compat) if (m := pattern.fullmatch(name))}
     assert {"numpy", "cupy", "torch", "jax", "dask", "sparse"} <= recognised
-    assert recognised <= LIBRARIES.keys() | UNSERVED.keys()
+    assert recognised <= LIBRARIES.keys() | BY_THE_STANDARD.keys() | UNSERVED.keys()
 
 
 def test_a_library_is_served_or_not():
-    assert not LIBRARIES.keys() & UNSERVED.keys()
+    assert len({*LIBRARIES, *BY_THE_STANDARD, *UNSERVED}) == sum(
+        map(len, (LIBRARIES, BY_THE_STANDARD, UNSERVED))
+    )
     assert backends.registered().keys() >= LIBRARIES.keys()
-    assert all(UNSERVED.values())
+    assert all((*BY_THE_STANDARD.values(), *UNSERVED.values()))
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
