@@ -172,6 +172,16 @@ def test_a_step_that_changes_before_the_backward_pass():
 
 
 @pytest.mark.parametrize("use_reentrant", [True, False])
+def test_a_layer_that_a_checkpoint_runs_again(use_reentrant):
+    """Its second forward would draw the next mask, and the gradient be that of another function."""
+    layer, x = anydrop.Dropout(0.5, seed=0), torch.ones(50, requires_grad=True)
+    y = checkpoint(layer, x, use_reentrant=use_reentrant)
+    with pytest.raises(TypeError, match="a layer counts its forwards"):
+        y.sum().backward()
+    assert layer.step == 1
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
 def test_checkpoint(use_reentrant):
     x = X.clone().requires_grad_()
     checkpoint(lambda x: drop(x.sin()), x, use_reentrant=use_reentrant).sum().backward()

@@ -271,10 +271,15 @@ class Backend:
             raise ValueError(f"out can't be written to: it is a read-only {self.name} array")
         return out
 
-    def check_stateful(self, y: Array) -> None:
-        """Refuse the result of a layer's pass that was only traced, to be run many times.
+    def check_stateful(self, *, counts: bool) -> None:
+        """Refuse a layer's pass that something runs again without the layer's knowledge.
 
-        The layer's count of steps would stand still, and its mask be repeated.
+        The layer's count of steps would be wrong, and a mask be repeated or skipped.
+
+        Parameters
+        ----------
+        counts : bool
+            Whether the pass spends a step, as a forward does.
         """
 
 

@@ -61,6 +61,7 @@ FEATURES = {
 
 _NO_GRADIENTS = no("it has none of its own; `Dropout.backward`, or the same call on the gradient")
 _NO_COMPILER = no("it has no compiler")
+_FLUSHED = yes("XLA turns subnormal numbers to zeros on the CPU")
 
 LIBRARIES = {
     "numpy": Library(
@@ -87,7 +88,11 @@ LIBRARIES = {
             "eager": yes(),
             "device": yes("written for NVIDIA's, and not yet run on one; see [CuPy](cupy.md)"),
         },
-        {"bfloat16": yes("with `ml_dtypes` installed")},
+        {
+            "bfloat16": yes(
+                "with `ml_dtypes` installed; in the machine's own byte order, as all dtypes"
+            )
+        },
     ),
     "torch": Library(
         "anydrop.backends.torch:TorchBackend",
@@ -114,10 +119,11 @@ LIBRARIES = {
             "device": yes("untested"),
         },
         {
-            "float32": yes("XLA turns subnormal numbers to zeros on the CPU"),
-            "bfloat16": yes("XLA turns subnormal numbers to zeros on the CPU"),
-            "float64": yes("with x64 enabled"),
-            "complex128": yes("with x64 enabled"),
+            "bfloat16": _FLUSHED,
+            "float32": _FLUSHED,
+            "complex64": _FLUSHED,
+            "float64": yes(f"with x64 enabled; {_FLUSHED.note}"),
+            "complex128": yes(f"with x64 enabled; {_FLUSHED.note}"),
         },
     ),
     "dask": Library(

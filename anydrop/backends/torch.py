@@ -208,6 +208,15 @@ class TorchBackend(Backend):
             )
         return out
 
+    def check_stateful(self, *, counts: bool) -> None:
+        """Refuse a forward within a backward pass, where a checkpoint runs it a second time."""
+        if counts and not _is_watched() and torch._C._current_graph_task_id() != -1:
+            raise TypeError(
+                "a layer counts its forwards, and torch.utils.checkpoint runs one again in the "
+                "backward pass: it would draw the next mask. Use the function there and pass the "
+                "step: anydrop.dropout(x, p, seed=seed, step=step)"
+            )
+
 
 def _is_distributed(x: Tensor) -> bool:
     """Tell whether a tensor is a `DTensor`, without importing what only its users need."""

@@ -89,14 +89,14 @@ class Layer(abc.ABC):
             As the function of this layer does. The layer is then as it was.
         """
         training = self._training if training is None else check.flag(training, "training")
+        if not training:
+            return self._drop(x, training)[0]
+        backend = resolve(x)
+        backend.check_stateful(counts=True)
         y, mask = self._drop(x, training)
-        if training:
-            backend = resolve(x)
-            backend.check_stateful(y)
-            self._mask, self._home = mask, (backend, backend.device(x))
-            self._step = (
-                self._step + 1
-            )  # not in place: a step that is an array lives on in the mask
+        self._mask, self._home = mask, (backend, backend.device(x))
+        # Not +=, which would change a step in place that is a tensor and belongs to that mask.
+        self._step = self._step + 1
         return y
 
     __call__ = forward
@@ -130,9 +130,8 @@ class Layer(abc.ABC):
                 f"{type(self).__name__}.backward() belongs to the last forward in training mode, "
                 "and there was none yet: call forward(x, training=True) first"
             )
-        y = self._mask.apply(gradient)
-        resolve(gradient).check_stateful(y)
-        return y
+        resolve(gradient).check_stateful(counts=False)
+        return self._mask.apply(gradient)
 
     # State -------------------------------------------------------------------------------------
 
