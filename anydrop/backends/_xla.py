@@ -151,7 +151,7 @@ def _philox(counter: tuple[Array, ...], key: tuple[Array, Array]) -> tuple[Array
     for weyl0, weyl1 in stream.round_keys((0, 0)):
         low0, high0 = _multiply(c0, stream.MULTIPLIERS[0])
         low1, high1 = _multiply(c2, stream.MULTIPLIERS[1])
-        c0, c2 = high1 ^ c1 ^ (key[0] + weyl0), high0 ^ c3 ^ (key[1] + weyl1)
+        c0, c2 = high1 ^ c1 ^ (key[0] + np.uint32(weyl0)), high0 ^ c3 ^ (key[1] + np.uint32(weyl1))
         c1, c3 = low1, low0
     return c0, c1, c2, c3
 
