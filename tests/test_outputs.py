@@ -38,7 +38,7 @@ def recipes(draw):
 def test_any_recipe(subject_and_dtype):
     subject, dtype = subject_and_dtype
 
-    @settings(max_examples=6 if subject.name.startswith(SLOW) else 60)
+    @settings(max_examples=4 if subject.name.startswith(SLOW) else 60)
     @given(recipe=recipes(), draw=st.integers(0, 2**32))
     def check(recipe, draw):
         with np.errstate(all="ignore"):
