@@ -87,6 +87,9 @@ def test_a_traced_offset_beside_a_fixed_one_and_a_shared_axis():
         return anydrop.dropout(x, 0.5, seed=1, shared_axes=0, window=window)
 
     assert np.array_equal(program(X, 3), 2 * X * expected)
+    row = jnp.uint32(9)  # an array, but none that is traced
+    program = jax.jit(lambda x, column: moved(x, 5, row, column))
+    assert np.array_equal(program(X, 3), 2 * X * kept_at(5, 9, 3))
 
 
 def test_mapped_steps_and_offsets():
