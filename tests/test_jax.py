@@ -1,10 +1,9 @@
 """JAX: programs that are traced, differentiated and mapped; what they store and recompile."""
 
-import re
+import logging
 
 import numpy as np
 import pytest
-from conftest import python
 
 import anydrop
 from anydrop import Mask, Window
@@ -14,7 +13,6 @@ from anydrop.testing.subject import dtype_of
 
 jax = pytest.importorskip("jax", reason="jax is not installed here; nox -s tests-jax runs this")
 import jax.numpy as jnp  # noqa: E402
-import jax_ways  # noqa: E402
 
 X = np.arange(1, 25, dtype="f4").reshape(4, 6)
 STEP = 2**63 + 12345
@@ -88,6 +86,9 @@ def test_a_traced_offset_beside_a_fixed_one_and_a_shared_axis():
         return anydrop.dropout(x, 0.5, seed=1, shared_axes=0, window=window)
 
     assert np.array_equal(program(X, 3), 2 * X * expected)
+    row = jnp.uint32(9)  # an array, but none that is traced
+    program = jax.jit(lambda x, column: moved(x, 5, row, column))
+    assert np.array_equal(program(X, 3), 2 * X * kept_at(5, 9, 3))
 
 
 def test_mapped_steps_and_offsets():
@@ -187,6 +188,78 @@ def test_the_shift_is_differentiable():
     assert np.array_equal(jax.vmap(f)(X[None])[0], select(X, kept, 0.5, 0.3, -1.0))
 
 
+# What is stored, and when it compiles ------------------------------------------------------------
+
+
+def left_for_backward(f, x):
+    """Return the sizes of the arrays that a backward pass holds on to."""
+    _, backward = jax.vjp(f, x)
+    return [leaf.size for leaf in jax.tree.leaves(backward)]
+
+
+def test_nothing_of_the_masks_size_is_stored():
+    x = jnp.ones(1000)
+
+    def usual(x):
+        return jnp.where(jax.random.bernoulli(jax.random.key(0), 0.5, x.shape), 2 * x, 0)
+
+    def ours(x):
+        return anydrop.dropout(x, 0.5, seed=0)
+
+    assert max(left_for_backward(usual, x)) == 1000
+    assert max(left_for_backward(ours, x)) < 10
+    assert max(left_for_backward(jax.jit(ours), x)) < 10
+    assert max(left_for_backward(lambda x: drop(x.reshape(4, 6)), x[:24])) < 10
+    ours_and_sine = left_for_backward(lambda x: jnp.sin(ours(x)), x)
+    assert sorted(ours_and_sine)[-2:] == [7, 1000]  # the sine's own, and the words
+
+
+def test_nothing_of_the_masks_size_is_hoisted_out_of_a_loop(monkeypatch):
+    """Without the barrier XLA stores what no step changes, the blocks' numbers, beside the loop."""
+
+    def extra(shape):
+        def body(x, step):
+            return anydrop.dropout(x, 0.5, seed=0, step=step), None
+
+        x = jnp.ones(shape)
+        loop = jax.jit(lambda x: jax.lax.scan(body, x, jnp.arange(5))[0])
+        return loop.lower(x).compile().memory_analysis().temp_size_in_bytes / x.size
+
+    assert extra((255, 250)) < 0.1
+    monkeypatch.setattr(jax.lax, "optimization_barrier", lambda numbers: numbers)
+    assert extra((255, 251)) > 1
+
+
+def compilations(caplog, call):
+    caplog.clear()
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        call()
+    return [r.getMessage() for r in caplog.records if r.getMessage().startswith("Compiling")]
+
+
+def test_new_numbers_do_not_recompile(caplog):
+    x, window = jnp.ones((5, 11)), ((0, 3), (50, 40))
+
+    def call(p=0.5, seed=0, step=0, window=window, x=x):
+        y, mask = anydrop.dropout(x, p, seed=seed, step=step, window=window, return_mask=True)
+        mask.keep(like=y)
+
+    assert len(compilations(caplog, call)) == 2
+    assert not compilations(caplog, lambda: call(p=0.1))
+    assert not compilations(caplog, lambda: call(p=0.0))
+    assert not compilations(caplog, lambda: call(seed=(1, 2)))
+    assert not compilations(caplog, lambda: call(step=2**64 - 1))
+    assert not compilations(caplog, lambda: call(window=((45, 29), (50, 40))))
+    assert len(compilations(caplog, lambda: call(x=jnp.ones((5, 12))))) >= 2
+
+
+def test_new_traced_numbers_do_not_recompile():
+    program = jax.jit(lambda *args: moved(*args))
+    for place in ((0, 0, 0), (1, 2, 3), (2**31 - 1, 2**31 - 4, 7)):
+        program(X, *map(np.uint32, place))
+    assert program._cache_size() == 1
+
+
 # Masks that go in and out ------------------------------------------------------------------------
 
 
@@ -221,122 +294,3 @@ def test_a_recipe_with_traced_places_comes_out():
 
     mask = program(7)
     assert np.array_equal(mask.keep(like=np.empty(0)), kept_at(3, 7, 0))
-
-
-# Rounding and the rest of the numbers ------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["float16", "bfloat16"])
-def test_a_fused_producer_and_consumer_are_rounded(name):
-    """XLA leaves out the rounding of a bfloat16 between operations that it fuses."""
-    a, b = np.random.default_rng(0).standard_normal((2, 5000)).astype(dtype_of(name))
-
-    def f(a, b):
-        return anydrop.dropout(a * b, 0.1, seed=0) * b.astype(jnp.float32)
-
-    kept = Mask.from_seed(a.shape, 0.1, seed=0).keep(like=np.empty(0))
-    expected = select(a * b, kept, 1 / 0.9) * b.astype("f4")
-    assert np.array_equal(jax.jit(f)(a, b), expected)
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("name", ["float16", "bfloat16"])
-def test_every_half(name):
-    x = np.arange(2**16, dtype=np.uint16).view(dtype_of(name))
-    array, mask = jnp.asarray(x), Mask.from_seed(x.shape, 0.0, seed=0)
-    for scale in (1.0, 1 / 0.9, 1 / 3, 6e-5, 3e4):
-        y = BACKEND.to_numpy(BACKEND.select(array, mask, scale))
-        expected = select(x, np.True_, scale, flush=jax_ways.flushes())
-        assert bits(y) == bits(expected)
-
-
-@pytest.mark.skipif(not jax_ways.flushes(), reason="XLA keeps subnormals here")
-def test_subnormals_are_flushed_as_by_jax_itself():
-    """The one exception to equal bits: and float16, whose subnormals are others', has none."""
-    x = jnp.asarray([1e-40, -1e-40, 1.2e-38, 1.0])
-    y = anydrop.dropout(x, 0.0, seed=0)
-    assert bits(np.asarray(y)) == bits(np.asarray([0.0, -0.0, 1.2e-38, 1.0], "f4"))
-    assert bits(np.asarray(y)) == bits(np.asarray(x * jnp.float32(1.0)))
-    x = jnp.asarray([6e-8, -6e-8], jnp.float16)
-    assert bits(np.asarray(anydrop.dropout(x, 0.0, seed=0))) == bits(np.asarray(x))
-
-
-def test_with_x64():
-    """All that is 64 bits wide in the user's own program then is so here."""
-    printed = python(
-        """
-        import jax, jax.numpy as jnp, numpy as np, anydrop
-        from anydrop import Window
-        x = np.arange(1.0, 25.0).reshape(4, 6)
-        window = Window((2**40, 7), (2**41, 2**20))
-        for step in (3, 2**40 + 3, 2**64 - 1):
-            expected = anydrop.dropout(x, 0.3, seed=1, step=step, window=window)
-            y = anydrop.dropout(jnp.asarray(x), 0.3, seed=1, step=step, window=window)
-            assert y.dtype == np.float64
-            assert np.array_equal(y, expected)
-
-            @jax.jit
-            def program(x, step, row):
-                place = Window((row, 7), window.shape)
-                return anydrop.dropout(x, 0.3, seed=1, step=step, window=place)
-
-            traced = np.uint64(step), np.int64(2**40)
-            assert np.array_equal(program(x, *traced), expected)
-            gradient = jax.grad(lambda x: program(x, *traced).sum())(x)
-            assert np.array_equal(gradient, (expected != 0) / (1 - 0.3))
-            z = jnp.asarray(x, jnp.float32)
-            assert anydrop.dropout(z, 0.3, seed=1).dtype == np.float32
-        key = jax.random.key(0)
-        y = anydrop.dropout(jnp.ones(99), 0.3, rng=key)
-        assert np.array_equal(y != 0, jax.random.uniform(key, (99,)) < 1 - 0.3)
-        print(anydrop.Mask.from_seed((1000,), 0.1, seed=0).digest(like=y)[:16])
-        """,
-        JAX_ENABLE_X64="1",
-    )
-    assert printed == "7b03f38c3dea3a53"
-
-
-def test_the_users_x64_setting_is_left_alone():
-    assert not jax.config.jax_enable_x64
-    y = jax.jit(lambda x: anydrop.dropout(x, 0.5, seed=0) + jnp.arange(3) * 1.5)(jnp.ones(3))
-    assert y.dtype == np.float32
-    assert not jax.config.jax_enable_x64
-
-
-# Errors -----------------------------------------------------------------------------------------
-
-
-def error(kind, message, call, *args):
-    with pytest.raises(kind, match=re.escape(message)):
-        call(*args)
-
-
-def test_out_is_refused():
-    x = jnp.ones(3)
-    message = "out= can't be used with JAX arrays, which are immutable; use what is returned"
-    error(ValueError, message, lambda: anydrop.dropout(x, 0.5, seed=0, out=x))
-    error(ValueError, message, lambda: anydrop.dropout(x, 0.5, training=False, out=x))
-    error(ValueError, message, lambda: Mask.from_seed((3,), 0.5, seed=0).apply(x, out=x))
-
-
-def test_bad_steps_and_offsets():
-    def at(step=0, row=0, x=X):
-        return anydrop.dropout(jnp.asarray(x), 0.5, seed=0, step=step, window=((row, 0), (9, 6)))
-
-    traced = jax.jit(at)
-    error(TypeError, "step must be an integer, got a traced float32", traced, 1.0)
-    error(TypeError, "step must be an integer, got a traced bool", traced, True)
-    error(TypeError, "window offset must be an integer, got a traced float32", traced, 1, 2.0)
-    error(TypeError, "step must be an int here, or an integer scalar", at, jnp.float32(1))
-    error(ValueError, "step must satisfy 0 <= step < 2**64, got -1", at, jnp.int32(-1))
-    error(ValueError, "holds the low and high 32 bits", traced, jnp.zeros(3, int))
-    error(ValueError, "at offset (7, 0) does not fit", at, 0, jnp.int32(7))
-    message = "step must be an int here, or an integer scalar array of known value, got jax."
-    error(TypeError, message, jax.jit(lambda s: anydrop.dropout(X, 0.5, seed=0, step=s)), 1)
-
-
-def test_what_is_no_floating_point_array():
-    error(TypeError, "got dtype int32", lambda: anydrop.dropout(jnp.arange(3), 0.5, seed=0))
-    error(TypeError, "got dtype key<fry>", lambda: anydrop.dropout(jax.random.key(0), 0.5, seed=0))
-    message = "p must be a real number with 0 <= p < 1, got jax."
-    error(TypeError, message, jax.jit(lambda p: anydrop.dropout(jnp.ones(3), p, seed=0)), 0.5)

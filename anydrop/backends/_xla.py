@@ -1,7 +1,6 @@
 """The stream and the selection as XLA programs.
 
-Indices and products are 64-bit integers, so everything here is to be called with x64 enabled;
-the caller's own setting, and the dtypes that he sees, stay as they are.
+Indices and products are 64-bit integers, so everything here is to be called with x64 enabled.
 """
 
 from __future__ import annotations

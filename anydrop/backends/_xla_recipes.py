@@ -44,14 +44,18 @@ def _known(recipe: Recipe) -> Recipe:
     elif check.is_foreign(step):
         recipe = recipe._replace(step=check.known_step(step))
     if window and any(map(check.is_foreign, window.offset)):
-        offset = window.offset
-        for value in offset:
-            if isinstance(value, Tracer):
-                _check_integer(value, "window offset")
-        if not any(isinstance(value, Tracer) for value in offset):
-            offset = check.window(Window(check.known_offset(offset), window.shape), recipe.shape)[0]
+        offset = tuple(map(_known_offset, window.offset))
+        if not any(isinstance(o, Tracer) for o in offset):
+            check.window(Window(offset, window.shape), recipe.shape)
         recipe = recipe._replace(window=Window(offset, window.shape))
     return recipe
+
+
+def _known_offset(value: Any) -> Any:
+    if not isinstance(value, Tracer):
+        return check.known_offset((value,))[0]
+    _check_integer(value, "window offset")
+    return value
 
 
 def _check_integer(value: Array, name: str) -> None:
