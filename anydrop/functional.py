@@ -45,10 +45,12 @@ def dropout(
     seed : int, sequence of int or numpy.random.SeedSequence
         Ints must be >= 0 and may be of any size. A training call needs a `seed` or an `rng`.
     step : int, default 0
-        Which draw of that seed, ``0 <= step < 2**64``.
+        Which draw of that seed, ``0 <= step < 2**64``. Where a compiler traces the call, it may be
+        an integer array of its library: a scalar, or the low and high 32 bits of one.
     rng : generator of the library of `x`, optional
-        Draws the mask instead of `seed`, which ties it to one library: for NumPy, a `Generator`,
-        a `RandomState` or the module ``numpy.random``.
+        Draws the mask instead of `seed`, which ties it to one library: a generator of
+        ``numpy.random``, ``cupy.random`` or ``dask.array.random``, a `torch.Generator`, a key of
+        ``jax.random``.
     shared_axes : int or sequence of int, optional
         Axes along which all elements share one fate, such as the pixels of a channel.
     window : Window, optional
