@@ -86,7 +86,7 @@ LIBRARIES = {
             "traced": no("it has no compiler; a stream that is captured keeps its step"),
             "parts": yes("tell by `window=` where a part lies"),
             "eager": yes(),
-            "device": yes("written for NVIDIA's, and not yet run on one; see [CuPy](cupy.md)"),
+            "device": no("written for NVIDIA's and not run on one yet; see [CuPy](cupy.md)"),
         },
         {
             "bfloat16": yes(
@@ -103,7 +103,7 @@ LIBRARIES = {
             "traced": yes("`torch.compile(fullgraph=True)`, `export`, `make_fx`"),
             "parts": yes("each shard of a `DTensor` draws its window"),
             "eager": yes(),
-            "device": yes("Triton on CUDA, plain PyTorch elsewhere; neither was run on a GPU"),
+            "device": no("written: Triton on CUDA, plain PyTorch elsewhere; not run on one yet"),
         },
         {"bfloat16": yes("Triton's interpreter, of the tests, does not round it; a GPU does")},
     ),
@@ -116,7 +116,7 @@ LIBRARIES = {
             "traced": yes("`jit`, `scan`, `shard_map`; also a window's offset"),
             "parts": yes("sharded arrays stay sharded, and no device talks to another"),
             "eager": yes(),
-            "device": yes("untested"),
+            "device": no("XLA has no need of more, but it was not run on one yet"),
         },
         {
             "bfloat16": _FLUSHED,
@@ -135,7 +135,7 @@ LIBRARIES = {
             "traced": no("a graph's step is known when it is built"),
             "parts": yes("any chunking, of NumPy or CuPy chunks, gives the one mask"),
             "eager": no("each operation adds to a graph, which is computed when asked for"),
-            "device": yes("where its chunks are CuPy's"),
+            "device": no("where its chunks are CuPy's; not run on one yet"),
         },
         {"bfloat16": yes("with `ml_dtypes` installed")},
     ),
