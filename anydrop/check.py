@@ -78,18 +78,38 @@ def known_step(value: Any) -> int:
     return number
 
 
-def known_offset(values: tuple[Any, ...]) -> tuple[int, ...]:
-    """Return a window's offset as ints."""
-    return tuple(_known(value, "window offset") if is_foreign(value) else value for value in values)
+def layer_step(value: Any) -> Any:
+    """Return a layer's step: an int, or a copy of an int64 scalar of another library.
+
+    Only such a scalar counts as far as an int does, and what is counted must be the layer's own.
+    """
+    if is_foreign(value) and not tuple(value.shape) and str(value.dtype).split(".")[-1] == "int64":
+        return value + 0
+    return known_step(step(value))
+
+
+def known_offset(
+    values: tuple[Any, ...], extent: tuple[int, ...], size: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return a window's offset as ints, of which those that were arrays have not been checked."""
+    if not any(map(is_foreign, values)):
+        return values
+    known = tuple(
+        _known(value, "window offset") if is_foreign(value) else value for value in values
+    )
+    window((known, extent), size)
+    return known
 
 
 def _known(value: Any, name: str) -> int:
     try:
+        if "bool" in str(value.dtype):
+            raise TypeError("a truth value is no number")
         return operator.index(value)
     except Exception as error:  # Each library refuses its traced and its inexact scalars its way.
         raise TypeError(
             f"{name} must be an int here, or an integer scalar array of known value, "
-            f"got {type_name(value)}"
+            f"got {type_name(value)} of dtype {value.dtype}"
         ) from error
 
 

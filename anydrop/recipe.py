@@ -105,7 +105,7 @@ class Recipe(NamedTuple):
         if not self.shared_axes and self.window is None:
             return Placement(0, (Axis(math.prod(self.shape), 1),))
         strides = self.strides
-        offset = check.known_offset(self.window.offset) if self.window else ()
+        offset = check.known_offset(*self.window, self.shape) if self.window else ()
         first = sum(o * stride for o, stride in zip(offset, strides, strict=False))
         axes = list[Axis]()
         for length, stride in zip(reversed(self.keep_shape), reversed(strides), strict=True):

@@ -209,3 +209,15 @@ def test_copies_of_a_layer_that_has_seen_numpy_still_have_its_mask():
     twin = pickle.loads(pickle.dumps(layer))
     assert type(twin.mask) is np.ndarray
     assert np.array_equal(twin.mask, y != 0)
+
+
+def test_masks_that_vmap_stacked_are_not_one_of_two_words():
+    x = jnp.ones(8)
+
+    def stacked(steps):
+        return jax.vmap(lambda t: anydrop.dropout(x, 0.5, seed=0, step=t, return_mask=True)[1])(
+            steps
+        )
+
+    with pytest.raises(ValueError, match="a step given as an array is a scalar"):
+        stacked(jnp.arange(2)).apply(x)

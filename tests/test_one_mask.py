@@ -11,7 +11,9 @@ from anydrop.testing.subject import dtype_of
 
 # Ways to draw a mask, by what their subjects' names begin with. `nox -s tests-all` has them all.
 WAYS = {
-    *("numpy-", "numba-", "strict-cpu_device", "strict-device1", "strict-no_x64"),
+    *("numpy-", "numba-", "strict-cpu_device", "strict-device1", "strict-no_x64", "cuda-on-host"),
+    *("torch-cpu", "torch-int64", "torch-triton", "jax", "jax-jit", "jax-sharded"),
+    *("dask-whole", "dask-small", "dask-uneven", "dask-rows", "dask-columns"),
 }
 
 RECIPES = [

@@ -53,9 +53,12 @@ def select(
     """
     place = [recipe.step, *(recipe.window.offset if recipe.window else ())]
     device = next((value.device for value in place if isinstance(value, Tensor)), "cpu")
+    numbers = [number(value, device) for value in place]
+    if str(device) == "meta" and x.device.type != "meta":
+        raise TypeError("a step or an offset on the meta device has no value: make it elsewhere")
     y: Tensor = OPERATOR(
         x,
-        torch.stack([number(value, device) for value in place]),
+        torch.stack(numbers),
         recipe.window.shape if recipe.window else (),
         recipe.key,
         recipe.p,

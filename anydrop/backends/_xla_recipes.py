@@ -44,18 +44,20 @@ def _known(recipe: Recipe) -> Recipe:
     elif check.is_foreign(step):
         recipe = recipe._replace(step=check.known_step(step))
     if window and any(map(check.is_foreign, window.offset)):
-        offset = tuple(map(_known_offset, window.offset))
-        if not any(isinstance(o, Tracer) for o in offset):
-            check.window(Window(offset, window.shape), recipe.shape)
+        traced = [isinstance(o, Tracer) for o in window.offset]
+        if not any(traced):
+            offset = check.known_offset(*window, recipe.shape)
+        else:
+            offset = tuple(map(_known_offset, window.offset))
         recipe = recipe._replace(window=Window(offset, window.shape))
     return recipe
 
 
 def _known_offset(value: Any) -> Any:
-    if not isinstance(value, Tracer):
-        return check.known_offset((value,))[0]
-    _check_integer(value, "window offset")
-    return value
+    if isinstance(value, Tracer):
+        _check_integer(value, "window offset")
+        return value
+    return check.known_offset((value,), (2**64,), (0,))[0]
 
 
 def _check_integer(value: Array, name: str) -> None:
@@ -100,6 +102,9 @@ def _flattened(recipe: Recipe) -> tuple[tuple[Any, ...], Recipe]:
     step, window = recipe.step, recipe.window
     if isinstance(step, int):
         step = np.asarray(stream.halves(step), np.uint32)
+    elif isinstance(step, jax.Array) and not step.shape:
+        # Words as well: of several scalars that are stacked two would pass for words.
+        step = jnp.stack([step.astype(np.uint32), jnp.zeros((), np.uint32)])
     if window is None:
         return (step, ()), recipe._replace(step=0)
     moving = tuple(o for o in window.offset if check.is_foreign(o))

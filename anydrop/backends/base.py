@@ -56,6 +56,9 @@ class Backend:
     #: Name of the module that is the library's array API namespace, if not the library's own.
     namespace = ""
 
+    #: How its users make an array of floating-point numbers.
+    conversion = "astype(float32)"
+
     #: What draws the masks, as ``anydrop verify`` reports it.
     kernel = "array API"
 
@@ -248,7 +251,7 @@ class Backend:
         if name not in COMPUTE:
             raise TypeError(
                 f"dropout needs a floating-point array ({', '.join(COMPUTE)}), got dtype {name}; "
-                "convert it first, e.g. with astype(float32)"
+                f"convert it first, e.g. with {self.conversion}"
             )
 
     def check_out(self, out: Array | None, x: Array) -> Array | None:

@@ -217,7 +217,7 @@ def _known(recipe: Recipe) -> Recipe:
                 "to be computed first; use int(...) of it to do so"
             )
     if window:
-        window = Window(check.known_offset(offset), window.shape)
+        window = Window(check.known_offset(*window, recipe.shape), window.shape)
     return Recipe(*recipe)._replace(step=check.known_step(recipe.step), window=window)
 
 
@@ -247,7 +247,14 @@ def _select(
     fill: float,
 ) -> Array:
     keep = _part(recipe, where) if recipe else where
-    return resolve(x).select(x, keep, scale, shift, fill)
+    backend = resolve(x)
+    if recipe and x.shape != keep.shape:
+        raise ValueError(
+            f"a chunk has the shape {x.shape} and not {keep.shape}, as its Dask array says: tell "
+            "the chunks where it was made, e.g. with map_blocks(..., chunks=...)"
+        )
+    backend.check_input(x)
+    return backend.select(x, keep, scale, shift, fill)
 
 
 def _pack(keep: Array) -> Array:

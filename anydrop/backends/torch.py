@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from anydrop import check
 from anydrop._typing import Array
@@ -45,6 +46,7 @@ class TorchBackend(Backend):
     """
 
     namespace = "array_api_compat.torch"
+    conversion = "to(torch.float32)"
 
     def __init__(self, name: str = "torch", namespace: str = "", draws: str = "") -> None:
         super().__init__(name, namespace)
@@ -91,7 +93,8 @@ class TorchBackend(Backend):
             y = _by_mask(x, keep, scale, shift, fill)
         else:
             keep = _read(keep)
-            if self._draws in ("", "cpu") and _is_memory(x) and _is_known(keep):
+            memory = _is_memory(x) and (out is None or _is_memory(out.detach()))
+            if self._draws in ("", "cpu") and memory and _is_known(keep):
                 addend = NO_SHIFT if shift is None else shift
                 y = _torch_cpu.select(x, keep, scale, addend, fill, out)
                 if out is not None and not out.is_inference():
@@ -128,7 +131,7 @@ class TorchBackend(Backend):
 
     def owns(self, x: object) -> bool:
         """Tell whether `x` is a tensor: a subclass has a say in every operation anyway."""
-        return isinstance(x, Tensor) and not x.is_nested
+        return isinstance(x, Tensor)
 
     def dtype_name(self, x: Tensor) -> str:
         """Return the plain name of a tensor's dtype: ``"float32"``."""
@@ -136,6 +139,10 @@ class TorchBackend(Backend):
 
     def shape(self, x: Tensor) -> tuple[int, ...]:
         """Return the shape of a tensor, whose lengths a compiler may keep open."""
+        if x.is_nested:
+            raise TypeError(
+                "dropout needs a dense tensor, got a nested one: take its tensors apart"
+            )
         return tuple(x.shape)
 
     def device(self, x: Tensor) -> torch.device:
@@ -209,12 +216,20 @@ class TorchBackend(Backend):
         return out
 
     def check_stateful(self, *, counts: bool) -> None:
-        """Refuse a forward within a backward pass, where a checkpoint runs it a second time."""
-        if counts and not _is_watched() and torch._C._current_graph_task_id() != -1:
+        """Refuse a layer's pass that is traced once, and a forward that a checkpoint runs again."""
+        if torch.compiler.is_compiling():  # which follows the layer's step
+            return
+        if torch._C._get_tracing_state() is not None or get_proxy_mode() is not None:
             raise TypeError(
-                "a layer counts its forwards, and torch.utils.checkpoint runs one again in the "
-                "backward pass: it would draw the next mask. Use the function there and pass the "
-                "step: anydrop.dropout(x, p, seed=seed, step=step)"
+                "a layer counts its steps in Python, which a trace runs once: each run would drop "
+                "the same elements. Use the function and pass the step: "
+                "anydrop.dropout(x, p, seed=seed, step=step)"
+            )
+        if counts and torch._C._current_graph_task_id() != -1:
+            raise TypeError(
+                "a layer counts its forwards, and this one is within a backward pass, where "
+                "torch.utils.checkpoint runs it again: it would draw the next mask. Use the "
+                "function there and pass the step: anydrop.dropout(x, p, seed=seed, step=step)"
             )
 
 
@@ -243,6 +258,8 @@ def _is_memory(x: Tensor) -> bool:
     return (
         type(x) in PLAIN
         and not _is_watched()
+        # Within a transform even a tensor that is made there is a wrapper.
+        and not torch._C._are_functorch_transforms_active()
         and torch._C._dispatch_keys(x) == _host_keys()
         and not (x.requires_grad and torch.is_grad_enabled())
         and forward_ad._current_level < 0
@@ -262,7 +279,7 @@ def _host_keys() -> Any:
 def _is_known(recipe: Recipe) -> bool:
     """Tell whether a recipe's step and its window's offset are numbers."""
     place = (recipe.step, *(recipe.window.offset if recipe.window else ()))
-    return not any(isinstance(value, Tensor) for value in place)
+    return not any(map(check.is_foreign, place))
 
 
 def _read(recipe: Recipe) -> Recipe:
@@ -270,14 +287,17 @@ def _read(recipe: Recipe) -> Recipe:
     if _is_known(recipe):
         return recipe
     step, window = recipe.step, recipe.window
-    if isinstance(step, Tensor) and _is_memory(step):
+    if _is_readable(step):
         step = check.known_step(step)
-    if window is not None:
-        readable = (isinstance(start, Tensor) and _is_memory(start) for start in window.offset)
-        pairs = zip(window.offset, readable, strict=True)
-        offset = tuple(int(start) if can else start for start, can in pairs)
+    if window is not None and all(map(_is_readable, window.offset)):
+        offset = check.known_offset(*window, recipe.shape)
         window = window._replace(offset=offset)
     return recipe._replace(step=step, window=window)
+
+
+def _is_readable(value: Any) -> bool:
+    """Tell whether a step or an offset has a value that can be read without waiting."""
+    return _is_memory(value) if isinstance(value, Tensor) else True
 
 
 def _by_mask(

@@ -156,7 +156,7 @@ class Layer(abc.ABC):
 
     @step.setter
     def step(self, value: int) -> None:
-        self._step = check.step(value)
+        self._step = check.layer_step(value)
 
     @property
     def training(self) -> bool:
