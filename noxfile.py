@@ -37,7 +37,7 @@ REQUIRED = sorted({module for _, modules in BACKENDS.values() for module in modu
 
 nox.options.sessions = [
     *(f"tests-{name}" for name in BACKENDS),
-    *("tests-all", "tests-minimal", "doctest", "lint", "types", "docs"),
+    *("tests-all", "tests-minimal", "lint", "types", "docs"),
 ]
 
 
@@ -48,7 +48,7 @@ def pytest(session: nox.Session, packages: list[str], *arguments: str) -> None:
 
 def add_tests(name: str, packages: list[str], required: list[str]) -> None:
     own = sorted(map(str, Path("tests").glob(f"test_{name}*.py")))
-    everywhere = ["tests/test_conformance.py", "tests/test_outputs.py", "tests/test_layer.py"]
+    everywhere = ["tests/test_conformance.py", "tests/test_outputs.py"]
     files = [*everywhere, *own] if own else ["tests"]
 
     @nox.session(name=f"tests-{name}")
@@ -69,12 +69,16 @@ for name, (packages, required) in BACKENDS.items():
 
 @nox.session(name="tests-all")
 def tests_all(session: nox.Session) -> None:
-    """Draw one mask in every way there is, on all libraries together."""
+    """Draw one mask in every way there is, and run the examples of the docstrings and pages."""
     pytest(
         session,
         EVERYTHING,
         *(f"--require={module}" for module in REQUIRED),
         *("--complete", "tests/test_one_mask.py", "tests/test_verify.py", "tests/test_demo.py"),
+    )
+    session.run(
+        *("python", "-m", "pytest", "--doctest-modules", "--doctest-glob=*.md"),
+        *("anydrop", "README.md", *sorted(map(str, Path("docs").glob("*.md")))),
     )
 
 
@@ -85,16 +89,6 @@ def tests_minimal(session: nox.Session) -> None:
         requirement.replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]
     ]
     pytest(session, lowest, "--forbid=numba", "--forbid=array_api_strict")
-
-
-@nox.session
-def doctest(session: nox.Session) -> None:
-    """Run the examples of the docstrings, the README and the documentation."""
-    session.install("-e", ".[demo]", *TEST, *EVERYTHING)
-    session.run(
-        *("python", "-m", "pytest", "--doctest-modules", "--doctest-glob=*.md"),
-        *("anydrop", "README.md", *sorted(map(str, Path("docs").glob("*.md"))), *session.posargs),
-    )
 
 
 @nox.session

@@ -4,8 +4,10 @@ import re
 
 import array_api_compat
 import pytest
+from subjects import SUBJECTS
 
 from anydrop import backends
+from anydrop.backends.base import Backend
 from anydrop.backends.capabilities import BY_THE_STANDARD, FEATURES, LIBRARIES, UNSERVED
 from anydrop.testing import DTYPES
 
@@ -32,3 +34,10 @@ def test_a_row_says_all(name):
     assert row.dtypes.keys() <= set(DTYPES)
     for cell in (*row.features.values(), *row.dtypes.values()):
         assert cell.works or cell.note, "what does not work has its reason"
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda s: s.name)
+def test_the_table_is_true(subject):
+    row, backend = LIBRARIES[subject.backend.name].features, type(subject.backend)
+    assert subject.out == row["out"].works
+    assert row["rng"].works == (backend.draw is not Backend.draw)

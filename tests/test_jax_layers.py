@@ -219,5 +219,5 @@ def test_masks_that_vmap_stacked_are_not_one_of_two_words():
             steps
         )
 
-    with pytest.raises(ValueError, match="a step given as an array is a scalar"):
+    with pytest.raises(TypeError, match="step must be an int here"):
         stacked(jnp.arange(2)).apply(x)

@@ -40,7 +40,11 @@ RECIPES = [
 
 
 def test_every_way_is_here(request):
-    missing = {way for way in WAYS if not any(s.name.startswith(way) for s in SUBJECTS)}
+    missing = {
+        way
+        for way in WAYS
+        if not any(s.name == way or (way[-1] == "-" and s.name.startswith(way)) for s in SUBJECTS)
+    }
     if missing and not request.config.getoption("--complete"):
         pytest.skip(f"not here: {', '.join(sorted(missing))}; nox -s tests-all runs them all")
     assert not missing

@@ -292,6 +292,7 @@ def test_dtype():
         error(TypeError, message, anydrop.dropout, torch.ones(3).to(dtype), 0.5, seed=0)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 def test_layout_without_dropout():
     message = "dropout needs a dense tensor, got one of layout torch.sparse_coo; convert it first"
     error(TypeError, message, anydrop.dropout, torch.eye(3).to_sparse(), 0.5, seed=0)

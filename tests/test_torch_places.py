@@ -9,12 +9,14 @@ from subjects import available
 
 import anydrop
 from anydrop import Dropout, Window
+from anydrop.testing.reference import keep
 
 if not available("torch"):
     pytest.skip(
         "torch is not installed here; nox -s tests-torch runs this", allow_module_level=True
     )
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 X = torch.ones(8)
 
@@ -70,9 +72,8 @@ def test_a_place_without_a_value():
         anydrop.dropout(X, 0.5, seed=0, window=Window((nowhere,), (20,)))
 
 
-@pytest.mark.parametrize(
-    "trace", [torch.jit.trace, lambda f, x: torch.fx.experimental.proxy_tensor.make_fx(f)(x)]
-)
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("trace", [torch.jit.trace, lambda f, x: make_fx(f)(x)])
 def test_a_layer_that_is_traced_once(trace):
     layer = Dropout(0.5, seed=0)
     with pytest.raises(TypeError, match="a layer counts its steps in Python"):
@@ -102,3 +103,10 @@ def test_the_first_call_of_a_process_is_within_a_transform(transform):
         print(*(first != 0).int().tolist())
     """)
     assert printed.split() == [str(int(y > 0)) for y in drop(0)]
+
+
+def test_the_end_of_the_largest_window():
+    window = Window((2**64 - 40,), (2**64,))
+    for x in (torch.ones(33), torch.ones(33, requires_grad=True)):
+        y = anydrop.dropout(x, 0.5, seed=0, window=window)
+        assert np.array_equal(y.detach() != 0, keep((33,), 0.5, seed=0, window=window))

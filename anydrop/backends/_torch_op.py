@@ -24,7 +24,7 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd.forward_ad import _set_fwd_grad_enabled
 
 from anydrop.backends import _torch_cpu, _torch_int64
-from anydrop.backends._torch_int64 import number
+from anydrop.backends._torch_int64 import number, signed
 from anydrop.backends.base import NO_SHIFT
 from anydrop.recipe import Recipe, Window
 
@@ -59,7 +59,8 @@ def select(
     y: Tensor = OPERATOR(
         x,
         torch.stack(numbers),
-        recipe.window.shape if recipe.window else (),
+        # It makes strides, which count modulo 2**64.
+        [signed(n) for n in recipe.window.shape] if recipe.window else (),
         recipe.key,
         recipe.p,
         recipe.shared_axes,
@@ -124,7 +125,7 @@ def _run(
         step, *offset = (value & (2**64 - 1) for value in place.tolist())
     else:  # Reading it would wait for the device.
         step, *offset = place.unbind()
-    window = Window(tuple(offset), tuple(extent)) if extent else None
+    window = Window(tuple(offset), tuple(n % 2**64 for n in extent)) if extent else None
     low, high = key
     recipe = Recipe((low, high), step, tuple(x.shape), p, scale, tuple(shared_axes), window)
     addend = NO_SHIFT if shift is None else shift
