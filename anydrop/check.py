@@ -91,7 +91,7 @@ def layer_step(value: Any) -> Any:
 def known_offset(
     values: tuple[Any, ...], extent: tuple[int, ...], size: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """Return a window's offset as ints, of which those that were arrays have not been checked."""
+    """Return a window's offset as ints. `window` took arrays at their word; here they must fit."""
     if not any(map(is_foreign, values)):
         return values
     known = tuple(

@@ -77,6 +77,14 @@ def test_with_x64():
 
             traced = np.uint64(step), np.int64(2**40)
             assert np.array_equal(program(x, *traced), expected)
+
+            @jax.jit
+            def described(x, step):
+                return anydrop.dropout(x, 0.3, seed=1, step=step, window=window, return_mask=True)
+
+            y, mask = described(x, np.uint64(step))
+            assert np.array_equal(mask.apply(x), y)
+            assert np.array_equal(y, expected)
             gradient = jax.grad(lambda x: program(x, *traced).sum())(x)
             assert np.array_equal(gradient, (expected != 0) / (1 - 0.3))
             z = jnp.asarray(x, jnp.float32)

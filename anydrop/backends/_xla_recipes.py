@@ -104,7 +104,8 @@ def _flattened(recipe: Recipe) -> tuple[tuple[Any, ...], Recipe]:
         step = np.asarray(stream.halves(step), np.uint32)
     elif isinstance(step, jax.Array) and not step.shape:
         # Words as well: of several scalars that are stacked two would pass for words.
-        step = jnp.stack([step.astype(np.uint32), jnp.zeros((), np.uint32)])
+        high = step >> 32 if step.dtype.itemsize > 4 else jnp.zeros_like(step)
+        step = jnp.stack([step.astype(np.uint32), high.astype(np.uint32)])
     if window is None:
         return (step, ()), recipe._replace(step=0)
     moving = tuple(o for o in window.offset if check.is_foreign(o))

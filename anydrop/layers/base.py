@@ -151,7 +151,11 @@ class Layer(abc.ABC):
 
     @property
     def step(self) -> int:
-        """Which draw comes next. It may be set, to skip draws or to repeat them."""
+        """Which draw comes next. It may be set, to skip draws or to repeat them.
+
+        For a program that PyTorch compiles, set it to an int64 scalar tensor, of which the layer
+        keeps a copy: an int would be compiled for at each step.
+        """
         return self._step
 
     @step.setter
