@@ -1,23 +1,98 @@
 """anydrop: one dropout layer for every array library, with the same mask on all of them."""
 
+from anydrop import schedules
 from anydrop._version import __version__
 from anydrop.backends import register, resolve
-from anydrop.functional import dropout
-from anydrop.layers import Dropout, Layer
+from anydrop.layers.alpha import (
+    AlphaDropout,
+    FeatureAlphaDropout,
+    alpha_dropout,
+    feature_alpha_dropout,
+)
+from anydrop.layers.attention import AttentionDropout, attention_dropout
+from anydrop.layers.base import Layer
+from anydrop.layers.blocks import (
+    BlockMask,
+    DropBlock1d,
+    DropBlock2d,
+    DropBlock3d,
+    drop_block1d,
+    drop_block2d,
+    drop_block3d,
+)
+from anydrop.layers.depth import StochasticDepth, depth_rates, drop_path, stochastic_depth
+from anydrop.layers.drop import DropLayer
+from anydrop.layers.gaussian import (
+    GaussianDropout,
+    GaussianNoise,
+    Noise,
+    gaussian_dropout,
+    gaussian_noise,
+)
+from anydrop.layers.plain import Dropout, dropout
+from anydrop.layers.recurrent import LockedDropout, Zoneout, Zones, locked_dropout, zoneout
+from anydrop.layers.spatial import Dropout1d, Dropout2d, Dropout3d, dropout1d, dropout2d, dropout3d
+from anydrop.layers.tokens import EmbeddingDropout, TokenDropout, embedding_dropout, token_dropout
+from anydrop.layers.weights import Copies, DropConnect, drop_connect
 from anydrop.mask import Mask, StoredMask
 from anydrop.recipe import Window
 
+# Other names of the same things.
 DropoutLayer = Dropout
+DropPath = StochasticDepth
 
 __all__ = [
+    "AlphaDropout",
+    "AttentionDropout",
+    "BlockMask",
+    "Copies",
+    "DropBlock1d",
+    "DropBlock2d",
+    "DropBlock3d",
+    "DropConnect",
+    "DropLayer",
+    "DropPath",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "DropoutLayer",
+    "EmbeddingDropout",
+    "FeatureAlphaDropout",
+    "GaussianDropout",
+    "GaussianNoise",
     "Layer",
+    "LockedDropout",
     "Mask",
+    "Noise",
+    "StochasticDepth",
     "StoredMask",
+    "TokenDropout",
     "Window",
+    "Zoneout",
+    "Zones",
     "__version__",
+    "alpha_dropout",
+    "attention_dropout",
+    "depth_rates",
+    "drop_block1d",
+    "drop_block2d",
+    "drop_block3d",
+    "drop_connect",
+    "drop_path",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "embedding_dropout",
+    "feature_alpha_dropout",
+    "gaussian_dropout",
+    "gaussian_noise",
+    "locked_dropout",
     "register",
     "resolve",
+    "schedules",
+    "stochastic_depth",
+    "token_dropout",
+    "zoneout",
 ]

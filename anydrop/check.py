@@ -37,10 +37,12 @@ def flag(value: object, name: str) -> bool:
     raise TypeError(f"{name} must be True or False, got {described(value)}")
 
 
-def scaling(value: object) -> Scaling:
-    """Return the scaling mode."""
+def scaling(value: object, name: str = "scaling", *, unscaled: str = "") -> Scaling:
+    """Return the scaling mode; `unscaled` says why "inference" makes no sense, if so."""
     if value == "train":
         return "train"
+    if value == "inference" and unscaled:
+        raise ValueError(f"scaling='inference' makes no sense here: {unscaled}; leave scaling= out")
     if value == "inference":
         return "inference"
     raise ValueError(
@@ -61,7 +63,7 @@ def step(value: Any) -> Any:
                 f"got the shape {tuple(value.shape)}"
             )
         return value
-    number = _integer(value, "step")
+    number = integer(value, "step")
     if not 0 <= number < 2**64:
         raise ValueError(f"step must satisfy 0 <= step < 2**64, got {number}")
     return number
@@ -137,7 +139,7 @@ def seed(value: object) -> Seed:
 
 
 def _seed_word(value: object) -> int:
-    number = _integer(value, "seed", "an int >= 0, a sequence of them or a numpy SeedSequence")
+    number = integer(value, "seed", "an int >= 0, a sequence of them or a numpy SeedSequence")
     number = operator.index(number)  # makes a constant of an int that PyTorch's compiler traces
     if number < 0:
         raise ValueError(f"seed must be an int >= 0, got {number}")
@@ -162,6 +164,15 @@ def a_seed(seed: Any) -> Any:
     return seed
 
 
+def seed_alone(rng: object) -> None:
+    """Refuse a generator where only a seed will do."""
+    if rng is not None:
+        raise TypeError(
+            f"normal noise is drawn from a seed's stream alone, got rng={described(rng)}: a "
+            "generator could not draw it again for the backward pass. Use seed="
+        )
+
+
 def no_place(step: object, window: object) -> None:
     """Refuse a place in the stream for a mask that is drawn by a generator."""
     if step != 0 or window is not None:
@@ -171,10 +182,10 @@ def no_place(step: object, window: object) -> None:
         )
 
 
-def axes(values: object) -> tuple[int, ...]:
+def axes(values: object, name: str = "shared_axes") -> tuple[int, ...]:
     """Return axes as a tuple of ints, not yet held against an array."""
     alone = not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, (str, bytes))
-    return integers((values,) if alone else values, "shared_axes")
+    return integers((values,) if alone else values, name)
 
 
 def shared_axes(values: object, ndim: int) -> tuple[int, ...]:
@@ -189,6 +200,44 @@ def shared_axes(values: object, ndim: int) -> tuple[int, ...]:
     if len(normal) != len(named):
         raise ValueError(f"shared_axes names an axis twice: {named} with {ndim} dimensions")
     return tuple(normal)
+
+
+def noise_shape(values: object, name: str = "noise_shape") -> tuple[int | None, ...] | None:
+    """Return a noise shape as a tuple of ints and None, not yet held against an array."""
+    if values is None:
+        return None
+    if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
+        raise TypeError(f"{name} must be a sequence of ints and None, got {described(values)}")
+    return tuple(None if n is None else integer(n, name) for n in values)
+
+
+def one_spelling(axes: object, noise: object, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shared axes of an array, which Keras's noise shape may name instead."""
+    shared = shared_axes(axes, len(size))
+    if noise is None:
+        return shared
+    if shared:
+        raise ValueError(
+            f"give either shared_axes= or noise_shape=, not both: got {axes!r} and {noise!r}"
+        )
+    lengths = noise_shape(noise) or ()
+    if len(lengths) != len(size):
+        raise ValueError(
+            f"noise_shape must have one entry for each of the {len(size)} dimensions of the "
+            f"array, got {lengths}"
+        )
+    for length, own in zip(lengths, size, strict=True):
+        if length not in (None, 1, own):
+            raise ValueError(
+                "noise_shape has 1 along the axes that share one fate, and None or the array's "
+                f"own length along the others: got {lengths} for the shape {size}"
+            )
+    return tuple(a for a, length in enumerate(lengths) if length == 1)
+
+
+def longer(size: tuple[int, ...], by: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape that is longer along some axes."""
+    return tuple(n + more for n, more in zip(size, by, strict=True))
 
 
 def shape(values: object) -> tuple[int, ...]:
@@ -269,6 +318,35 @@ def _float(value: Real) -> float:
         return math.inf if value > 0 else -math.inf  # type: ignore[operator]
 
 
+def held(value: int, least: int, most: int, dtype: str) -> None:
+    """Refuse an integer that a dtype can't hold."""
+    if not least <= value <= most:
+        raise ValueError(f"{value} is no token of dtype {dtype}, which holds {least} to {most}")
+
+
+def choice(value: object, name: str, choices: Sequence[str]) -> Any:
+    """Return a value that is one of a few strings."""
+    if isinstance(value, str) and value in choices:
+        return value
+    raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {described(value)}")
+
+
+def deviation(value: object, name: str = "std") -> float:
+    """Return a standard deviation as a float."""
+    std = number(value, name)
+    if not 0.0 <= std < math.inf:
+        raise ValueError(f"{name} must be finite and >= 0, got {std!r}")
+    return std
+
+
+def positive(value: object, name: str) -> int:
+    """Return an int > 0."""
+    count = integer(value, name)
+    if count < 1:
+        raise ValueError(f"{name} must be an int > 0, got {count}")
+    return count
+
+
 def type_name(value: object) -> str:
     """Return the name of a value's type, with its module unless it is Python's own."""
     kind = type(value)
@@ -286,12 +364,13 @@ def integers(values: object, name: str, *, foreign: bool = False) -> tuple[Any, 
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of ints, got {described(values)}")
     return tuple(
-        value if foreign and is_foreign(value) and not value.shape else _integer(value, name)
+        value if foreign and is_foreign(value) and not value.shape else integer(value, name)
         for value in values
     )
 
 
-def _integer(value: Any, name: str, wanted: str = "an int") -> int:
+def integer(value: Any, name: str, wanted: str = "an int") -> int:
+    """Return an int."""
     if type(value) is int:
         return value
     if not isinstance(value, (bool, np.bool_)):

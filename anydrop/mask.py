@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from anydrop import check, stream
 from anydrop._typing import Array
 from anydrop.backends import resolve
+from anydrop.backends.base import Backend
 from anydrop.recipe import Recipe, Window, keep_shape
 
 
@@ -20,8 +22,8 @@ def digest(keep: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(np.packbits(keep, bitorder="little").tobytes()).hexdigest()
 
 
-class _KeepMask(abc.ABC):
-    """What both masks can do, given how each makes its keep mask."""
+class KeepMask(abc.ABC):
+    """What all masks can do, given how each makes its keep mask."""
 
     __slots__ = ()
 
@@ -62,9 +64,23 @@ class _KeepMask(abc.ABC):
         backend = resolve(x)
         backend.check_input(x)
         check.gradient_shape(backend.shape(x), self.shape)
-        out = backend.check_out(out, x)
-        keep = self if isinstance(self, Recipe) else self.keep(like=x)
-        return backend.select(x, keep, self.scale, out=out)
+        return self.select(backend, x, (self.scale,), backend.check_out(out, x))
+
+    def select(
+        self, backend: Backend, x: Array, affine: tuple[float, ...], out: Array | None
+    ) -> Array:
+        """Return what `Backend.select` makes of x with this mask; x and `out` are checked.
+
+        `affine` is the scale and, where they are not 0, the shift and the fill.
+        """
+        select = partial(backend.select, out=out)
+        if isinstance(self, Recipe):
+            return select(x, self, *affine)
+
+        def selected(x: Array) -> Array:
+            return select(x, self.keep(like=x), *affine)
+
+        return backend.redrawn(selected, self.apply, x)
 
     @abc.abstractmethod
     def keep(self, like: Array) -> Array:
@@ -95,7 +111,7 @@ class _KeepMask(abc.ABC):
         return digest(resolve(like).to_numpy(self.keep(like)))
 
 
-class Mask(Recipe, _KeepMask):
+class Mask(Recipe, KeepMask):
     """A keep mask, described by what it takes to draw it: no element of it is stored.
 
     Two equal recipes give the same bits on every library, device, chunking, thread count and
@@ -218,7 +234,7 @@ class _Stored(NamedTuple):
     shared_axes: tuple[int, ...] = ()
 
 
-class StoredMask(_Stored, _KeepMask):
+class StoredMask(_Stored, KeepMask):
     """A keep mask drawn by a library's own generator, which can't draw it again.
 
     It is kept as one bit an element, in the library and on the device that drew it.

@@ -5,6 +5,7 @@ It has the functions of `anydrop.backends._numba`, with the same arguments and t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -44,6 +45,11 @@ def keep(out: Array, starts: Array, key: stream.Key, step: stream.Words, thresho
         The least word that survives.
     """
     out[:] = _kept(starts, len(out), key, step, threshold)
+
+
+def words(out: Array, starts: Array, key: stream.Key, step: stream.Words) -> None:
+    """Fill `out`, of uint32, with the words of runs of neighbouring indices; see `keep`."""
+    out[:] = _drawn(starts, len(out), key, step, out.dtype, _cast)
 
 
 def select(
@@ -111,17 +117,37 @@ def compute_dtype(dtype: Any) -> Any:
 
 def _kept(starts: Array, n: int, key: stream.Key, step: stream.Words, threshold: int) -> Array:
     """Return the keep mask of runs of neighbouring indices, n elements in all."""
+
+    def compare(out: Array, words: Array) -> None:
+        np.greater_equal(words, UINT64(threshold), out=out)
+
+    return _drawn(starts, n, key, step, np.bool_, compare)
+
+
+def _cast(out: Array, words: Array) -> None:
+    np.copyto(out, words, casting="unsafe")  # of 64 bits, of which the upper half is empty
+
+
+def _drawn(
+    starts: Array,
+    n: int,
+    key: stream.Key,
+    step: stream.Words,
+    dtype: Any,
+    put: Callable[..., None],
+) -> Array:
+    """Return what ``put(out, words)`` makes of the words of runs of neighbouring indices."""
     run = n // len(starts)
     lead = (starts & UINT64(3)).astype(np.intp)
     blocks_a_run = (run + int(lead.max()) + 3) // 4
     blocks = (starts >> UINT64(2))[:, None] + np.arange(blocks_a_run, dtype=UINT64)
-    kept = np.empty((blocks.size, 4), np.bool_)
+    drawn = np.empty((blocks.size, 4), dtype)
     for lane, words in enumerate(_philox(blocks.reshape(-1), key, step)):
-        np.greater_equal(words, UINT64(threshold), out=kept[:, lane])
+        put(drawn[:, lane], words)
     if len(starts) == 1:
-        return kept.reshape(-1)[lead[0] : lead[0] + run]
+        return drawn.reshape(-1)[lead[0] : lead[0] + run]
     at = lead[:, None] + np.arange(run)
-    return np.take_along_axis(kept.reshape(len(starts), -1), at, axis=1).reshape(-1)
+    return np.take_along_axis(drawn.reshape(len(starts), -1), at, axis=1).reshape(-1)
 
 
 def _philox(blocks: Array, key: stream.Key, step: stream.Words) -> tuple[Array, ...]:

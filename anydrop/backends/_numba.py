@@ -47,6 +47,12 @@ def keep(out: Array, starts: Array, key: stream.Key, step: stream.Words, thresho
     kernel(out, out, starts, *key, *step, threshold, 0.0, 0.0, 0.0)
 
 
+def words(out: Array, starts: Array, key: stream.Key, step: stream.Words) -> None:
+    """Fill `out` with the words of runs of neighbouring indices; see `_chunked.words`."""
+    _, kernel = _kernel(out.dtype)
+    kernel(out, out, starts, *key, *step, 0, 0.0, 0.0, 0.0)
+
+
 def select(
     x: Array,
     y: Array,
@@ -70,7 +76,7 @@ def _kernel(dtype: Any) -> tuple[Any, Any]:
     """Return how arrays of a dtype enter their kernel, None if as they are, and the kernel."""
     bits = BITS.get(dtype_name(dtype))
     element = from_dtype(bits or dtype)
-    scalar = types.float32 if dtype.kind == "b" else from_dtype(compute_dtype(dtype))
+    scalar = types.float32 if dtype.kind in "bu" else from_dtype(compute_dtype(dtype))
     signature = types.void(
         types.Array(element, 1, "C", readonly=True),
         types.Array(element, 1, "C"),
@@ -122,13 +128,13 @@ def _run(x, y, start, words, k0, k1, s0, s1, threshold, scale, shift, fill):
             for b in range(16):
                 _fill(words, b, here + np.uint64(b), s0, s1, k0, k1)
             for i in range(64):
-                _put(y, at + i, x, words[i] >= threshold, scale, shift, fill)
+                _put(y, at + i, x, words[i], threshold, scale, shift, fill)
         else:
             first, last = max(0, -at), min(64, n - at)
             for b in range(first // 4, (last + 3) // 4):
                 _fill(words, b, here + np.uint64(b), s0, s1, k0, k1)
             for i in range(first, last):
-                _put(y, at + i, x, words[i] >= threshold, scale, shift, fill)
+                _put(y, at + i, x, words[i], threshold, scale, shift, fill)
 
 
 def _runs(x, y, starts, k0, k1, s0, s1, threshold, scale, shift, fill):
@@ -142,41 +148,46 @@ def _runs(x, y, starts, k0, k1, s0, s1, threshold, scale, shift, fill):
 # One element of each dtype ----------------------------------------------------------------------
 
 
-def _put(y, i, x, kept, scale, shift, fill):
+def _put(y, i, x, word, threshold, scale, shift, fill):
     """Write element i; compiled by `_put_of` alone."""
 
 
 @overload(_put)
-def _put_of(y, i, x, kept, scale, shift, fill):
+def _put_of(y, i, x, word, threshold, scale, shift, fill):
     if y.dtype == types.boolean:
 
-        def put(y, i, x, kept, scale, shift, fill):
-            y[i] = kept
+        def put(y, i, x, word, threshold, scale, shift, fill):
+            y[i] = word >= threshold
+
+    elif y.dtype == types.uint32:
+
+        def put(y, i, x, word, threshold, scale, shift, fill):
+            y[i] = word
 
     elif isinstance(y.dtype, types.Complex):
 
-        def put(y, i, x, kept, scale, shift, fill):
+        def put(y, i, x, word, threshold, scale, shift, fill):
             # By parts: a complex product would turn an infinite part into a NaN beside it.
             v = complex(x[i].real * scale + shift, x[i].imag * scale)
-            y[i] = v if kept else complex(fill, 0.0)
+            y[i] = v if word >= threshold else complex(fill, 0.0)
 
     elif y.dtype == types.uint16:
 
-        def put(y, i, x, kept, scale, shift, fill):
+        def put(y, i, x, word, threshold, scale, shift, fill):
             v = _narrow_half(_widen_half(x[i]) * scale + shift)
-            y[i] = v if kept else _narrow_half(fill)
+            y[i] = v if word >= threshold else _narrow_half(fill)
 
     elif y.dtype == types.int16:
 
-        def put(y, i, x, kept, scale, shift, fill):
+        def put(y, i, x, word, threshold, scale, shift, fill):
             v = _narrow_bfloat(_float(np.uint32(np.uint16(x[i])) << np.uint32(16)) * scale + shift)
-            y[i] = v if kept else _narrow_bfloat(fill)
+            y[i] = v if word >= threshold else _narrow_bfloat(fill)
 
     else:
 
-        def put(y, i, x, kept, scale, shift, fill):
+        def put(y, i, x, word, threshold, scale, shift, fill):
             v = x[i] * scale + shift
-            y[i] = v if kept else fill
+            y[i] = v if word >= threshold else fill
 
     return put
 

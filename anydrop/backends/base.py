@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
-from anydrop import check, stream
+from anydrop import check
 from anydrop._typing import Array, Namespace
+from anydrop.backends import _normals
+from anydrop.backends._words import words as words_of
 from anydrop.recipe import Recipe
 
 # The dtypes of the contract, and the one in which each is computed: half types are multiplied in
@@ -87,7 +90,7 @@ class Backend:
         """
         if 0 in recipe.keep_shape:
             return self.xp.empty(recipe.keep_shape, dtype=self.xp.bool, device=self.device(like))
-        words = _words(self.xp, self.device(like), recipe)
+        words = words_of(self.xp, self.device(like), recipe)
         return self.xp.reshape(words >= recipe.threshold, recipe.keep_shape)
 
     def select(
@@ -161,6 +164,46 @@ class Backend:
             f"rng= is not supported for {self.name} arrays, which come with no generator of "
             f"their own (got {check.described(rng)}); use seed="
         )
+
+    def normals(self, recipe: Recipe, like: Array) -> Array:
+        """Return standard normal numbers, one for each word of a recipe: see `_normals.standard`.
+
+        Beside `select`, since a normal is made of all bits of its word, and a keep mask is one.
+
+        Parameters
+        ----------
+        recipe : Recipe
+            Where in the stream they lie; its `p` and `scale` play no part.
+        like : array
+            Any array on the device, and of the dtype, where the numbers are wanted.
+
+        Returns
+        -------
+        array of the dtype in which `like` is computed, shape ``recipe.keep_shape``
+        """
+        dtype = COMPUTE[self.dtype_name(like)]
+        if 0 in recipe.keep_shape:
+            empty = self.xp.empty(recipe.keep_shape, dtype=getattr(self.xp, dtype))
+            return self.xp.asarray(empty, device=self.device(like))
+        words = words_of(self.xp, self.device(like), recipe)
+        return self.xp.reshape(_normals.standard(self.xp, words, dtype), recipe.keep_shape)
+
+    def redrawn(
+        self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
+    ) -> Array:
+        """Return ``forward(*arrays)``, of which nothing is to be kept for its derivative.
+
+        Parameters
+        ----------
+        forward : callable
+            Affine in the arrays, with a mask that it draws.
+        backward : callable
+            Takes the gradient of its result to that of the array, or to a tuple of those of the
+            arrays. It draws the mask again.
+        *arrays : array
+            Of this library.
+        """
+        return forward(*arrays)
 
     def at_step(self, rng: Any, step: int) -> Any:
         """Return the generator of a layer's draw number `step`.
@@ -258,21 +301,25 @@ class Backend:
         """Refuse an `out` that can't hold the result for `x`."""
         if out is None:
             return None
-        if not self.owns(out):
-            raise ValueError(
-                f"out must be of the library of x, {self.name}, got {check.type_name(out)}"
-            )
-        for what, ours, theirs in (
-            ("shape", x.shape, out.shape),
-            ("dtype", self.dtype_name(x), self.dtype_name(out)),
-            ("device", self.device(x), self.device(out)),
-        ):
-            if ours != theirs:
-                raise ValueError(f"out must have the {what} of x, {ours}, got {theirs}")
+        self.check_like(out, x, "out")
         known = array_api_compat.is_array_api_obj(out)
         if known and not array_api_compat.is_writeable_array(out):
             raise ValueError(f"out can't be written to: it is a read-only {self.name} array")
         return out
+
+    def check_like(self, other: Array, x: Array, name: str) -> None:
+        """Refuse an array that is not of the library, shape, dtype and device of x."""
+        if not self.owns(other):
+            raise ValueError(
+                f"{name} must be of the library of x, {self.name}, got {check.type_name(other)}"
+            )
+        for what, ours, theirs in (
+            ("shape", x.shape, other.shape),
+            ("dtype", self.dtype_name(x), self.dtype_name(other)),
+            ("device", self.device(x), self.device(other)),
+        ):
+            if ours != theirs:
+                raise ValueError(f"{name} must have the {what} of x, {ours}, got {theirs}")
 
     def check_stateful(self, *, counts: bool) -> None:
         """Refuse a layer's pass that something runs again without the layer's knowledge.
@@ -289,10 +336,10 @@ class Backend:
 def _affine(xp: Namespace, x: Array, scale: float, shift: float) -> Array:
     if not xp.isdtype(x.dtype, "complex floating"):
         return x * scale + shift
-    return _complex(xp, xp.real(x) * scale + shift, xp.imag(x) * scale)
+    return complex_of(xp, xp.real(x) * scale + shift, xp.imag(x) * scale)
 
 
-def _complex(xp: Namespace, real: Array, imag: Array) -> Array:
+def complex_of(xp: Namespace, real: Array, imag: Array) -> Array:
     """Return the complex array of two parts, each to the bit.
 
     The standard has no such function, and ``real + 1j * imag`` is not one: a complex product
@@ -311,52 +358,3 @@ def _complex(xp: Namespace, real: Array, imag: Array) -> Array:
     up = times_1j(xp.where(odd | (imag == math.inf), largest, zero))
     down = times_1j(xp.where(odd | (imag == -math.inf), -largest, zero))
     return xp.conj(xp.astype(real, dtype)) + finite + ((up + up) + (down + down))
-
-
-# The stream in arrays of uint32 ---------------------------------------------------------------
-
-# The standard leaves an overflow of integers to the library, and some have ones of any size: what
-# could outgrow 32 bits is masked.
-
-
-def _words(xp: Namespace, device: Any, recipe: Recipe) -> Array:
-    """Return the words of a recipe's indices, on the axes of its placement."""
-    placement = recipe.placement
-
-    def constant(value: int) -> Array:
-        return xp.full((1,) * len(placement.axes), value, dtype=xp.uint32, device=device)
-
-    low, high = (constant(half) for half in stream.halves(placement.first))
-    for a, axis in enumerate(placement.axes):
-        count = xp.arange(axis.length, dtype=xp.uint32, device=device)
-        count = xp.reshape(count, tuple(-1 if b == a else 1 for b in range(len(placement.axes))))
-        stride_low, stride_high = stream.halves(axis.stride)
-        add_low, add_high = _multiply(count, stride_low)
-        low = (low + add_low) & stream.WORD
-        carry = xp.astype(low < add_low, xp.uint32)
-        high = high + add_high + count * stride_high + carry
-        high = high & stream.WORD
-
-    counter = ((low >> 2) | ((high & 3) << 30), high >> 2, *map(constant, recipe.step_words))
-    w0, w1, w2, w3 = _philox(counter, recipe.key)
-    lane = low & 3
-    return xp.where(lane < 2, xp.where(lane == 0, w0, w1), xp.where(lane == 2, w2, w3))
-
-
-def _philox(counter: tuple[Array, ...], key: stream.Key) -> tuple[Array, ...]:
-    c0, c1, c2, c3 = counter
-    for k0, k1 in stream.round_keys(key):
-        low0, high0 = _multiply(c0, stream.MULTIPLIERS[0])
-        low1, high1 = _multiply(c2, stream.MULTIPLIERS[1])
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-    return c0, c1, c2, c3
-
-
-def _multiply(a: Array, b: int) -> tuple[Array, Array]:
-    """Return the low and high words of a 32-by-32-bit product, by 16-bit parts."""
-    a_low, a_high = a & 0xFFFF, a >> 16
-    b_low, b_high = b & 0xFFFF, b >> 16
-    low, cross0, cross1 = a_low * b_low, a_low * b_high, a_high * b_low
-    middle = (low >> 16) + (cross0 & 0xFFFF) + (cross1 & 0xFFFF)
-    high = a_high * b_high + (cross0 >> 16) + (cross1 >> 16) + (middle >> 16)
-    return ((middle & 0xFFFF) << 16) | (low & 0xFFFF), high

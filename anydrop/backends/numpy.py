@@ -13,9 +13,9 @@ import numpy as np
 
 from anydrop import check
 from anydrop._typing import Array
-from anydrop.backends import _chunked
+from anydrop.backends import _chunked, _normals
 from anydrop.backends._threads import POOL, Pool
-from anydrop.backends.base import NO_SHIFT, Backend
+from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend
 from anydrop.recipe import Axis, Placement, Recipe
 
 # Elements drawn before numba is imported, which takes half a second.
@@ -125,6 +125,25 @@ class NumpyBackend(Backend):
             _chunked.put(y, keep, fill)
         return y
 
+    def normals(self, recipe: Recipe, like: Array) -> Array:
+        """Return standard normal numbers, made a piece at a time; see `Backend.normals`."""
+        dtype = COMPUTE[self.dtype_name(like)]
+        drawn = np.empty(recipe.keep_shape, dtype)
+        if drawn.size:
+            words = np.dtype(np.uint32)
+            kernels = self._kernels_for(drawn, words)
+            constants = recipe.key, recipe.step_words
+            placement, flat = recipe.placement, drawn.reshape(-1)
+
+            def work(start: int, stop: int) -> None:
+                for a, b, starts in _pieces(placement, start, stop, _chunked.CHUNK):
+                    piece = np.empty(b - a, words)
+                    kernels.words(piece, starts, *constants)
+                    flat[a:b] = _normals.standard(self.xp, piece, dtype)
+
+            self._pool.run(work, drawn.size)
+        return drawn
+
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``uniform(shape) < 1 - p`` from a generator of NumPy's."""
         if rng is np.random or isinstance(rng, (np.random.Generator, np.random.RandomState)):
@@ -210,13 +229,16 @@ class NumpyBackend(Backend):
                     target[...] = copy
                 first += len(source)
 
-    def _kernels_for(self, x: Array) -> ModuleType:
-        """Return the kernels for the elements of x, which may be the ones that bring numba."""
+    def _kernels_for(self, x: Array, dtype: Any = None) -> ModuleType:
+        """Return the kernels for the elements of x, which may be the ones that bring numba.
+
+        They are prepared for a dtype, that of x if no other is given.
+        """
         self._until_numba -= x.size
         if self._until_numba <= 0:
             self._kernels = _numba() or _chunked
             self._until_numba = math.inf
-        self._kernels.prepare(x.dtype.newbyteorder("="))
+        self._kernels.prepare(dtype or x.dtype.newbyteorder("="))
         return self._kernels
 
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from anydrop import check, stream
+from anydrop import check, schedules, stream
 from anydrop._typing import Array
 from anydrop.backends import resolve
-from anydrop.mask import Mask, StoredMask
+
+
+class Drawn(Protocol):
+    """What a function's `return_mask` returns: it can be drawn again at any time."""
+
+    def apply(self, gradient: Array, /) -> Any:
+        """Return the gradient of the input for that of the output."""
+
+    def keep(self, like: Array) -> Array:
+        """Return the boolean keep mask in the library and on the device of `like`."""
 
 
 class Layer(abc.ABC):
@@ -22,43 +31,57 @@ class Layer(abc.ABC):
 
     One layer belongs to one thread: two that share it may draw the same step twice.
 
-    A subclass defines `_drop`, and extends `_config` by what its constructor takes.
+    A subclass names its function, and has an `Option` for each thing that its constructor takes.
 
     Parameters
     ----------
-    p : float, default 0.5
-        Drop probability, ``0 <= p < 1``.
     seed : int, sequence of int or numpy.random.SeedSequence, optional
         Fresh entropy by default, which the attribute `seed` then reports.
     rng : generator, optional
         A generator of the library whose arrays will come, instead of `seed`; see `dropout`.
+    **options
+        The settings, by the names of their `Option`.
     """
+
+    #: The function, which takes the options as keywords.
+    _function: ClassVar[Callable[..., Any]]
+    #: Axes of an input that count examples.
+    _batch_axes: tuple[int, ...] = (0,)
 
     def __init__(
         self,
-        p: float = 0.5,
         *,
         seed: stream.Seed | Sequence[int] | None = None,
         rng: Any = None,
+        **options: Any,
     ) -> None:
         check.one_source(seed, rng)
-        self.p = p
+        self._options = {n: getattr(type(self), n).normal(v) for n, v in options.items()}
         self._seed: stream.Seed | None = None
         if rng is None:
             self._seed = stream.fresh_seed() if seed is None else check.seed(seed)
         self._rng = rng
         self._step = 0
         self._training = True
-        self._mask: Mask | StoredMask | None = None
+        self._mask: Drawn | None = None
         self._home: tuple[Any, ...] = ()  # backend and device of the last training input
 
-    @abc.abstractmethod
-    def _drop(self, x: Array, training: bool) -> tuple[Array, Mask | StoredMask | None]:
-        """Return the output and, in training, the mask, whose `apply` is the backward pass."""
+    def _call(self, x: Array, training: bool, **inputs: Any) -> tuple[Any, Drawn | None]:
+        """Return what the function makes of an input, and the mask that it drew in training."""
+        source = self._source(x) if training else {}
+        result: tuple[Any, Drawn | None] = self._function(
+            x, **inputs, **self._arguments(), **source, training=training, return_mask=True
+        )
+        return result
 
-    def _config(self) -> dict[str, Any]:
-        """Return what the constructor takes beside `seed` and `rng`: numbers, strings, tuples."""
-        return {"p": self.p}
+    def _arguments(self) -> dict[str, Any]:
+        """Return the options as the function takes them at this step."""
+        return {
+            name: schedules.at(value, check.known_step(self._step))
+            if isinstance(value, schedules.Schedule)
+            else value
+            for name, value in self._options.items()
+        }
 
     def _source(self, x: Array) -> dict[str, Any]:
         """Return what the functions take to draw the next mask."""
@@ -88,20 +111,23 @@ class Layer(abc.ABC):
         TypeError, ValueError
             As the function of this layer does. The layer is then as it was.
         """
+        return self._forward(x, training)
+
+    __call__ = forward
+
+    def _forward(self, x: Array, training: bool | None, **inputs: Any) -> Any:
         training = self._training if training is None else check.flag(training, "training")
         if not training:
-            return self._drop(x, training)[0]
+            return self._call(x, training, **inputs)[0]
         backend = resolve(x)
         backend.check_stateful(counts=True)
-        y, mask = self._drop(x, training)
+        y, mask = self._call(x, training, **inputs)
         self._mask, self._home = mask, (backend, backend.device(x))
         # Not +=, which would change a step in place that is a tensor and belongs to that mask.
         self._step = self._step + 1
         return y
 
-    __call__ = forward
-
-    def backward(self, gradient: Array) -> Array:
+    def backward(self, gradient: Array) -> Any:
         """Return the gradient of the input of the last training forward.
 
         The mask is drawn again; nothing of its size was stored.
@@ -134,15 +160,6 @@ class Layer(abc.ABC):
         return self._mask.apply(gradient)
 
     # State -------------------------------------------------------------------------------------
-
-    @property
-    def p(self) -> float:
-        """Drop probability; setting it takes effect at the next forward."""
-        return self._p
-
-    @p.setter
-    def p(self, value: float) -> None:
-        self._p = check.probability(value)
 
     @property
     def seed(self) -> stream.Seed | None:
@@ -205,13 +222,15 @@ class Layer(abc.ABC):
         It is an array of that input's library and device, with length 1 along shared axes, and
         None before the first training forward.
         """
-        if self._mask is None:
-            return None
+        return None if self._mask is None else self._mask.keep(like=self._like())
+
+    def _like(self) -> Array:
+        """Return an empty array of the library and on the device of the last training input."""
         backend, device = self._home
-        return self._mask.keep(like=backend.empty(device))
+        return backend.empty(device)
 
     @property
-    def recipe(self) -> Mask | StoredMask | None:
+    def recipe(self) -> Any:
         """The last training forward's mask, described: what an autograd engine keeps of a call.
 
         It draws the same mask at any later time, whatever the layer has done since.
@@ -228,9 +247,9 @@ class Layer(abc.ABC):
         dict
             Of ints, floats, strings, None, and lists and dicts of them.
         """
-        config = {n: list(v) if isinstance(v, tuple) else v for n, v in self._config().items()}
+        options = {name: _to_json(value) for name, value in self._options.items()}
         seed = stream.seed_to_json(self._seed)
-        return {**self._identity(), "seed": seed, "step": check.known_step(self._step), **config}
+        return {**self._identity(), "seed": seed, "step": check.known_step(self._step), **options}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state that `state_dict` returned.
@@ -247,7 +266,7 @@ class Layer(abc.ABC):
             If the state is of another version or class, has missing or foreign keys, or a value
             that the layer would not take. The layer is then as it was.
         """
-        state = check.state(state, self._identity(), {"seed", "step", *self._config()})
+        state = check.state(state, self._identity(), {"seed", "step", *self._options})
         if (state["seed"] is None) != (self._rng is not None):
             raise ValueError(
                 "a state with a seed and a layer with a generator (or the other way round) don't "
@@ -255,8 +274,8 @@ class Layer(abc.ABC):
             )
         try:
             seed = stream.seed_from_json(state["seed"])
-            config = {name: state[name] for name in self._config()}
-            new = type(self)(seed=seed, rng=self._rng, **config)
+            options = {name: state[name] for name in self._options}
+            new = type(self)(seed=seed, rng=self._rng, **options)
             new.step = state["step"]
         except (TypeError, ValueError) as error:
             raise ValueError(f"not a state of this layer: {error}") from error
@@ -274,8 +293,7 @@ class Layer(abc.ABC):
         if isinstance(self._rng, ModuleType):
             state["_rng"] = self._rng.__name__
         if self._home:
-            backend, device = self._home
-            state["_home"] = backend.empty(device)
+            state["_home"] = self._like()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -287,8 +305,8 @@ class Layer(abc.ABC):
             self._home = (backend, backend.device(self._home))
 
     def __repr__(self) -> str:
-        defaults = {n: p.default for n, p in inspect.signature(type(self)).parameters.items()}
-        shown = [f"{n}={v!r}" for n, v in self._config().items() if n == "p" or v != defaults[n]]
+        defaults = self._defaults()
+        shown = [f"{n}={v!r}" for n, v in self._options.items() if v != defaults.get(n)]
         if self._rng is not None:
             shown.append(f"rng={self._rng!r}")
         elif isinstance(self._seed, np.random.SeedSequence):
@@ -301,3 +319,20 @@ class Layer(abc.ABC):
         if not self._training:
             shown.append("training=False")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        """Return the defaults of what a constructor takes; p, which is always shown, has none."""
+        return {
+            name: parameter.default
+            for base in reversed(cls.__mro__)
+            if issubclass(base, Layer)
+            for name, parameter in inspect.signature(base).parameters.items()
+            if name != "p"
+        }
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, schedules.Schedule):
+        return value.to_json()
+    return list(value) if isinstance(value, tuple) else value

@@ -1,16 +1,16 @@
-"""The public functions: they check their arguments, find the backend and delegate."""
+"""`dropout` and `Dropout`: every element by itself, or whole axes together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack, final
 
 from anydrop import check
 from anydrop._typing import Array
-from anydrop.backends import resolve
-from anydrop.backends.base import Backend
-from anydrop.mask import Mask, StoredMask
-from anydrop.recipe import Window, keep_shape
+from anydrop.call import Call
+from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.recipe import Window
+from anydrop.schedules import Rate
 from anydrop.stream import Seed
 
 
@@ -23,11 +23,12 @@ def dropout(
     step: int = 0,
     rng: Any = None,
     shared_axes: int | Sequence[int] = (),
+    noise_shape: Sequence[int | None] | None = None,
     window: Window | None = None,
     scaling: check.Scaling = "train",
     out: Array | None = None,
     return_mask: bool = False,
-) -> Array:
+) -> Any:
     """Drop elements with probability `p` and scale the survivors by ``1 / (1 - p)``.
 
     The mask depends on `seed`, `step` and an element's logical index alone, so every library,
@@ -52,7 +53,11 @@ def dropout(
         ``numpy.random``, ``cupy.random`` or ``dask.array.random``, a `torch.Generator`, a key of
         ``jax.random``.
     shared_axes : int or sequence of int, optional
-        Axes along which all elements share one fate, such as the pixels of a channel.
+        Axes along which all elements share one fate, such as the pixels of a channel; negative
+        ones count from the end.
+    noise_shape : sequence of int or None, optional
+        Another spelling of `shared_axes`, Keras's: 1 along those axes, None (or the array's
+        length) along the others.
     window : Window, optional
         Where `x` lies in a larger array, whose mask it then shares.
     scaling : {"train", "inference"}
@@ -99,59 +104,73 @@ def dropout(
     >>> anydrop.dropout(gradient, 0.5, seed=0, step=7)
     array([0.2, 0.4, 0.6, 0. ])
     """
-    backend = resolve(x)
-    p = check.probability(p)
-    check.one_source(seed, rng)
-    scaled_in_training = check.scaling(scaling) == "train"
-    return_mask = check.flag(return_mask, "return_mask")
-    if not check.flag(training, "training"):
-        # Nothing is drawn, but what would be wrong in training is wrong here too.
-        check.step(step)
-        check.shared_axes(shared_axes, len(x.shape))
-        if seed is not None:
-            check.seed(seed)
-        if window is not None:
-            check.window(window, backend.shape(x))
-        y = _infer(backend, x, 1.0 if scaled_in_training else 1.0 - p, out)
-        return (y, None) if return_mask else y
-    scale = 1.0 / (1.0 - p) if scaled_in_training else 1.0
-    mask: Mask | StoredMask
-    if rng is None:
-        mask = Mask.from_seed(
-            backend.shape(x),
-            p,
-            seed=check.a_seed(seed),
-            step=step,
-            scale=scale,
-            shared_axes=shared_axes,
-            window=window,
-        )
-    else:
-        check.no_place(step, window)
-        # What apply will refuse is refused before the generator is asked for anything.
-        backend.check_input(x)
-        backend.check_out(out, x)
-        mask = _drawn_by(rng, backend, x, p, scale, shared_axes)
-    y = mask.apply(x, out=out)
-    return (y, mask) if return_mask else y
+    return Call(
+        x,
+        p,
+        training=training,
+        seed=seed,
+        step=step,
+        rng=rng,
+        shared_axes=shared_axes,
+        noise_shape=noise_shape,
+        window=window,
+        scaling=scaling,
+        out=out,
+        return_mask=return_mask,
+    ).dropped()
 
 
-def _infer(backend: Backend, x: Array, scale: float, out: Array | None) -> Array:
-    if scale == 1.0 and out is None:
-        return x
-    backend.check_input(x)
-    return backend.select(x, None, scale, out=backend.check_out(out, x))
+@final
+class Dropout(DropLayer):
+    """Drop elements with probability `p` and scale the survivors by ``1 / (1 - p)``.
 
+    Each training forward draws the next mask of the seed; `backward` draws the last one again.
+    `DropoutLayer` is the same class.
 
-def _drawn_by(
-    rng: Any,
-    backend: Backend,
-    x: Array,
-    p: float,
-    scale: float,
-    shared_axes: int | Sequence[int],
-) -> StoredMask:
-    shape = backend.shape(x)
-    shared = check.shared_axes(shared_axes, len(shape))
-    keep = backend.draw(rng, keep_shape(shape, shared), p, x)
-    return StoredMask(backend.pack(keep), shape, p, scale, shared)
+    Parameters
+    ----------
+    p : float or Schedule, default 0.5
+        Probability that an element is dropped, ``0 <= p < 1``.
+    seed : int, sequence of int or numpy.random.SeedSequence, optional
+        Fresh entropy by default, which the attribute `seed` then reports. Layers that should
+        drop independently need seeds of their own, such as those of ``SeedSequence.spawn``.
+    rng : generator, optional
+        A generator of the library whose arrays will come, instead of `seed`; see `dropout`.
+    shared_axes : int or sequence of int, optional
+        Axes along which all elements share one fate; negative ones count from the end.
+    noise_shape : sequence of int or None, optional
+        Another spelling of `shared_axes`, Keras's: 1 along those axes, None along the others.
+    scaling : {"train", "inference"}
+        "train" scales survivors in training (inverted dropout); "inference" scales everything by
+        ``1 - p`` at inference, as the paper of 2014 did.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or outside its range.
+
+    See Also
+    --------
+    dropout : the function, without state.
+
+    References
+    ----------
+    .. [1] N. Srivastava et al., "Dropout: a simple way to prevent neural networks from
+       overfitting", JMLR 15, 2014, https://jmlr.org/papers/v15/srivastava14a.html
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.Dropout(p=0.5, seed=0)
+    >>> drop(np.ones(7, dtype=np.float32))
+    array([0., 2., 2., 2., 2., 2., 0.], dtype=float32)
+    >>> drop.backward(np.full(7, 0.25, dtype=np.float32))
+    array([0. , 0.5, 0.5, 0.5, 0.5, 0.5, 0. ], dtype=float32)
+    >>> drop
+    Dropout(p=0.5, seed=0, step=1)
+    """
+
+    _function = staticmethod(dropout)
+
+    def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
+        super().__init__(p, **keywords)

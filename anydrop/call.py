@@ -1,0 +1,162 @@
+"""What every function of the catalogue does: check its arguments, draw a mask, apply it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypedDict
+
+from anydrop import check, stream
+from anydrop._typing import Array
+from anydrop.backends import resolve
+from anydrop.mask import Mask, StoredMask
+from anydrop.recipe import Window, keep_shape
+
+
+class Keywords(TypedDict, total=False):
+    """The keywords that every function of the catalogue takes; `anydrop.dropout` describes them."""
+
+    training: bool
+    seed: stream.Seed | Sequence[int] | None
+    step: int
+    rng: Any
+    shared_axes: int | Sequence[int]
+    noise_shape: Sequence[int | None] | None
+    window: Window | None
+    scaling: check.Scaling
+    out: Array | None
+    return_mask: bool
+
+
+class Affine(NamedTuple):
+    """What becomes of an element: ``x * scale + shift`` if it is kept, else `fill`."""
+
+    scale: float
+    shift: float
+    fill: float
+
+
+class Call:
+    """One call of a function: its array and its arguments, checked.
+
+    Parameters
+    ----------
+    x : array
+        What to drop from.
+    p : float
+        Drop probability.
+    unscaled : str
+        Why ``scaling="inference"`` makes no sense for the function; empty if it does.
+    **keywords
+        See `Keywords`.
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        p: float,
+        *,
+        unscaled: str = "",
+        training: bool = True,
+        seed: stream.Seed | Sequence[int] | None = None,
+        step: int = 0,
+        rng: Any = None,
+        shared_axes: int | Sequence[int] = (),
+        noise_shape: Sequence[int | None] | None = None,
+        window: Window | None = None,
+        scaling: check.Scaling = "train",
+        out: Array | None = None,
+        return_mask: bool = False,
+    ) -> None:
+        self.x, self.backend = x, resolve(x)
+        self.shape = self.backend.shape(x)
+        self.p = check.probability(p)
+        self.training = check.flag(training, "training")
+        check.one_source(seed, rng)
+        self.seed = None if seed is None else check.seed(seed)
+        self.step, self.rng = check.step(step), rng
+        self.shared_axes = check.one_spelling(shared_axes, noise_shape, self.shape)
+        self.window = None if window is None else Window(*check.window(window, self.shape))
+        self.scaling = check.scaling(scaling, unscaled=unscaled)
+        self.out, self.return_mask = out, check.flag(return_mask, "return_mask")
+
+    def dropped(self, shared_axes: tuple[int, ...] = (), affine: Affine | None = None) -> Any:
+        """Drop elements of x.
+
+        Parameters
+        ----------
+        shared_axes : tuple of int
+            What the function shares beside what its caller does.
+        affine : Affine, optional
+            What becomes of an element: by default it is scaled, or set to 0.
+
+        Returns
+        -------
+        array, or tuple of array and mask
+            What the function returns.
+        """
+        if not self.training:
+            return self.inferred()
+        if self.rng is not None:  # which is asked for nothing if the arrays are refused
+            self.check_arrays()
+        if affine is None:
+            mask = self.mask(1.0 / (1.0 - self.p) if self.scaling == "train" else 1.0, shared_axes)
+            return self.result(mask.apply(self.x, out=self.out), mask)
+        mask = self.mask(affine.scale, shared_axes)
+        self.check_arrays()
+        return self.result(mask.select(self.backend, self.x, affine, self.out), mask)
+
+    def inferred(self) -> Any:
+        """Return what the function returns at inference: x as it is, or scaled as in 2014."""
+        scale = 1.0 if self.scaling == "train" else 1.0 - self.p
+        if scale == 1.0 and self.out is None:
+            return self.result(self.x)
+        self.check_arrays()
+        return self.result(self.backend.select(self.x, None, scale, out=self.out))
+
+    def mask(
+        self,
+        scale: float,
+        shared_axes: tuple[int, ...] = (),
+        *,
+        p: float | None = None,
+        enlarged_by: tuple[int, ...] | None = None,
+    ) -> Mask | StoredMask:
+        """Describe the keep mask of this call, or let the generator draw it.
+
+        Parameters
+        ----------
+        scale : float
+            What survivors are multiplied by.
+        shared_axes : tuple of int
+            What the function shares beside what its caller does.
+        p : float, optional
+            Drop probability, if another than the call's.
+        enlarged_by : tuple of int, optional
+            By how much the mask is longer than x, along each axis.
+        """
+        p = self.p if p is None else p
+        shape, window = self.shape, self.window
+        if enlarged_by:
+            shape = check.longer(shape, enlarged_by)
+            window = window and Window(window.offset, check.longer(window.shape, enlarged_by))
+        shared = tuple(sorted({*self.shared_axes, *shared_axes}))
+        if self.rng is None:
+            check.index_range(window.shape if window else shape)
+            key = stream.key_of(check.a_seed(self.seed))
+            return Mask(key, self.step, shape, p, scale, shared, window)
+        check.no_place(self.step, window)
+        keep = self.backend.draw(self.rng, keep_shape(shape, shared), p, self.x)
+        return StoredMask(self.backend.pack(keep), shape, p, scale, shared)
+
+    def written(self, y: Array) -> Array:
+        """Return an array, which is checked, in `out` if it is given."""
+        return y if self.out is None else self.backend.select(y, None, 1.0, out=self.out)
+
+    def check_arrays(self) -> None:
+        """Refuse arrays that nothing can be dropped from, or written to."""
+        self.backend.check_input(self.x)
+        self.out = self.backend.check_out(self.out, self.x)
+
+    def result(self, y: Array, mask: Any = None) -> Any:
+        """Return what the function returns: y, and the mask if its caller wants it."""
+        return (y, mask) if self.return_mask else y

@@ -1,0 +1,206 @@
+"""`alpha_dropout`, `feature_alpha_dropout` and their layers, for self-normalizing networks."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack, final
+
+from anydrop import check
+from anydrop._typing import Array
+from anydrop.call import Affine, Call, Keywords
+from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.layers.spatial import DataFormat, SpatialLayer, check_data_format
+from anydrop.schedules import Rate
+
+# Of SELU, by Klambauer et al.: what it saturates at for x -> -inf is -SCALE * ALPHA.
+ALPHA, SCALE = 1.6732632423543772, 1.0507009873554805
+SATURATION = -ALPHA * SCALE
+
+UNSCALED = "survivors are shifted too, so that mean and variance are right in training already"
+
+
+def affine(p: float) -> Affine:
+    """Return what keeps mean 0 and variance 1 when elements go to where SELU saturates.
+
+    Parameters
+    ----------
+    p : float
+        Drop probability.
+
+    Returns
+    -------
+    Affine
+        ``a = ((1 - p) * (1 + p * s**2)) ** -0.5`` and ``b = -a * p * s`` for the saturation s: a
+        kept element becomes ``a * x + b`` and a dropped one ``a * s + b``.
+    """
+    a = ((1.0 - p) * (1.0 + p * SATURATION**2)) ** -0.5
+    b = -a * p * SATURATION
+    # An addition of 0.0 would turn -0 into +0; one of -0.0 changes nothing.
+    return Affine(a, b if p else -0.0, a * SATURATION + b)
+
+
+def alpha_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
+    """Set elements to where SELU saturates, and keep mean 0 and variance 1.
+
+    For inputs of mean 0 and variance 1, as self-normalizing networks have them. Plain dropout would
+    change both.
+
+    Parameters
+    ----------
+    x : array of any shape
+        Of a dtype that `dropout` takes, of any library. Of a complex element the real part is
+        treated so, and the imaginary part scaled or dropped.
+    p : float, default 0.5
+        Probability that an element is dropped, ``0 <= p < 1``.
+    **keywords
+        As for `dropout`, but for ``scaling="inference"``, which makes no sense here.
+
+    Returns
+    -------
+    array, or tuple of array and Mask
+        ``where(keep, a * x + b, a * s + b)`` with the saturation ``s = -1.7580993408473766``,
+        ``a = ((1 - p) * (1 + p * s**2)) ** -0.5`` and ``b = -a * p * s``. The gradient of a kept
+        element is multiplied by ``a``: that is the mask's `scale`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also for ``scaling="inference"``.
+
+    See Also
+    --------
+    AlphaDropout : the layer.
+    feature_alpha_dropout : whole channels.
+
+    Notes
+    -----
+    The function is not linear. Its backward pass is ``mask.apply(gradient)`` for the mask that
+    ``return_mask=True`` returns.
+
+    References
+    ----------
+    .. [1] G. Klambauer et al., "Self-normalizing neural networks", 2017,
+       https://arxiv.org/abs/1706.02515
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> x = np.random.default_rng(0).standard_normal(100_000)
+    >>> y = anydrop.alpha_dropout(x, 0.3, seed=0)
+    >>> f"{abs(y.mean()):.2f} {y.std():.2f}"
+    '0.00 1.00'
+    """
+    call = Call(x, p, unscaled=UNSCALED, **keywords)
+    return call.dropped(affine=affine(call.p))
+
+
+def feature_alpha_dropout(
+    x: Array,
+    p: float = 0.5,
+    *,
+    data_format: DataFormat = "channels_first",
+    batched: bool = True,
+    **keywords: Unpack[Keywords],
+) -> Any:
+    """Set whole channels to where SELU saturates, and keep mean 0 and variance 1.
+
+    Parameters
+    ----------
+    x : array of shape (batch, channels, ...), or as `data_format` and `batched` say
+        Of a dtype that `dropout` takes, of any library.
+    p : float, default 0.5
+        Probability that a channel of an example is dropped, ``0 <= p < 1``.
+    data_format : {"channels_first", "channels_last"}
+        Where the channels' axis is.
+    batched : bool, default True
+        False says that `x` is one example, without a batch's axis: it is never guessed.
+    **keywords
+        As for `alpha_dropout`.
+
+    Returns
+    -------
+    array, or tuple of array and Mask
+        As `alpha_dropout` does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `alpha_dropout` does; also if `x` has no channels.
+
+    See Also
+    --------
+    FeatureAlphaDropout : the layer.
+    alpha_dropout : has the formulas and the reference.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> y = anydrop.feature_alpha_dropout(np.zeros((2, 3, 4)), 0.5, seed=0)
+    >>> bool((y == y[:, :, :1]).all())
+    True
+    """
+    call = Call(x, p, unscaled=UNSCALED, **keywords)
+    first = check_data_format(data_format) == "channels_first"
+    examples = int(check.flag(batched, "batched"))
+    ndim = len(call.shape)
+    if ndim < examples + 1:
+        raise ValueError(
+            f"feature_alpha_dropout needs an array of {examples + 1} dimensions or more, with "
+            f"channels, got {ndim}"
+        )
+    channel = examples if first else ndim - 1
+    return call.dropped(tuple(a for a in range(examples, ndim) if a != channel), affine(call.p))
+
+
+@final
+class AlphaDropout(DropLayer):
+    """Set elements to where SELU saturates, and keep mean 0 and variance 1; see `alpha_dropout`.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.5
+        Probability that an element is dropped, ``0 <= p < 1``.
+    **keywords
+        As for `Dropout`, but for ``scaling="inference"``.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.AlphaDropout(0.5, seed=0)
+    >>> drop(np.zeros(4)).round(4)
+    array([-0.7792,  0.7792,  0.7792,  0.7792])
+    >>> drop.backward(np.ones(4)).round(4)
+    array([0.    , 0.8864, 0.8864, 0.8864])
+    """
+
+    _function = staticmethod(alpha_dropout)
+    _unscaled = UNSCALED
+
+    def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
+        super().__init__(p, **keywords)
+
+
+@final
+class FeatureAlphaDropout(SpatialLayer):
+    """Set whole channels to where SELU saturates; see `feature_alpha_dropout`.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.5
+        Probability that a channel of an example is dropped, ``0 <= p < 1``.
+    data_format : {"channels_first", "channels_last"}
+        Where the channels' axis is.
+    batched : bool, default True
+        False says that inputs are one example, without a batch's axis.
+    **keywords
+        As for `Dropout`, but for ``scaling="inference"``.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.FeatureAlphaDropout(0.5, seed=0)
+    >>> drop(np.zeros((2, 3, 4))).shape, drop.mask.shape
+    ((2, 3, 4), (2, 3, 1))
+    """
+
+    _function = staticmethod(feature_alpha_dropout)
+    _unscaled = UNSCALED

@@ -1,0 +1,113 @@
+"""`attention_dropout` and `AttentionDropout`: links between the positions of a sequence."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack, final
+
+from anydrop import check
+from anydrop._typing import Array
+from anydrop.call import Call, Keywords
+from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.layers.option import Option
+from anydrop.schedules import Rate
+
+
+def attention_dropout(
+    weights: Array,
+    p: float = 0.1,
+    *,
+    share_heads: bool = False,
+    share_batch: bool = False,
+    **keywords: Unpack[Keywords],
+) -> Any:
+    """Drop attention weights: links between a query and a key.
+
+    Parameters
+    ----------
+    weights : array of shape (..., heads, queries, keys)
+        What a softmax over the keys returned, of a dtype that `dropout` takes. The axes before
+        the heads' count examples.
+    p : float, default 0.1
+        Probability that a link is dropped, ``0 <= p < 1``.
+    share_heads : bool, default False
+        Whether all heads of an example lose the same links.
+    share_batch : bool, default False
+        Whether all examples lose the same links.
+    **keywords
+        As for `dropout`.
+
+    Returns
+    -------
+    array, or tuple of array and Mask
+        As `dropout` does. The weights of a query then add up to 1 on average only.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also if `weights` has no axis to share.
+
+    See Also
+    --------
+    AttentionDropout : the layer.
+
+    References
+    ----------
+    .. [1] A. Vaswani et al., "Attention is all you need", 2017, https://arxiv.org/abs/1706.03762
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> weights = np.full((2, 8, 16, 16), 1 / 16)
+    >>> y = anydrop.attention_dropout(weights, 0.1, share_heads=True, seed=0)
+    >>> bool((y == y[:, :1]).all())
+    True
+    """
+    call = Call(weights, p, **keywords)
+    ndim = len(call.shape)
+    heads = check.flag(share_heads, "share_heads")
+    batch = check.flag(share_batch, "share_batch")
+    least = 4 if batch else 3 if heads else 2
+    if ndim < least:
+        axes = ["batch", "heads", "queries", "keys"][-least:]
+        raise ValueError(
+            f"attention_dropout needs an array of {least} dimensions or more here, "
+            f"({', '.join(axes)}), got {ndim}"
+        )
+    return call.dropped((*range(ndim - 3),) * batch + (ndim - 3,) * heads)
+
+
+@final
+class AttentionDropout(DropLayer):
+    """Drop attention weights; see `attention_dropout`.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.1
+        Probability that a link is dropped, ``0 <= p < 1``.
+    share_heads, share_batch : bool, default False
+        Whether all heads of an example, or all examples, lose the same links.
+    **keywords
+        As for `Dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.AttentionDropout(0.1, share_batch=True, seed=0)
+    >>> drop(np.full((2, 8, 16, 16), 1 / 16)).shape, drop.mask.shape
+    ((2, 8, 16, 16), (1, 8, 16, 16))
+    """
+
+    _function = staticmethod(attention_dropout)
+
+    share_heads = Option(check.flag, "Whether all heads of an example lose the same links.")
+    share_batch = Option(check.flag, "Whether all examples lose the same links.")
+
+    def __init__(
+        self,
+        p: Rate = 0.1,
+        *,
+        share_heads: bool = False,
+        share_batch: bool = False,
+        **keywords: Unpack[DropKeywords],
+    ) -> None:
+        super().__init__(p, share_heads=share_heads, share_batch=share_batch, **keywords)

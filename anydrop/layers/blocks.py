@@ -1,0 +1,387 @@
+"""`drop_block1d`, `drop_block2d`, `drop_block3d` and their layers: connected regions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias, Unpack, final
+
+from anydrop import check
+from anydrop._typing import Array
+from anydrop.call import Call, Keywords
+from anydrop.layers.drop import DropKeywords
+from anydrop.layers.option import Option
+from anydrop.layers.spatial import DataFormat, SpatialLayer, positions
+from anydrop.mask import KeepMask, Mask, StoredMask
+from anydrop.schedules import Rate
+
+#: Along all axes of a feature map, or along each.
+BlockSize: TypeAlias = int | Sequence[int]
+
+
+class _Blocks(NamedTuple):
+    seeds: Mask | StoredMask
+    shape: tuple[int, ...]
+    scale: float
+    sizes: tuple[int, ...]
+
+
+class BlockMask(_Blocks, KeepMask):
+    """A keep mask of which connected blocks are dropped, described and not stored.
+
+    Attributes
+    ----------
+    seeds : Mask or StoredMask
+        False where a block begins. It is longer than the arrays by a block less one, so that blocks
+        reach in over the edges.
+    shape : tuple of int
+        Shape of the arrays that it applies to.
+    scale : float
+        What survivors are multiplied by.
+    sizes : tuple of int
+        Lengths of a block along each axis; 1 where it has none.
+    """
+
+    __slots__ = ()
+
+    def keep(self, like: Array) -> Array:
+        """Return the boolean keep mask; see `Mask.keep`.
+
+        Axes that the seeds share have length 1.
+        """
+        kept = self.seeds.keep(like=like)
+        for axis, size in enumerate(self.sizes):
+            # What a block of 2 n elements keeps, two of n side by side keep.
+            reach = 1
+            while reach < size:
+                by = min(reach, size - reach)
+                kept = _from(kept, axis, 0, -by) & _from(kept, axis, by, None)
+                reach += by
+        return kept
+
+
+def _from(x: Array, axis: int, start: int, stop: int | None) -> Array:
+    part = [slice(None)] * x.ndim
+    part[axis] = slice(start, stop)
+    return x[tuple(part)]
+
+
+def check_block_size(value: object, name: str = "block_size") -> int | tuple[int, ...]:
+    """Return the lengths of a block."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(check.positive(length, name) for length in value)
+    return check.positive(value, name)
+
+
+def _dropped(
+    x: Array,
+    p: float,
+    block_size: object,
+    spatial: int,
+    data_format: object,
+    batched: object,
+    keywords: Keywords,
+) -> Any:
+    owner = f"drop_block{spatial}d"
+    call = Call(x, p, **keywords)
+    axes = positions(len(call.shape), spatial, data_format, batched, owner)
+    lengths = check_block_size(block_size)
+    lengths = (lengths,) * spatial if isinstance(lengths, int) else lengths
+    if len(lengths) != spatial:
+        raise ValueError(
+            f"{owner} needs a block_size of one length, or of {spatial}, got {lengths}"
+        )
+    if shared := set(axes).intersection(call.shared_axes):
+        raise ValueError(
+            f"{owner} can't share axis {min(shared)}, along which blocks lie; a channel or a batch "
+            "may be shared"
+        )
+    if not call.training:
+        return call.inferred()
+    call.check_arrays()
+    sizes = [1] * len(call.shape)
+    for axis, length in zip(axes, lengths, strict=True):
+        sizes[axis] = length
+    # An element survives if none of the places does where a block that covers it may begin: so
+    # many places of a probability of their own make the p that was asked for.
+    gamma = -math.expm1(math.log1p(-call.p) / math.prod(lengths))
+    seeds = call.mask(1.0, p=gamma, enlarged_by=tuple(size - 1 for size in sizes))
+    scale = 1.0 / (1.0 - call.p) if call.scaling == "train" else 1.0
+    mask = BlockMask(seeds, call.shape, scale, tuple(sizes))
+    return call.result(mask.apply(call.x, out=call.out), mask)
+
+
+def drop_block1d(
+    x: Array,
+    p: float = 0.1,
+    block_size: BlockSize = 7,
+    *,
+    data_format: DataFormat = "channels_first",
+    batched: bool = True,
+    **keywords: Unpack[Keywords],
+) -> Any:
+    """Drop connected blocks of sequences, each channel's by themselves.
+
+    Parameters
+    ----------
+    x : array of shape (batch, channels, length), or as the next two say
+        Of a dtype that `dropout` takes, of any library.
+    p : float, default 0.1
+        Probability that an element is dropped, ``0 <= p < 1``.
+    block_size : int or sequence of int, default 7
+        Length of a block along each axis of the feature map, in elements.
+    data_format, batched, **keywords
+        As for `drop_block2d`.
+
+    Returns
+    -------
+    array, or tuple of array and BlockMask
+        As `dropout` does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also if `x` has another number of dimensions.
+
+    See Also
+    --------
+    DropBlock1d : the layer.
+    drop_block2d : has the reference and the probabilities.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> y = anydrop.drop_block1d(np.ones((100, 10, 20)), 0.2, block_size=3, seed=0)
+    >>> f"{(y == 0).mean():.1f}"
+    '0.2'
+    """
+    return _dropped(x, p, block_size, 1, data_format, batched, keywords)
+
+
+def drop_block2d(
+    x: Array,
+    p: float = 0.1,
+    block_size: BlockSize = 7,
+    *,
+    data_format: DataFormat = "channels_first",
+    batched: bool = True,
+    **keywords: Unpack[Keywords],
+) -> Any:
+    """Drop connected blocks of images, each channel's by themselves.
+
+    Parameters
+    ----------
+    x : array of shape (batch, channels, height, width), or as the next two say
+        Of a dtype that `dropout` takes, of any library.
+    p : float, default 0.1
+        Probability that an element is dropped, ``0 <= p < 1``.
+    block_size : int or sequence of int, default 7
+        Length of a block along each axis of the feature map, in elements.
+    data_format, batched, **keywords
+        As for `dropout1d`. Of `shared_axes` the batch's and the channels' axes may be named: the
+        same blocks in all channels are those of ``shared_axes=1``.
+
+    Returns
+    -------
+    array, or tuple of array and BlockMask
+        As `dropout` does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also if `x` has another number of dimensions.
+
+    See Also
+    --------
+    DropBlock2d : the layer.
+
+    Notes
+    -----
+    Blocks may begin at any place from which they reach into the map, also outside of it. Each
+    element is covered by as many places as any other, each with the probability
+    ``1 - (1 - p) ** (1 / size)`` for blocks of `size` elements. So the probability that an element
+    is dropped is `p` everywhere, at the edges too. The paper begins blocks inside alone, with an
+    approximate probability. It also scales by the share that was kept of each batch, and this by
+    ``1 / (1 - p)``.
+
+    References
+    ----------
+    .. [1] G. Ghiasi et al., "DropBlock: a regularization method for convolutional networks", 2018,
+       https://arxiv.org/abs/1810.12890
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> y = anydrop.drop_block2d(np.ones((1, 1, 6, 8)), 0.3, block_size=3, seed=3)
+    >>> (y[0, 0] != 0).astype(int)
+    array([[1, 1, 1, 1, 1, 1, 1, 1],
+           [1, 1, 1, 1, 1, 1, 1, 1],
+           [1, 1, 1, 1, 1, 1, 1, 1],
+           [1, 1, 1, 1, 1, 0, 0, 0],
+           [1, 1, 1, 1, 1, 0, 0, 0],
+           [1, 1, 1, 1, 1, 0, 0, 0]])
+    """
+    return _dropped(x, p, block_size, 2, data_format, batched, keywords)
+
+
+def drop_block3d(
+    x: Array,
+    p: float = 0.1,
+    block_size: BlockSize = 7,
+    *,
+    data_format: DataFormat = "channels_first",
+    batched: bool = True,
+    **keywords: Unpack[Keywords],
+) -> Any:
+    """Drop connected blocks of volumes, each channel's by themselves.
+
+    Parameters
+    ----------
+    x : array of shape (batch, channels, length, height, width), or as the next two say
+        Of a dtype that `dropout` takes, of any library.
+    p : float, default 0.1
+        Probability that an element is dropped, ``0 <= p < 1``.
+    block_size : int or sequence of int, default 7
+        Length of a block along each axis of the feature map, in elements.
+    data_format, batched, **keywords
+        As for `drop_block2d`.
+
+    Returns
+    -------
+    array, or tuple of array and BlockMask
+        As `dropout` does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also if `x` has another number of dimensions.
+
+    See Also
+    --------
+    DropBlock3d : the layer.
+    drop_block2d : has the reference and the probabilities.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> y = anydrop.drop_block3d(np.ones((10, 10, 9, 9, 9)), 0.2, block_size=3, seed=0)
+    >>> f"{(y == 0).mean():.1f}"
+    '0.2'
+    """
+    return _dropped(x, p, block_size, 3, data_format, batched, keywords)
+
+
+class BlockLayer(SpatialLayer):
+    """A layer that drops blocks.
+
+    Parameters
+    ----------
+    p : float or Schedule
+        Drop probability.
+    block_size : int or sequence of int
+        Length of a block along each axis of the feature map.
+    **keywords
+        As for `SpatialLayer`.
+    """
+
+    block_size = Option(check_block_size, "Length of a block along each axis of the feature map.")
+
+    def __init__(
+        self,
+        p: Rate = 0.1,
+        block_size: BlockSize = 7,
+        *,
+        data_format: DataFormat = "channels_first",
+        batched: bool = True,
+        **keywords: Unpack[DropKeywords],
+    ) -> None:
+        super().__init__(
+            p, data_format=data_format, batched=batched, block_size=block_size, **keywords
+        )
+
+
+@final
+class DropBlock1d(BlockLayer):
+    """Drop connected blocks of sequences; see `drop_block1d`.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.1
+        Probability that an element is dropped, ``0 <= p < 1``. The paper lets it grow from 0; see
+        `anydrop.schedules.Linear`.
+    block_size : int or sequence of int, default 7
+        Length of a block along each axis of the feature map, in elements.
+    data_format : {"channels_first", "channels_last"}
+        Where the channels' axis is.
+    batched : bool, default True
+        False says that inputs are one example, without a batch's axis.
+    **keywords
+        As for `Dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.DropBlock1d(0.1, block_size=3, seed=0)
+    >>> drop(np.ones((2, 3, 8))).shape
+    (2, 3, 8)
+    """
+
+    _function = staticmethod(drop_block1d)
+
+
+@final
+class DropBlock2d(BlockLayer):
+    """Drop connected blocks of images; see `drop_block2d`.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.1
+        Probability that an element is dropped, ``0 <= p < 1``. The paper lets it grow from 0; see
+        `anydrop.schedules.Linear`.
+    block_size : int or sequence of int, default 7
+        Length of a block along each axis of the feature map, in elements.
+    data_format : {"channels_first", "channels_last"}
+        Where the channels' axis is.
+    batched : bool, default True
+        False says that inputs are one example, without a batch's axis.
+    **keywords
+        As for `Dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.DropBlock2d(0.1, block_size=3, seed=0)
+    >>> drop(np.ones((2, 3, 8, 8))).shape
+    (2, 3, 8, 8)
+    """
+
+    _function = staticmethod(drop_block2d)
+
+
+@final
+class DropBlock3d(BlockLayer):
+    """Drop connected blocks of volumes; see `drop_block3d`.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.1
+        Probability that an element is dropped, ``0 <= p < 1``. The paper lets it grow from 0; see
+        `anydrop.schedules.Linear`.
+    block_size : int or sequence of int, default 7
+        Length of a block along each axis of the feature map, in elements.
+    data_format : {"channels_first", "channels_last"}
+        Where the channels' axis is.
+    batched : bool, default True
+        False says that inputs are one example, without a batch's axis.
+    **keywords
+        As for `Dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.DropBlock3d(0.1, block_size=3, seed=0)
+    >>> drop(np.ones((2, 3, 8, 8, 8))).shape
+    (2, 3, 8, 8, 8)
+    """
+
+    _function = staticmethod(drop_block3d)

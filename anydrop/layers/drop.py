@@ -1,0 +1,78 @@
+"""`DropLayer`: what the layers with a drop probability have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypedDict
+
+from anydrop import check, schedules, stream
+from anydrop.layers.base import Layer
+from anydrop.layers.option import Option
+
+
+class DropKeywords(TypedDict, total=False):
+    """The keywords of the constructor of every `DropLayer`."""
+
+    seed: stream.Seed | Sequence[int] | None
+    rng: Any
+    shared_axes: int | Sequence[int]
+    noise_shape: Sequence[int | None] | None
+    scaling: check.Scaling
+
+
+class DropLayer(Layer):
+    """A layer with a drop probability.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.5
+        Probability that an element is dropped, ``0 <= p < 1``.
+    seed : int, sequence of int or numpy.random.SeedSequence, optional
+        Fresh entropy by default, which the attribute `seed` then reports.
+    rng : generator, optional
+        A generator of the library whose arrays will come, instead of `seed`; see `dropout`.
+    shared_axes : int or sequence of int, optional
+        Axes along which all elements share one fate, beside those that the layer shares anyway;
+        negative ones count from the end.
+    noise_shape : sequence of int or None, optional
+        Another spelling of `shared_axes`, Keras's: 1 along those axes, None along the others.
+    scaling : {"train", "inference"}
+        "train" scales survivors in training (inverted dropout); "inference" scales everything by
+        ``1 - p`` at inference, as the paper of 2014 did.
+    **options
+        The settings of the subclass, by the names of their `Option`.
+    """
+
+    #: Why ``scaling="inference"`` makes no sense for the layer; empty if it does.
+    _unscaled: ClassVar[str] = ""
+
+    p = Option(
+        schedules.rate,
+        "Drop probability, or its schedule; setting it takes effect at the next forward.",
+        settable=True,
+    )
+    shared_axes = Option(check.axes, "Axes along which all elements share one fate.")
+    noise_shape = Option(check.noise_shape, "The same, as Keras spells it.")
+    scaling = Option(check.scaling, 'When the factor is applied: "train" or "inference".')
+
+    def __init__(
+        self,
+        p: schedules.Rate = 0.5,
+        *,
+        seed: stream.Seed | Sequence[int] | None = None,
+        rng: Any = None,
+        shared_axes: int | Sequence[int] = (),
+        noise_shape: Sequence[int | None] | None = None,
+        scaling: check.Scaling = "train",
+        **options: Any,
+    ) -> None:
+        check.scaling(scaling, unscaled=self._unscaled)
+        super().__init__(
+            seed=seed,
+            rng=rng,
+            p=p,
+            **options,
+            shared_axes=shared_axes,
+            noise_shape=noise_shape,
+            scaling=scaling,
+        )

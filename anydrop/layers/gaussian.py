@@ -1,0 +1,299 @@
+"""`gaussian_dropout`, `gaussian_noise` and their layers: normal numbers from the stream."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Unpack, final
+
+from anydrop import check, stream
+from anydrop._typing import Array
+from anydrop.backends import resolve
+from anydrop.backends.base import COMPUTE, Backend, complex_of
+from anydrop.call import Call, Keywords
+from anydrop.layers.base import Layer
+from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.layers.option import Option
+from anydrop.recipe import Recipe, Window
+from anydrop.schedules import Rate
+
+UNSCALED = "the noise has mean 1 in training already"
+
+
+class Noise(NamedTuple):
+    """Normal noise, described by what it takes to draw it: no element of it is stored.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        Where in the stream its words lie.
+    std : float
+        Its standard deviation.
+    relative : bool
+        Whether arrays are multiplied by it, around 1, or it is added to them, around 0.
+    """
+
+    recipe: Recipe
+    std: float
+    relative: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the arrays that it applies to."""
+        return self.recipe.shape
+
+    def apply(self, gradient: Array, out: Array | None = None) -> Array:
+        """Return the gradient of the input for that of the output.
+
+        Parameters
+        ----------
+        gradient : array of shape `shape`
+            Floating-point array of any library.
+        out : array, optional
+            Where to write the result: shape, dtype, device and library of `gradient`.
+
+        Returns
+        -------
+        array
+            With the shape, dtype, device and library of `gradient`: times the noise if that is
+            relative, and as it is if not.
+        """
+        backend = resolve(gradient)
+        backend.check_input(gradient)
+        check.gradient_shape(backend.shape(gradient), self.shape)
+        out = backend.check_out(out, gradient)
+        if self.relative:
+            return self.disturb(backend, gradient, out)
+        return gradient if out is None else backend.select(gradient, None, 1.0, out=out)
+
+    def keep(self, like: Array) -> Array:
+        """Return the noise itself, in the library and on the device of `like`.
+
+        Parameters
+        ----------
+        like : array
+            Any floating-point array of the library and dtype that are wanted.
+
+        Returns
+        -------
+        array, shape of the recipe's `keep_shape`
+            What arrays are multiplied by, or what is added to them.
+        """
+        noise = resolve(like).normals(self.recipe, like)
+        noise *= self.std
+        if self.relative:
+            noise += 1.0
+        return noise
+
+    def disturb(self, backend: Backend, x: Array, out: Array | None) -> Array:
+        """Return an array of a backend, which is checked, with the noise in it."""
+        y = backend.redrawn(lambda x: self._disturbed(backend, x), self.apply, x)
+        return y if out is None else backend.select(y, None, 1.0, out=out)
+
+    def _disturbed(self, backend: Backend, x: Array) -> Array:
+        xp, name = backend.xp, backend.dtype_name(x)
+        noise = self.keep(like=x)
+        if name.startswith("complex"):
+            return complex_of(xp, xp.real(x) * noise, xp.imag(x) * noise)
+        wide = xp.astype(x, getattr(xp, COMPUTE[name]), copy=False)
+        return xp.astype(wide * noise if self.relative else wide + noise, x.dtype, copy=False)
+
+
+def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
+    """Multiply by normal noise of mean 1 and the variance that dropout has, ``p / (1 - p)``.
+
+    The noise is drawn from the stream, one word an element, so that it is the same in every library
+    up to the rounding of its logarithms: some 1e-6 of a number's size in float32, and 1e-14 in
+    float64. The backward pass is the same call on the gradient, and draws it again.
+
+    Parameters
+    ----------
+    x : array of any shape
+        float16, bfloat16, float32, float64, complex64 or complex128, of any library.
+    p : float, default 0.5
+        Probability of the dropout that it stands for, ``0 <= p < 1``.
+    **keywords
+        As for `dropout`, but for `rng` and `scaling`: noise from a generator could not be drawn
+        again, and there is nothing to scale.
+
+    Returns
+    -------
+    array, or tuple of array and Noise
+        ``x * (1 + sqrt(p / (1 - p)) * z)``, with the shape, dtype, library and device of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also for ``rng=`` and ``scaling="inference"``.
+
+    See Also
+    --------
+    GaussianDropout : the layer.
+
+    References
+    ----------
+    .. [1] N. Srivastava et al., "Dropout: a simple way to prevent neural networks from
+       overfitting", JMLR 15, 2014, section 10
+    .. [2] D. P. Kingma et al., "Variational dropout and the local reparameterization trick", 2015,
+       https://arxiv.org/abs/1506.02557
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> y = anydrop.gaussian_dropout(np.ones(100_000), 0.2, seed=0)
+    >>> f"{y.mean():.2f} {y.std():.2f}"
+    '1.00 0.50'
+    """
+    call = Call(x, p, unscaled=UNSCALED, **keywords)
+    return _disturbed(call, math.sqrt(call.p / (1.0 - call.p)), relative=True)
+
+
+def gaussian_noise(
+    x: Array,
+    std: float = 1.0,
+    *,
+    training: bool = True,
+    seed: stream.Seed | Sequence[int] | None = None,
+    step: int = 0,
+    shared_axes: int | Sequence[int] = (),
+    window: Window | None = None,
+    out: Array | None = None,
+    return_mask: bool = False,
+) -> Any:
+    """Add normal noise of mean 0.
+
+    Parameters
+    ----------
+    x : array of any shape
+        float16, bfloat16, float32 or float64, of any library.
+    std : float, default 1
+        Standard deviation of the noise, in the units of `x`; finite and >= 0.
+    training, seed, step, shared_axes, window, out, return_mask
+        As for `dropout`.
+
+    Returns
+    -------
+    array, or tuple of array and Noise
+        ``x + std * z``, with the shape, dtype, library and device of `x`; at inference `x` itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also if `std` is negative or `x` is complex.
+
+    See Also
+    --------
+    GaussianNoise : the layer.
+    gaussian_dropout : noise in proportion to the numbers.
+
+    References
+    ----------
+    .. [1] C. M. Bishop, "Training with noise is equivalent to Tikhonov regularization", Neural
+       Computation 7, 1995
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> y = anydrop.gaussian_noise(np.zeros(100_000), 0.5, seed=0)
+    >>> f"{abs(y.mean()):.2f} {y.std():.2f}"
+    '0.00 0.50'
+    """
+    std = check.deviation(std)
+    call = Call(
+        x,
+        0.0,
+        training=training,
+        seed=seed,
+        step=step,
+        shared_axes=shared_axes,
+        window=window,
+        out=out,
+        return_mask=return_mask,
+    )
+    name = call.backend.dtype_name(x)
+    if name.startswith("complex"):
+        raise TypeError(
+            f"gaussian noise is real, got an array of dtype {name}: add it to the real and the "
+            "imaginary part, with a seed each"
+        )
+    return _disturbed(call, std, relative=False)
+
+
+def _disturbed(call: Call, std: float, *, relative: bool) -> Any:
+    check.seed_alone(call.rng)
+    if not call.training:
+        return call.inferred()
+    call.check_arrays()
+    noise = Noise(Recipe(*call.mask(1.0)), std, relative)
+    return call.result(noise.disturb(call.backend, call.x, call.out), noise)
+
+
+@final
+class GaussianDropout(DropLayer):
+    """Multiply by normal noise of mean 1 and variance ``p / (1 - p)``; see `gaussian_dropout`.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.5
+        Probability of the dropout that it stands for, ``0 <= p < 1``.
+    **keywords
+        As for `Dropout`: `seed`, `shared_axes`, `noise_shape`.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.GaussianDropout(0.2, seed=0)
+    >>> x = np.ones(5)
+    >>> bool((drop(x) == drop.mask).all())
+    True
+    >>> bool((drop.backward(x) == drop.mask).all())
+    True
+    """
+
+    _function = staticmethod(gaussian_dropout)
+    _unscaled = UNSCALED
+
+    def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
+        check.seed_alone(keywords.get("rng"))
+        super().__init__(p, **keywords)
+
+
+@final
+class GaussianNoise(Layer):
+    """Add normal noise of mean 0; see `gaussian_noise`.
+
+    Parameters
+    ----------
+    std : float, default 1
+        Standard deviation of the noise, in the units of the input; finite and >= 0.
+    seed : int, sequence of int or numpy.random.SeedSequence, optional
+        Fresh entropy by default, which the attribute `seed` then reports.
+    shared_axes : int or sequence of int, optional
+        Axes along which all elements get the same noise; negative ones count from the end.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> noise = anydrop.GaussianNoise(0.1, seed=0)
+    >>> y = noise(np.zeros(5))
+    >>> bool((y == noise.mask).all())
+    True
+    >>> noise
+    GaussianNoise(std=0.1, seed=0, step=1)
+    """
+
+    _function = staticmethod(gaussian_noise)
+
+    std = Option(check.deviation, "Standard deviation of the noise.", settable=True)
+    shared_axes = Option(check.axes, "Axes along which all elements get the same noise.")
+
+    def __init__(
+        self,
+        std: float = 1.0,
+        *,
+        seed: stream.Seed | Sequence[int] | None = None,
+        rng: Any = None,
+        shared_axes: int | Sequence[int] = (),
+    ) -> None:
+        check.seed_alone(rng)
+        super().__init__(seed=seed, std=std, shared_axes=shared_axes)

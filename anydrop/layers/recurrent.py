@@ -1,0 +1,268 @@
+"""`locked_dropout` and `zoneout`, and their layers: what recurrent networks drop."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Unpack, final
+
+from anydrop import check
+from anydrop._typing import Array
+from anydrop.backends import resolve
+from anydrop.backends.base import COMPUTE, Backend
+from anydrop.call import Call, Keywords
+from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.layers.option import Option
+from anydrop.mask import KeepMask, Mask, StoredMask
+from anydrop.schedules import Rate
+
+UNSCALED = "at inference zoneout takes the expectation already"
+
+
+def locked_dropout(
+    x: Array, p: float = 0.5, *, time_axis: int, **keywords: Unpack[Keywords]
+) -> Any:
+    """Drop the same features at all time steps of a sequence.
+
+    Parameters
+    ----------
+    x : array of any shape
+        Sequences, such as (batch, time, features) or (time, batch, features).
+    p : float, default 0.5
+        Probability that a feature of an example is dropped, ``0 <= p < 1``.
+    time_axis : int
+        Which axis is time; negative ones count from the end. There is no default, since libraries
+        disagree, and the wrong one would share masks among examples unseen.
+    **keywords
+        As for `dropout`.
+
+    Returns
+    -------
+    array, or tuple of array and Mask
+        As `dropout` does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also if there is no such axis.
+
+    See Also
+    --------
+    LockedDropout : the layer.
+
+    References
+    ----------
+    .. [1] Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent
+       neural networks", 2015, https://arxiv.org/abs/1512.05287
+    .. [2] S. Merity et al., "Regularizing and optimizing LSTM language models", 2017,
+       https://arxiv.org/abs/1708.02182
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> anydrop.locked_dropout(np.ones((1, 3, 4)), 0.5, time_axis=1, seed=0)[0]
+    array([[0., 2., 2., 2.],
+           [0., 2., 2., 2.],
+           [0., 2., 2., 2.]])
+    """
+    call = Call(x, p, **keywords)
+    return call.dropped(check.shared_axes(check.integer(time_axis, "time_axis"), len(call.shape)))
+
+
+class _Complement(NamedTuple):
+    mask: Mask | StoredMask
+    shape: tuple[int, ...]
+    scale: float = 1.0
+
+
+class Complement(_Complement, KeepMask):
+    """The mask of what another one drops."""
+
+    __slots__ = ()
+
+    def keep(self, like: Array) -> Array:
+        """Return the boolean mask; see `Mask.keep`."""
+        return resolve(like).xp.logical_not(self.mask.keep(like=like))
+
+
+class Zones(NamedTuple):
+    """Which units took their new state, described by the mask and not stored.
+
+    Attributes
+    ----------
+    mask : Mask or StoredMask
+        True where the new state was taken.
+    """
+
+    mask: Mask | StoredMask
+
+    def keep(self, like: Array) -> Array:
+        """Return the boolean mask, True where the new state was taken; see `Mask.keep`."""
+        return self.mask.keep(like=like)
+
+    def apply(self, gradient: Array) -> tuple[Array, Array]:
+        """Return the gradients of the new and of the previous state for that of the result.
+
+        Parameters
+        ----------
+        gradient : array
+            Of the shape of the states, of any library.
+        """
+        return self.mask.apply(gradient), Complement(self.mask, self.mask.shape).apply(gradient)
+
+
+def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
+    """Let units of a recurrent network keep their previous state.
+
+    Parameters
+    ----------
+    new : array of any shape
+        State that the cell has computed, of a dtype that `dropout` takes.
+    previous : array
+        State before it, of the shape, dtype, library and device of `new`.
+    p : float, default 0.5
+        Probability that a unit keeps its previous state, ``0 <= p < 1``.
+    **keywords
+        As for `dropout`, but for ``scaling="inference"``, which makes no sense here.
+
+    Returns
+    -------
+    array, or tuple of array and Zones
+        ``where(keep, new, previous)``; at inference the expectation ``(1 - p) * new + p *
+        previous``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also if the two states don't match.
+
+    See Also
+    --------
+    Zoneout : the layer.
+
+    References
+    ----------
+    .. [1] D. Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden
+       activations", 2016, https://arxiv.org/abs/1606.01305
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> anydrop.zoneout(np.ones(7), np.zeros(7), 0.5, seed=0)
+    array([0., 1., 1., 1., 1., 1., 0.])
+    >>> anydrop.zoneout(np.ones(3), np.zeros(3), 0.25, training=False)
+    array([0.75, 0.75, 0.75])
+    """
+    call = Call(new, p, unscaled=UNSCALED, **keywords)
+    call.check_arrays()
+    backend = call.backend
+    backend.check_like(previous, new, "previous")
+    if not call.training:
+        y = _expectation(backend, new, previous, call.p)
+        return call.result(call.written(y))
+    zones = Zones(call.mask(1.0))
+
+    def mixed(new: Array, previous: Array) -> Array:
+        return backend.xp.where(zones.keep(like=new), new, previous)
+
+    return call.result(call.written(backend.redrawn(mixed, zones.apply, new, previous)), zones)
+
+
+def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Array:
+    xp, name = backend.xp, backend.dtype_name(new)
+    if name in ("float16", "bfloat16"):  # computed in float32 and rounded once
+        wide = getattr(xp, COMPUTE[name])
+        y = _expectation(backend, xp.astype(new, wide), xp.astype(previous, wide), p)
+        return xp.astype(y, new.dtype)
+    return backend.select(new, None, 1.0 - p) + backend.select(previous, None, p)
+
+
+@final
+class LockedDropout(DropLayer):
+    """Drop the same features at all time steps of a sequence; see `locked_dropout`.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.5
+        Probability that a feature of an example is dropped, ``0 <= p < 1``.
+    time_axis : int
+        Which axis is time; negative ones count from the end.
+    **keywords
+        As for `Dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.LockedDropout(0.5, time_axis=1, seed=0)
+    >>> drop(np.ones((2, 10, 4))).shape, drop.mask.shape
+    ((2, 10, 4), (2, 1, 4))
+    """
+
+    _function = staticmethod(locked_dropout)
+
+    time_axis = Option(check.integer, "Which axis is time.")
+
+    def __init__(self, p: Rate = 0.5, *, time_axis: int, **keywords: Unpack[DropKeywords]) -> None:
+        super().__init__(p, time_axis=time_axis, **keywords)
+
+    @property
+    def _batch_axes(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (1,) if self.time_axis == 0 else (0,)
+
+
+@final
+class Zoneout(DropLayer):
+    """Let units of a recurrent network keep their previous state; see `zoneout`.
+
+    Each time step of a sequence is a forward pass of its own, with a mask of its own. `backward`
+    belongs to the last one: to go back through time, keep each step's `recipe`, which is small, and
+    call its ``apply``.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.5
+        Probability that a unit keeps its previous state, ``0 <= p < 1``.
+    **keywords
+        As for `Dropout`, but for ``scaling="inference"``.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> zone = anydrop.Zoneout(0.5, seed=0)
+    >>> zone(np.ones(4), np.zeros(4))
+    array([0., 1., 1., 1.])
+    >>> zone.backward(np.ones(4))
+    (array([0., 1., 1., 1.]), array([1., 0., 0., 0.]))
+    """
+
+    _function = staticmethod(zoneout)
+    _unscaled = UNSCALED
+
+    def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
+        super().__init__(p, **keywords)
+
+    def forward(  # type: ignore[override]
+        self, x: Array, previous: Array, training: bool | None = None
+    ) -> Array:
+        """Take the new state or, in training and where the mask says so, the previous one.
+
+        Parameters
+        ----------
+        x : array
+            New state.
+        previous : array
+            Previous state, of the shape, dtype, library and device of `x`.
+        training : bool, optional
+            Overrides the layer's mode for this call.
+
+        Returns
+        -------
+        array
+            As `zoneout` does.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `zoneout` does. The layer is then as it was.
+        """
+        return self._forward(x, training, previous=previous)
+
+    __call__ = forward  # type: ignore[assignment]

@@ -1,0 +1,314 @@
+"""`dropout1d`, `dropout2d`, `dropout3d` and their layers: whole feature maps."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, Unpack, final
+
+from anydrop import check
+from anydrop._typing import Array
+from anydrop.call import Call, Keywords
+from anydrop.layers.drop import DropLayer
+from anydrop.layers.option import Option
+from anydrop.schedules import Rate
+
+DataFormat: TypeAlias = Literal["channels_first", "channels_last"]
+
+
+def check_data_format(value: object, name: str = "data_format") -> DataFormat:
+    """Return where the channels' axis is."""
+    known: DataFormat = check.choice(value, name, ("channels_first", "channels_last"))
+    return known
+
+
+def positions(
+    ndim: int, spatial: int, data_format: object, batched: object, owner: str
+) -> tuple[int, ...]:
+    """Return the axes of the positions in a feature map.
+
+    Parameters
+    ----------
+    ndim : int
+        Of the array.
+    spatial : int
+        How many axes a feature map has.
+    data_format : {"channels_first", "channels_last"}
+        Where the channels' axis is: before those of the feature map, or after.
+    batched : bool
+        Whether a first axis counts examples.
+    owner : str
+        Who wants to know, for the message if the array has another number of axes.
+    """
+    first = check_data_format(data_format) == "channels_first"
+    examples = int(check.flag(batched, "batched"))
+    if ndim != examples + 1 + spatial:
+        names = ["batch"][:examples] + ["length", "height", "width"][-spatial:]
+        names.insert(examples if first else len(names), "channels")
+        other = "batched=False is for one" if examples else "batched=True is for a batch"
+        raise ValueError(
+            f"{owner} needs an array of {len(names)} dimensions, ({', '.join(names)}), got {ndim}; "
+            f"{other}"
+        )
+    start = examples + int(first)
+    return tuple(range(start, start + spatial))
+
+
+def _dropped(
+    x: Array, p: float, spatial: int, data_format: object, batched: object, keywords: Keywords
+) -> Any:
+    call = Call(x, p, **keywords)
+    axes = positions(len(call.shape), spatial, data_format, batched, f"dropout{spatial}d")
+    return call.dropped(axes)
+
+
+def dropout1d(
+    x: Array,
+    p: float = 0.5,
+    *,
+    data_format: DataFormat = "channels_first",
+    batched: bool = True,
+    **keywords: Unpack[Keywords],
+) -> Any:
+    """Drop whole channels of sequences: all positions of a channel share one fate.
+
+    Parameters
+    ----------
+    x : array of shape (batch, channels, length), or as `data_format` and `batched` say
+        Of a dtype that `dropout` takes, of any library.
+    p : float, default 0.5
+        Probability that a channel of an example is dropped, ``0 <= p < 1``.
+    data_format : {"channels_first", "channels_last"}
+        Where the channels' axis is.
+    batched : bool, default True
+        False says that `x` is one example, without a batch's axis: it is never guessed.
+    **keywords
+        As for `dropout`.
+
+    Returns
+    -------
+    array, or tuple of array and Mask
+        As `dropout` does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also if `x` has another number of dimensions.
+
+    See Also
+    --------
+    Dropout1d : the layer.
+
+    References
+    ----------
+    .. [1] J. Tompson et al., "Efficient object localization using convolutional networks", 2014,
+       https://arxiv.org/abs/1411.4280
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> anydrop.dropout1d(np.ones((1, 4, 3)), 0.5, seed=0)[0]
+    array([[0., 0., 0.],
+           [2., 2., 2.],
+           [2., 2., 2.],
+           [2., 2., 2.]])
+    """
+    return _dropped(x, p, 1, data_format, batched, keywords)
+
+
+def dropout2d(
+    x: Array,
+    p: float = 0.5,
+    *,
+    data_format: DataFormat = "channels_first",
+    batched: bool = True,
+    **keywords: Unpack[Keywords],
+) -> Any:
+    """Drop whole channels of images: all pixels of a channel share one fate.
+
+    Parameters
+    ----------
+    x : array of shape (batch, channels, height, width), or as `data_format` and `batched` say
+        Of a dtype that `dropout` takes, of any library.
+    p : float, default 0.5
+        Probability that a channel of an example is dropped, ``0 <= p < 1``.
+    data_format, batched, **keywords
+        As for `dropout1d`.
+
+    Returns
+    -------
+    array, or tuple of array and Mask
+        As `dropout` does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also if `x` has another number of dimensions.
+
+    See Also
+    --------
+    Dropout2d : the layer.
+    dropout1d : has the reference.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> y = anydrop.dropout2d(np.ones((8, 4, 4, 16)), 0.5, seed=0, data_format="channels_last")
+    >>> bool((y == y[:, :1, :1, :]).all())
+    True
+    """
+    return _dropped(x, p, 2, data_format, batched, keywords)
+
+
+def dropout3d(
+    x: Array,
+    p: float = 0.5,
+    *,
+    data_format: DataFormat = "channels_first",
+    batched: bool = True,
+    **keywords: Unpack[Keywords],
+) -> Any:
+    """Drop whole channels of volumes: all voxels of a channel share one fate.
+
+    Parameters
+    ----------
+    x : array of shape (batch, channels, length, height, width), or as the next two say
+        Of a dtype that `dropout` takes, of any library.
+    p : float, default 0.5
+        Probability that a channel of an example is dropped, ``0 <= p < 1``.
+    data_format, batched, **keywords
+        As for `dropout1d`.
+
+    Returns
+    -------
+    array, or tuple of array and Mask
+        As `dropout` does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also if `x` has another number of dimensions.
+
+    See Also
+    --------
+    Dropout3d : the layer.
+    dropout1d : has the reference.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> y = anydrop.dropout3d(np.ones((16, 4, 4, 4)), 0.5, seed=0, batched=False)
+    >>> bool((y == y[:, :1, :1, :1]).all())
+    True
+    """
+    return _dropped(x, p, 3, data_format, batched, keywords)
+
+
+class SpatialLayer(DropLayer):
+    """A layer for feature maps.
+
+    Parameters
+    ----------
+    p : float or Schedule
+        Drop probability.
+    data_format : {"channels_first", "channels_last"}
+        Where the channels' axis is.
+    batched : bool
+        Whether a first axis counts examples.
+    **keywords
+        As for `DropLayer`.
+    """
+
+    data_format = Option(check_data_format, "Where the channels' axis is.")
+    batched = Option(check.flag, "Whether a first axis counts examples.")
+
+    def __init__(
+        self,
+        p: Rate = 0.5,
+        *,
+        data_format: DataFormat = "channels_first",
+        batched: bool = True,
+        **keywords: Any,
+    ) -> None:
+        super().__init__(p, data_format=data_format, batched=batched, **keywords)
+
+    @property
+    def _batch_axes(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (0,) if self.batched else ()
+
+
+@final
+class Dropout1d(SpatialLayer):
+    """Drop whole channels of sequences; see `dropout1d`.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.5
+        Probability that a channel of an example is dropped, ``0 <= p < 1``.
+    data_format : {"channels_first", "channels_last"}
+        Where the channels' axis is: (batch, channels, length) or (batch, length, channels).
+    batched : bool, default True
+        False says that inputs are one example, without a batch's axis.
+    **keywords
+        As for `Dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.Dropout1d(0.5, seed=0)
+    >>> drop(np.ones((1, 4, 3)))[0, :, 0]
+    array([0., 2., 2., 2.])
+    """
+
+    _function = staticmethod(dropout1d)
+
+
+@final
+class Dropout2d(SpatialLayer):
+    """Drop whole channels of images; see `dropout2d`.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.5
+        Probability that a channel of an example is dropped, ``0 <= p < 1``.
+    data_format : {"channels_first", "channels_last"}
+        Where the channels' axis is: (batch, channels, height, width) or (batch, height, width,
+        channels).
+    batched : bool, default True
+        False says that inputs are one example, without a batch's axis.
+    **keywords
+        As for `Dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.Dropout2d(0.5, seed=0)
+    >>> drop(np.ones((2, 3, 8, 8))).shape, drop.mask.shape
+    ((2, 3, 8, 8), (2, 3, 1, 1))
+    """
+
+    _function = staticmethod(dropout2d)
+
+
+@final
+class Dropout3d(SpatialLayer):
+    """Drop whole channels of volumes; see `dropout3d`.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.5
+        Probability that a channel of an example is dropped, ``0 <= p < 1``.
+    data_format : {"channels_first", "channels_last"}
+        Where the channels' axis is: (batch, channels, length, height, width), or last.
+    batched : bool, default True
+        False says that inputs are one example, without a batch's axis.
+    **keywords
+        As for `Dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.Dropout3d(0.5, seed=0)
+    >>> drop(np.ones((2, 3, 8, 8, 8))).shape, drop.mask.shape
+    ((2, 3, 8, 8, 8), (2, 3, 1, 1, 1))
+    """
+
+    _function = staticmethod(dropout3d)

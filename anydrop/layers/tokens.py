@@ -1,0 +1,253 @@
+"""`token_dropout` and `embedding_dropout`, and their layers: what networks for text drop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Unpack, final
+
+from anydrop import check, stream
+from anydrop._typing import Array
+from anydrop.call import Call, Keywords
+from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.layers.option import Option
+from anydrop.mask import StoredMask
+from anydrop.recipe import Window
+from anydrop.schedules import Rate
+
+UNSCALED = "tokens are no numbers that could be scaled"
+
+
+def embedding_dropout(table: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
+    """Drop whole rows of an embedding table: every occurrence of a word at once.
+
+    Parameters
+    ----------
+    table : array of shape (words, features)
+        Of a dtype that `dropout` takes, of any library. Look words up in the result.
+    p : float, default 0.5
+        Probability that a word is dropped, ``0 <= p < 1``.
+    **keywords
+        As for `dropout`.
+
+    Returns
+    -------
+    array, or tuple of array and Mask
+        As `dropout` does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also if `table` has not two dimensions.
+
+    See Also
+    --------
+    EmbeddingDropout : the layer.
+    token_dropout : single occurrences.
+
+    References
+    ----------
+    .. [1] Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent
+       neural networks", 2015, https://arxiv.org/abs/1512.05287
+    .. [2] S. Merity et al., "Regularizing and optimizing LSTM language models", 2017,
+       https://arxiv.org/abs/1708.02182
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> table = anydrop.embedding_dropout(np.ones((4, 2)), 0.5, seed=0)
+    >>> table[np.asarray([3, 0, 3])]
+    array([[2., 2.],
+           [0., 0.],
+           [2., 2.]])
+    """
+    call = Call(table, p, **keywords)
+    if len(call.shape) != 2:
+        raise ValueError(
+            "embedding_dropout needs a table of shape (words, features), got one of shape "
+            f"{call.shape}"
+        )
+    return call.dropped((1,))
+
+
+def token_dropout(
+    ids: Array,
+    p: float = 0.1,
+    *,
+    token: int,
+    protected: Sequence[int] = (),
+    training: bool = True,
+    seed: stream.Seed | Sequence[int] | None = None,
+    step: int = 0,
+    rng: Any = None,
+    shared_axes: int | Sequence[int] = (),
+    noise_shape: Sequence[int | None] | None = None,
+    window: Window | None = None,
+    return_mask: bool = False,
+) -> Any:
+    """Replace tokens of a text by a given one, such as an unknown word or a mask's.
+
+    Parameters
+    ----------
+    ids : array of integers, any shape
+        Tokens, of any library.
+    p : float, default 0.1
+        Probability that a token is replaced, ``0 <= p < 1``.
+    token : int
+        What replaces it, which the dtype of `ids` must hold.
+    protected : sequence of int, optional
+        Tokens that are never replaced, such as those of padding, beginning and end.
+    training : bool, default True
+        False returns `ids` itself.
+    seed, step, rng, shared_axes, noise_shape, window, return_mask
+        As for `dropout`. The mask that is returned is True where a token stayed, protected ones
+        included.
+
+    Returns
+    -------
+    array, or tuple of array and StoredMask
+        ``where(keep, ids, token)``, with the shape, dtype, library and device of `ids`.
+
+    Raises
+    ------
+    TypeError
+        As `dropout` does; also if `ids` holds no integers.
+    ValueError
+        As `dropout` does; also if `ids` can't hold `token`.
+
+    See Also
+    --------
+    TokenDropout : the layer.
+
+    References
+    ----------
+    .. [1] S. R. Bowman et al., "Generating sentences from a continuous space", 2015,
+       https://arxiv.org/abs/1511.06349, which replaces words by an unknown one
+    .. [2] J. Devlin et al., "BERT", 2018, https://arxiv.org/abs/1810.04805
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> ids = np.asarray([1, 17, 42, 8, 99, 23, 2])
+    >>> anydrop.token_dropout(ids, 0.5, token=3, protected=(1, 2), seed=0, step=1)
+    array([ 1,  3, 42,  3,  3, 23,  2])
+    """
+    call = Call(
+        ids,
+        p,
+        training=training,
+        seed=seed,
+        step=step,
+        rng=rng,
+        shared_axes=shared_axes,
+        noise_shape=noise_shape,
+        window=window,
+        return_mask=return_mask,
+    )
+    backend, xp = call.backend, call.backend.xp
+    stays = check.integers(protected, "protected")
+    if not xp.isdtype(ids.dtype, "integral"):
+        raise TypeError(
+            f"token_dropout needs an array of integers, got dtype {backend.dtype_name(ids)}; "
+            "dropout is for numbers"
+        )
+    limits = xp.iinfo(ids.dtype)
+    for one in (check.integer(token, "token"), *stays):
+        check.held(one, int(limits.min), int(limits.max), backend.dtype_name(ids))
+    if not call.training:
+        return call.result(ids)
+    mask = call.mask(1.0)
+    kept = mask.keep(like=ids)
+    for one in stays:
+        kept = kept | (ids == one)
+    replacement = xp.full((1,) * ids.ndim, token, dtype=ids.dtype, device=backend.device(ids))
+    y = xp.where(kept, ids, replacement)
+    shared = () if stays else mask.shared_axes
+    return call.result(y, StoredMask(backend.pack(kept), call.shape, call.p, 1.0, shared))
+
+
+@final
+class EmbeddingDropout(DropLayer):
+    """Drop whole rows of an embedding table; see `embedding_dropout`.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.5
+        Probability that a word is dropped, ``0 <= p < 1``.
+    **keywords
+        As for `Dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.EmbeddingDropout(0.5, seed=0)
+    >>> drop(np.ones((1000, 16))).shape, drop.mask.shape
+    ((1000, 16), (1000, 1))
+    """
+
+    _function = staticmethod(embedding_dropout)
+    _batch_axes = ()
+
+    def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
+        super().__init__(p, **keywords)
+
+
+@final
+class TokenDropout(DropLayer):
+    """Replace tokens of a text by a given one; see `token_dropout`.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.1
+        Probability that a token is replaced, ``0 <= p < 1``.
+    token : int
+        What replaces it.
+    protected : sequence of int, optional
+        Tokens that are never replaced.
+    **keywords
+        As for `Dropout`, but for ``scaling="inference"``.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.TokenDropout(0.5, token=3, protected=(1, 2), seed=0)
+    >>> drop(np.asarray([1, 17, 42, 8, 99, 23, 2]))
+    array([ 1, 17, 42,  8, 99, 23,  2])
+    >>> drop(np.asarray([1, 17, 42, 8, 99, 23, 2]))
+    array([ 1,  3, 42,  3,  3, 23,  2])
+    >>> drop.mask
+    array([ True, False,  True, False, False,  True,  True])
+    """
+
+    _function = staticmethod(token_dropout)
+    _unscaled = UNSCALED
+
+    token = Option(check.integer, "What replaces a token.")
+    protected = Option(check.integers, "Tokens that are never replaced.")
+
+    def __init__(
+        self,
+        p: Rate = 0.1,
+        *,
+        token: int,
+        protected: Sequence[int] = (),
+        **keywords: Unpack[DropKeywords],
+    ) -> None:
+        super().__init__(p, token=token, protected=protected, **keywords)
+
+    def _arguments(self) -> dict[str, Any]:
+        arguments = super()._arguments()
+        del arguments["scaling"]  # which the function does not take
+        return arguments
+
+    def backward(self, gradient: Array) -> Any:
+        """Refuse: tokens are integers, and nothing has a gradient by them.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(
+            "tokens are integers and have no gradient: the backward pass ends at the embedding, "
+            "and there is nothing to call TokenDropout.backward() for"
+        )
