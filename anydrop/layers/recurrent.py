@@ -161,7 +161,8 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
     zones = Zones(call.mask(1.0))
 
     def mixed(new: Array, previous: Array) -> Array:
-        return backend.xp.where(zones.keep(like=new), new, previous)
+        xp = backend.xp
+        return xp.astype(xp.where(zones.keep(like=new), new, previous), new.dtype, copy=False)
 
     return call.result(call.written(backend.redrawn(mixed, zones.apply, new, previous)), zones)
 
@@ -172,7 +173,8 @@ def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Arr
         wide = getattr(xp, COMPUTE[name])
         y = _expectation(backend, xp.astype(new, wide), xp.astype(previous, wide), p)
         return xp.astype(y, new.dtype)
-    return backend.select(new, None, 1.0 - p) + backend.select(previous, None, p)
+    y = backend.select(new, None, 1.0 - p) + backend.select(previous, None, p)
+    return xp.astype(y, new.dtype, copy=False)  # NumPy's sum has the machine's byte order
 
 
 @final

@@ -1,0 +1,401 @@
+"""What all variants have in common: the function, the layer, its state, its errors."""
+
+import copy
+import json
+import pickle
+import re
+
+import numpy as np
+import pytest
+from catalogue import VARIANTS
+
+import anydrop
+from anydrop import schedules
+
+def same(a, b):
+    """Tell whether two results, arrays or tuples of them, have the same bits."""
+    a, b = (r if isinstance(r, tuple) else (r,) for r in (a, b))
+    pairs = zip(a, b, strict=True)
+    return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in pairs)
+
+
+@pytest.fixture(params=VARIANTS, ids=str)
+def variant(request):
+    return request.param
+
+
+def go(layer, variant, x, **keywords):
+    """Call a layer with all the inputs that it wants."""
+    return layer(x, **variant.inputs(x), **keywords)
+
+
+def ready_for_backward(variant, x):
+    if variant.whole:
+        pytest.skip("tokens have no gradient: test_tokens_have_no_gradient")
+    return variant.call(x, seed=0)
+
+
+def test_every_public_function_and_layer_is_here():
+    shown = {f"{v.function.__name__}" for v in VARIANTS} | {v.layer.__name__ for v in VARIANTS}
+    others = {"Layer", "DropLayer", "DropoutLayer", "DropPath", "drop_path", "register", "resolve"}
+    others |= {"Mask", "StoredMask", "BlockMask", "Copies", "Noise", "Zones", "Window"}
+    others |= {"schedules", "depth_rates", "__version__"}
+    assert shown == set(anydrop.__all__) - others
+
+
+def test_aliases():
+    assert anydrop.DropPath is anydrop.StochasticDepth
+    assert anydrop.drop_path is anydrop.stochastic_depth
+    assert anydrop.DropoutLayer is anydrop.Dropout
+
+
+def test_the_layer_is_the_function_step_by_step(variant):
+    layer, x = variant.make(), variant.input()
+    for step in range(3):
+        y, mask = variant.call(x, seed=0, step=step, return_mask=True)
+        assert same(go(layer, variant, x), y)
+        assert same(layer.mask, mask.keep(like=np.empty(0)))
+        assert layer.step == step + 1
+        assert layer.recipe.keep(like=x).tolist() == mask.keep(like=x).tolist()
+
+
+def test_steps_and_seeds_differ(variant):
+    variant = variant._replace(shape=(60, *variant.shape[1:]))
+    x = variant.input()
+    draws = {variant.call(x, seed=s, step=t).tobytes() for s in range(4) for t in range(4)}
+    assert len(draws) == (2 if variant.options.get("mode") == "batch" else 16)
+
+
+def test_backward_draws_the_mask_again(variant):
+    layer, x = variant.make(), variant.input()
+    y = go(layer, variant, x)
+    if variant.whole:
+        return
+    gradient = np.random.default_rng(1).random(y.shape).astype("f4")
+    before = gradient.copy()
+    first = layer.backward(gradient)
+    assert same(first, layer.recipe.apply(gradient))
+    assert same(layer.backward(gradient), first)
+    assert np.array_equal(gradient, before)
+    parts = first if isinstance(first, tuple) else (first,)
+    assert all(part.shape == x.shape and part.dtype == "f4" for part in parts)
+
+
+def test_a_dropped_element_has_no_gradient(variant):
+    """Nor has it any say in the output, NaN or not."""
+    if variant.whole or variant.rate == "std":
+        return
+    x = variant.input()
+    y, mask = variant.call(x, seed=0, return_mask=True)
+    kept = np.broadcast_to(mask.keep(like=x), y.shape)
+    if kept.dtype != bool:  # noise, which drops nothing
+        return
+    poisoned = np.where(kept, x, np.nan) if kept.shape == x.shape else None
+    gradient = mask.apply(np.ones(y.shape, "f4"))
+    if isinstance(gradient, tuple):  # zoneout
+        assert np.array_equal(gradient[0] != 0, kept)
+        assert np.array_equal(gradient[1] != 0, ~kept)
+    elif poisoned is not None:
+        assert np.array_equal(gradient != 0, kept)
+        assert same(variant.call(poisoned.astype("f4"), seed=0), y)
+
+
+def test_inference_changes_nothing(variant):
+    layer, x = variant.make(), variant.input()
+    y = go(layer, variant, x)
+    mask = layer.mask
+    other = go(layer, variant, x, training=False)
+    layer.eval()
+    assert same(go(layer, variant, x), other)
+    assert layer.step == 1
+    assert same(layer.mask, mask)
+    if variant.layer is anydrop.Zoneout:
+        assert np.allclose(other, 0.6 * x - 0.4 * x)
+    elif variant.inputs(x):
+        assert np.array_equal(other, np.broadcast_to(x, y.shape))
+    else:
+        assert other is x
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])
+def test_copies_go_on_alike(variant, duplicate):
+    layer, x = variant.make(), variant.input()
+    y = go(layer, variant, x)
+    twin = duplicate(layer)
+    assert repr(twin) == repr(layer)
+    assert same(twin.mask, layer.mask)
+    if not variant.whole:
+        assert same(twin.backward(y), layer.backward(y))
+    assert same(go(twin, variant, x), go(layer, variant, x))
+
+
+def test_a_resumed_run_is_the_unbroken_run(variant):
+    layer, x = variant.make(), variant.input()
+    expected = [go(layer, variant, x) for _ in range(3)]
+    first = variant.make()
+    go(first, variant, x)
+    state = json.loads(json.dumps(first.state_dict()))
+    second = variant.make(0.1, seed=99)
+    second.load_state_dict(state)
+    assert repr(second) == repr(first)
+    assert all(same(go(second, variant, x), e) for e in expected[1:])
+
+
+def test_a_state_of_another_layer_is_refused(variant):
+    layer = variant.make()
+    before = repr(layer)
+    for other in VARIANTS:
+        if other.layer is not variant.layer:
+            with pytest.raises(ValueError, match="not a state of this layer"):
+                layer.load_state_dict(other.make().state_dict())
+    state = layer.state_dict()
+    del state[variant.rate]
+    with pytest.raises(ValueError, match=f"missing keys .*{variant.rate}"):
+        layer.load_state_dict(state)
+    with pytest.raises(ValueError, match="not a state of this layer"):
+        layer.load_state_dict({**layer.state_dict(), variant.rate: 7.0, "step": -1})
+    assert repr(layer) == before
+
+
+def test_repr_shows_what_is_not_the_default(variant):
+    shown = repr(variant.make())
+    assert shown.startswith(f"{variant.layer.__name__}({variant.rate}=0.4, ")
+    assert all(f"{name}={value!r}" in shown for name, value in variant.options.items())
+    assert shown.count("=") == 3 + len(variant.options)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("bad", [1.0, 1.5, -0.5, 7, float("nan"), float("inf"), True, "0.5", None])
+def test_a_bad_rate_is_refused(variant, bad, training):
+    kind = ValueError if type(bad) in (int, float) else TypeError
+    if variant.rate == "std" and kind is ValueError and 0 <= bad < float("inf"):
+        return
+    x, shown = variant.input(), repr(float(bad) if kind is ValueError else bad)
+    with pytest.raises(kind, match=rf"^{variant.rate} must .*, got .*{re.escape(shown)}$"):
+        variant.call(x, bad, seed=0, training=training)
+    with pytest.raises(kind, match=f"^{variant.rate} must "):
+        variant.make(bad)
+    layer = variant.make()
+    with pytest.raises(kind, match=f"^{variant.rate} must "):
+        setattr(layer, variant.rate, bad)
+    assert getattr(layer, variant.rate) == 0.4
+
+
+def test_settings_are_settled(variant):
+    layer = variant.make()
+    for name in layer._options:
+        if name != variant.rate:
+            with pytest.raises(AttributeError, match=f"{name} is settled when a "):
+                setattr(layer, name, getattr(layer, name))
+    setattr(layer, variant.rate, 0.25)
+    assert getattr(layer, variant.rate) == 0.25
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("keywords", "kind", "message"),
+    [
+        ({"seed": -1}, ValueError, "seed must be an int >= 0, got -1"),
+        ({"step": -1}, ValueError, "step must satisfy 0 <= step < 2**64, got -1"),
+        ({"shared_axes": 9}, ValueError, "shared axis 9 is out of range"),
+        ({"window": 3}, TypeError, "window must be a Window or a pair"),
+        ({"return_mask": 1}, TypeError, "return_mask must be True or False, got int 1"),
+        ({"nonsense": 1}, TypeError, "unexpected keyword argument 'nonsense'"),
+    ],
+)
+def test_bad_keywords_are_refused(variant, keywords, kind, message, training):
+    with pytest.raises(kind, match=re.escape(message)):
+        variant.call(variant.input(), **{"seed": 0, **keywords}, training=training)
+
+
+def test_a_training_call_needs_a_source(variant):
+    with pytest.raises(TypeError, match=r"a training call needs seed="):
+        variant.call(variant.input())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_input_that_is_no_array(variant, training):
+    layer = variant.make()
+    for x in ([1.0, 2.0], None, 3.0):
+        with pytest.raises(TypeError, match="x must be an array of"):
+            layer.forward(x, training=training, **dict.fromkeys(variant.inputs(1.0), x))
+    assert layer.step == 0
+
+
+def test_integers_are_refused(variant):
+    if variant.whole:
+        return
+    x = np.ones(variant.shape, "i4")
+    with pytest.raises(TypeError, match="int32"):
+        go(layer := variant.make(), variant, x)
+    assert layer.step == 0
+    assert layer.mask is None
+
+
+def test_backward_before_forward(variant):
+    if variant.whole:
+        return
+    with pytest.raises(RuntimeError, match=rf"{variant.layer.__name__}.backward\(\) belongs to"):
+        variant.make().backward(variant.input())
+
+
+def test_a_gradient_of_another_shape(variant):
+    if variant.whole:
+        return
+    layer, x = variant.make(), variant.input()
+    go(layer, variant, x)
+    with pytest.raises(ValueError, match="the mask belongs to an array of shape"):
+        layer.backward(np.ones(3, "f4"))
+
+
+def test_tokens_have_no_gradient():
+    drop = anydrop.TokenDropout(0.5, token=0, seed=0)
+    drop(np.arange(5))
+    with pytest.raises(TypeError, match="tokens are integers and have no gradient"):
+        drop.backward(np.ones(5))
+
+
+def test_generators(variant):
+    """A mask that a generator drew is kept, and is that of `uniform(shape) < 1 - p`."""
+    x = variant.input()
+    if variant.layer in (anydrop.GaussianDropout, anydrop.GaussianNoise):
+        with pytest.raises(TypeError, match=r"normal noise is drawn from a seed's stream alone"):
+            variant.make(seed=None, rng=np.random.default_rng(0))
+        return
+    layer = variant.make(seed=None, rng=np.random.default_rng(5))
+    y = go(layer, variant, x)
+    assert same(y, variant.call(x, rng=np.random.default_rng(5)))
+    assert not layer.mask.all()
+    if not variant.whole:
+        assert same(layer.backward(y), layer.recipe.apply(y))
+        assert same(copy.deepcopy(layer).backward(y), layer.backward(y))
+
+
+def test_writing_to_out(variant):
+    if variant.whole:
+        return
+    x = variant.input()
+    y = variant.call(x, seed=0)
+    out = np.full_like(y, np.nan)
+    assert variant.call(x, seed=0, out=out) is out
+    assert same(out, y)
+    with pytest.raises(ValueError, match="out must have the"):
+        variant.call(x, seed=0, out=np.empty(3, "f4"))
+    if y.shape == x.shape:
+        assert variant.call(x, seed=0, out=x) is x
+        assert same(x, y)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "c16", ">f4"])
+def test_dtypes(variant, dtype):
+    if variant.whole:
+        return
+    x = variant.input(dtype)
+    if variant.rate == "std" and x.dtype.kind == "c":
+        with pytest.raises(TypeError, match=f"gaussian noise is real, got .*{x.dtype.name}"):
+            variant.call(x, seed=0)
+        return
+    y, mask = variant.call(x, seed=0, return_mask=True)
+    assert y.dtype == x.dtype
+    gradients = mask.apply(y)
+    for gradient in gradients if isinstance(gradients, tuple) else (gradients,):
+        assert gradient.dtype == x.dtype
+        assert gradient.shape == x.shape
+
+
+UNSCALED = {
+    *(anydrop.AlphaDropout, anydrop.FeatureAlphaDropout, anydrop.GaussianDropout),
+    *(anydrop.Zoneout, anydrop.TokenDropout),
+}
+
+
+def test_scaling_of_2014(variant):
+    """Survivors are as they were; at inference all is multiplied by 1 - p."""
+    x = variant.input("f8")
+    if variant.rate == "std":
+        return
+    if variant.layer in UNSCALED:
+        with pytest.raises(ValueError, match="scaling='inference' makes no sense here: "):
+            variant.make(scaling="inference")
+        return
+    layer = variant.make(scaling="inference")
+    y = go(layer, variant, x)
+    kept = np.broadcast_to(layer.mask, y.shape)
+    assert np.array_equal(y, np.where(kept, np.broadcast_to(x, y.shape), 0))
+    assert np.array_equal(go(layer, variant, x, training=False), np.broadcast_to(x * 0.6, y.shape))
+
+
+@pytest.mark.parametrize("name", ["alpha_dropout", "gaussian_dropout", "zoneout"])
+def test_scaling_that_makes_no_sense(name):
+    variant = next(v for v in VARIANTS if v.function.__name__ == name)
+    for training in (True, False):
+        with pytest.raises(ValueError, match="scaling='inference' makes no sense here: "):
+            variant.call(variant.input(), seed=0, scaling="inference", training=training)
+
+
+def test_noise_shape_is_another_spelling(variant):
+    x = variant.input()
+    if variant.rate == "std" or variant.options.keys() & {"noise_shape", "shared_axes"}:
+        return
+    extra = 4 if "examples" in variant.inputs(x) else None
+    shape = (extra, *variant.shape) if extra else variant.shape
+    noise_shape = (1, *(None for _ in shape[1:]))
+    expected = variant.call(x, seed=0, shared_axes=0)
+    assert same(variant.call(x, seed=0, noise_shape=noise_shape), expected)
+    assert same(variant.call(x, seed=0, noise_shape=(1, *shape[1:])), expected)
+    for wrong in ((1,), (1, *shape[1:], 2), (77, *shape[1:])):
+        with pytest.raises(ValueError, match="noise_shape"):
+            variant.call(x, seed=0, noise_shape=wrong)
+    with pytest.raises(ValueError, match="either shared_axes= or noise_shape="):
+        variant.call(x, seed=0, noise_shape=noise_shape, shared_axes=0)
+    for wrong in (1, "11"):
+        with pytest.raises(TypeError, match="noise_shape must be a sequence of ints and None"):
+            variant.call(x, seed=0, noise_shape=wrong)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        schedules.Constant(0.3),
+        schedules.Linear(0.0, 0.5, steps=3),
+        schedules.Cosine(0.5, 0.1, steps=4),
+        schedules.WarmUp(2, then=schedules.Linear(0.6, 0.2, steps=2)),
+    ],
+    ids=lambda s: type(s).__name__,
+)
+def test_a_schedule_sets_p_at_each_step(variant, schedule):
+    if variant.rate == "std":
+        return
+    layer, x = variant.make(schedule), variant.input()
+    assert layer.p == schedule
+    expected = [variant.call(x, schedule(step), seed=0, step=step) for step in range(6)]
+    assert all(same(go(layer, variant, x), e) for e in expected[:3])
+    state = json.loads(json.dumps(layer.state_dict()))
+    other = variant.make(seed=1)
+    other.load_state_dict(state)
+    assert other.p == schedule
+    assert all(same(go(other, variant, x), e) for e in expected[3:])
+    assert eval(repr(schedule), vars(schedules)) == schedule
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
+def test_empty_inputs(shape):
+    for function in (anydrop.dropout, anydrop.alpha_dropout, anydrop.gaussian_dropout):
+        assert function(np.empty(shape), 0.5, seed=0).shape == shape
+    assert anydrop.gaussian_noise(np.empty(shape), seed=0).shape == shape
+    assert anydrop.zoneout(np.empty(shape), np.empty(shape), seed=0).shape == shape
+    tokens = np.empty(shape, int)
+    assert anydrop.token_dropout(tokens, token=1, protected=(2,), seed=0).shape == shape
+    for tail in ((0, 4), (4, 0), (0, 0)):
+        x = np.empty((*shape[:1], 2, *tail))
+        assert anydrop.drop_block2d(x, 0.5, 3, seed=0).shape == x.shape
+        assert anydrop.dropout2d(x, 0.5, seed=0).shape == x.shape
+
+
+def test_scalars():
+    x = np.asarray(2.0)
+    assert anydrop.alpha_dropout(x, 0.5, seed=0).shape == ()
+    assert anydrop.gaussian_dropout(x, 0.5, seed=0).shape == ()
+    assert anydrop.stochastic_depth(x, 0.5, mode="batch", seed=0).shape == ()
+    with pytest.raises(ValueError, match="mode='row' needs a batch's axis"):
+        anydrop.stochastic_depth(x, 0.5, seed=0)
