@@ -12,6 +12,7 @@ from catalogue import VARIANTS
 import anydrop
 from anydrop import schedules
 
+
 def same(a, b):
     """Tell whether two results, arrays or tuples of them, have the same bits."""
     a, b = (r if isinstance(r, tuple) else (r,) for r in (a, b))
