@@ -74,7 +74,7 @@ class Call:
         check.one_source(seed, rng)
         self.seed = None if seed is None else check.seed(seed)
         self.step, self.rng = check.step(step), rng
-        self.shared_axes = check.one_spelling(shared_axes, noise_shape, self.shape)
+        self.shared_axes = check.all_shared(shared_axes, noise_shape, self.shape)
         self.window = None if window is None else Window(*check.window(window, self.shape))
         self.scaling = check.scaling(scaling, unscaled=unscaled)
         self.out, self.return_mask = out, check.flag(return_mask, "return_mask")

@@ -211,15 +211,20 @@ def noise_shape(values: object, name: str = "noise_shape") -> tuple[int | None, 
     return tuple(None if n is None else integer(n, name) for n in values)
 
 
-def one_spelling(axes: object, noise: object, size: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shared axes of an array, which Keras's noise shape may name instead."""
-    shared = shared_axes(axes, len(size))
-    if noise is None:
-        return shared
-    if shared:
+def one_spelling(shared: object, noise: object) -> None:
+    """Refuse shared axes in two spellings."""
+    if noise is not None and axes(shared):
         raise ValueError(
-            f"give either shared_axes= or noise_shape=, not both: got {axes!r} and {noise!r}"
+            "give either shared_axes= or noise_shape=, which are two spellings of one thing: got "
+            f"{described(shared)} and {described(noise)}"
         )
+
+
+def all_shared(shared: object, noise: object, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shared axes of an array, which Keras's noise shape may name instead."""
+    one_spelling(shared, noise)
+    if noise is None:
+        return shared_axes(shared, len(size))
     lengths = noise_shape(noise) or ()
     if len(lengths) != len(size):
         raise ValueError(

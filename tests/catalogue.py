@@ -43,6 +43,10 @@ class Variant(NamedTuple):
         given = {self.rate: rate, **self.options, **self.inputs(x), **keywords}
         return self.function(x, **given)
 
+    def run(self, layer: Any, x: Any, **keywords: Any) -> Any:
+        """Call a layer with all the inputs that it wants."""
+        return layer(x, **self.inputs(x), **keywords)
+
 
 def previous(x: Any) -> dict[str, Any]:
     return {"previous": -x}

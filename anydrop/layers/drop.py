@@ -66,6 +66,7 @@ class DropLayer(Layer):
         scaling: check.Scaling = "train",
         **options: Any,
     ) -> None:
+        check.one_spelling(shared_axes, noise_shape)
         check.scaling(scaling, unscaled=self._unscaled)
         super().__init__(
             seed=seed,

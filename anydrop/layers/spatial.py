@@ -43,10 +43,14 @@ def positions(
     if ndim != examples + 1 + spatial:
         names = ["batch"][:examples] + ["length", "height", "width"][-spatial:]
         names.insert(examples if first else len(names), "channels")
-        other = "batched=False is for one" if examples else "batched=True is for a batch"
+        way_out = (
+            "for one example without a batch's axis say batched=False"
+            if examples
+            else "for a batch leave batched=False out"
+        )
         raise ValueError(
             f"{owner} needs an array of {len(names)} dimensions, ({', '.join(names)}), got {ndim}; "
-            f"{other}"
+            f"{way_out}"
         )
     start = examples + int(first)
     return tuple(range(start, start + spatial))
