@@ -206,3 +206,9 @@ def test_schedules_that_are_none():
         schedules.Linear(0.0, 1.5, 10)
     with pytest.raises(ValueError, match="steps must be an int > 0, got 0"):
         schedules.WarmUp(0, 0.5)
+
+
+def test_tokens_have_no_out():
+    ids = np.arange(9)
+    with pytest.raises(TypeError, match="token_dropout has no out=: use the array that it returns"):
+        anydrop.token_dropout(ids, token=1, seed=0, out=ids)

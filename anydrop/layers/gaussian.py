@@ -14,10 +14,10 @@ from anydrop.call import Call, Keywords
 from anydrop.layers.base import Layer
 from anydrop.layers.drop import DropKeywords, DropLayer
 from anydrop.layers.option import Option
-from anydrop.recipe import Recipe, Window
+from anydrop.recipe import Recipe
 from anydrop.schedules import Rate
 
-UNSCALED = "the noise has mean 1 in training already"
+UNSCALED = "the mean is right in training already"
 
 
 class Noise(NamedTuple):
@@ -148,18 +148,7 @@ def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> 
     return _disturbed(call, math.sqrt(call.p / (1.0 - call.p)), relative=True)
 
 
-def gaussian_noise(
-    x: Array,
-    std: float = 1.0,
-    *,
-    training: bool = True,
-    seed: stream.Seed | Sequence[int] | None = None,
-    step: int = 0,
-    shared_axes: int | Sequence[int] = (),
-    window: Window | None = None,
-    out: Array | None = None,
-    return_mask: bool = False,
-) -> Any:
+def gaussian_noise(x: Array, std: float = 1.0, **keywords: Unpack[Keywords]) -> Any:
     """Add normal noise of mean 0.
 
     Parameters
@@ -168,8 +157,8 @@ def gaussian_noise(
         float16, bfloat16, float32 or float64, of any library.
     std : float, default 1
         Standard deviation of the noise, in the units of `x`; finite and >= 0.
-    training, seed, step, shared_axes, window, out, return_mask
-        As for `dropout`.
+    **keywords
+        As for `dropout`, but for `rng` and ``scaling="inference"``.
 
     Returns
     -------
@@ -199,17 +188,7 @@ def gaussian_noise(
     '0.00 0.50'
     """
     std = check.deviation(std)
-    call = Call(
-        x,
-        0.0,
-        training=training,
-        seed=seed,
-        step=step,
-        shared_axes=shared_axes,
-        window=window,
-        out=out,
-        return_mask=return_mask,
-    )
+    call = Call(x, 0.0, unscaled=UNSCALED, **keywords)
     name = call.backend.dtype_name(x)
     if name.startswith("complex"):
         raise TypeError(

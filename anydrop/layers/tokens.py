@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack, final
 
-from anydrop import check, stream
+from anydrop import check
 from anydrop._typing import Array
 from anydrop.call import Call, Keywords
 from anydrop.layers.drop import DropKeywords, DropLayer
 from anydrop.layers.option import Option
 from anydrop.mask import StoredMask
-from anydrop.recipe import Window
 from anydrop.schedules import Rate
 
 UNSCALED = "tokens are no numbers that could be scaled"
@@ -75,14 +74,7 @@ def token_dropout(
     *,
     token: int,
     protected: Sequence[int] = (),
-    training: bool = True,
-    seed: stream.Seed | Sequence[int] | None = None,
-    step: int = 0,
-    rng: Any = None,
-    shared_axes: int | Sequence[int] = (),
-    noise_shape: Sequence[int | None] | None = None,
-    window: Window | None = None,
-    return_mask: bool = False,
+    **keywords: Unpack[Keywords],
 ) -> Any:
     """Replace tokens of a text by a given one, such as an unknown word or a mask's.
 
@@ -96,16 +88,14 @@ def token_dropout(
         What replaces it, which the dtype of `ids` must hold.
     protected : sequence of int, optional
         Tokens that are never replaced, such as those of padding, beginning and end.
-    training : bool, default True
-        False returns `ids` itself.
-    seed, step, rng, shared_axes, noise_shape, window, return_mask
-        As for `dropout`. The mask that is returned is True where a token stayed, protected ones
-        included.
+    **keywords
+        As for `dropout`, but for `out` and ``scaling="inference"``, since tokens are no numbers.
 
     Returns
     -------
     array, or tuple of array and StoredMask
-        ``where(keep, ids, token)``, with the shape, dtype, library and device of `ids`.
+        ``where(keep, ids, token)``, with the shape, dtype, library and device of `ids`. The mask is
+        True where a token stayed, protected ones included.
 
     Raises
     ------
@@ -131,18 +121,9 @@ def token_dropout(
     >>> anydrop.token_dropout(ids, 0.5, token=3, protected=(1, 2), seed=0, step=1)
     array([ 1,  3, 42,  3,  3, 23,  2])
     """
-    call = Call(
-        ids,
-        p,
-        training=training,
-        seed=seed,
-        step=step,
-        rng=rng,
-        shared_axes=shared_axes,
-        noise_shape=noise_shape,
-        window=window,
-        return_mask=return_mask,
-    )
+    call = Call(ids, p, unscaled=UNSCALED, **keywords)
+    if call.out is not None:
+        raise TypeError("token_dropout has no out=: use the array that it returns")
     backend, xp = call.backend, call.backend.xp
     stays = check.integers(protected, "protected")
     if not xp.isdtype(ids.dtype, "integral"):
@@ -233,11 +214,6 @@ class TokenDropout(DropLayer):
         **keywords: Unpack[DropKeywords],
     ) -> None:
         super().__init__(p, token=token, protected=protected, **keywords)
-
-    def _arguments(self) -> dict[str, Any]:
-        arguments = super()._arguments()
-        del arguments["scaling"]  # which the function does not take
-        return arguments
 
     def backward(self, gradient: Array) -> Any:
         """Refuse: tokens are integers, and nothing has a gradient by them.
