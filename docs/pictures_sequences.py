@@ -148,7 +148,7 @@ def tokens() -> Figure:
     protected = ids < 3
     figure = Figure(figsize=(WIDTH, 2.3))
     axis = figure.subplots()
-    ends = [GREY if end else INK for end in protected]
+    ends = ["#767676" if end else INK for end in protected]
     chips(axis, text, 2.4, ["white"] * len(text), ends)
     fills = [
         GREY if end else BLUE if stay else ORANGE for end, stay in zip(protected, keep, strict=True)

@@ -141,7 +141,7 @@ class StochasticDepth(DropLayer):
 
     _function = staticmethod(stochastic_depth)
 
-    mode = Option(check_mode, "Whether each example has a fate of its own.")
+    mode = Option(check_mode, 'Whether each example has a fate of its own, "row", or the batch has one, "batch".')
 
     def __init__(
         self,
