@@ -36,6 +36,8 @@ nitpick_ignore_regex = [
     ("py:class", r"(stream\..*|np\..*|numpy\..*|anydrop\._typing\..*|collections\.abc\..*)"),
     ("py:class", r"anydrop\.(backends\..*|mask\..*|layers\..*|stream\..*)"),
     ("py:obj", r"typing\..*"),
+    # Parameters, which look like functions, and what backends call their parts.
+    ("py:obj", r"[a-z_.]+|COMPUTE|Option"),
 ]
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
@@ -44,6 +46,8 @@ autodoc_typehints = "none"
 autosummary_generate = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
+# So `dropout` is a link, also in docstrings.
+default_role = "py:obj"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

@@ -6,20 +6,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pictures_gallery
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from pictures_style import BLUE, GREEN, GREY, INK, ORANGE
 
 import anydrop
 
-# Colour-blind safe, after Okabe and Ito.
-INK, BLUE, ORANGE, GREEN, GREY = "#222222", "#0072B2", "#D55E00", "#009E73", "#B8B8B8"
 SIZE = (24, 24)
 
 
 def draw(folder: Path) -> None:
     """Write every picture to a folder."""
     folder.mkdir(exist_ok=True)
-    for picture in (one_mask, scaling, stream, independent):
+    for picture in (one_mask, scaling, stream, independent, *pictures_gallery.PICTURES):
         figure = picture()
         figure.savefig(
             folder / f"{picture.__name__.replace('_', '-')}.png",

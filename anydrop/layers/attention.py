@@ -52,7 +52,8 @@ def attention_dropout(
 
     References
     ----------
-    .. [1] A. Vaswani et al., "Attention is all you need", 2017, https://arxiv.org/abs/1706.03762
+    .. [1] A. Vaswani et al., "Attention is all you need", NeurIPS 2017,
+       https://arxiv.org/abs/1706.03762
 
     Examples
     --------

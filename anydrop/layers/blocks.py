@@ -201,8 +201,8 @@ def drop_block2d(
     element is covered by as many places as any other, each with the probability
     ``1 - (1 - p) ** (1 / size)`` for blocks of `size` elements. So the probability that an element
     is dropped is `p` everywhere, at the edges too. The paper begins blocks inside alone, with an
-    approximate probability. It also scales by the share that was kept of each batch, and this by
-    ``1 / (1 - p)``.
+    approximate probability. It also scales by the share that a batch happened to keep, where this
+    function scales by ``1 / (1 - p)``.
 
     References
     ----------

@@ -141,7 +141,7 @@ class StochasticDepth(DropLayer):
 
     _function = staticmethod(stochastic_depth)
 
-    mode = Option(check_mode, "Whether each example has a fate of its own.")
+    mode = Option(check_mode, '"row": each example has a fate of its own; "batch": all share one.')
 
     def __init__(
         self,

@@ -52,7 +52,7 @@ class DropLayer(Layer):
         settable=True,
     )
     shared_axes = Option(check.axes, "Axes along which all elements share one fate.")
-    noise_shape = Option(check.noise_shape, "The same, as Keras spells it.")
+    noise_shape = Option(check.noise_shape, "`shared_axes` as Keras spells it.")
     scaling = Option(check.scaling, 'When the factor is applied: "train" or "inference".')
 
     def __init__(

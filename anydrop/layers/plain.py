@@ -50,7 +50,7 @@ def dropout(
         an integer array of its library: a scalar, or the low and high 32 bits of one.
     rng : generator of the library of `x`, optional
         Draws the mask instead of `seed`, which ties it to one library: a generator of
-        ``numpy.random``, ``cupy.random`` or ``dask.array.random``, a `torch.Generator`, a key of
+        ``numpy.random``, ``cupy.random`` or ``dask.array.random``, a ``torch.Generator``, a key of
         ``jax.random``.
     shared_axes : int or sequence of int, optional
         Axes along which all elements share one fate, such as the pixels of a channel; negative

@@ -155,7 +155,8 @@ def dropout2d(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> y = anydrop.dropout2d(np.ones((8, 4, 4, 16)), 0.5, seed=0, data_format="channels_last")
+    >>> images = np.ones((8, 4, 4, 16))
+    >>> y = anydrop.dropout2d(images, 0.5, seed=0, data_format="channels_last")
     >>> bool((y == y[:, :1, :1, :]).all())
     True
     """

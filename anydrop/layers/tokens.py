@@ -112,7 +112,8 @@ def token_dropout(
     ----------
     .. [1] S. R. Bowman et al., "Generating sentences from a continuous space", 2015,
        https://arxiv.org/abs/1511.06349, which replaces words by an unknown one
-    .. [2] J. Devlin et al., "BERT", 2018, https://arxiv.org/abs/1810.04805
+    .. [2] J. Devlin et al., "BERT: pre-training of deep bidirectional transformers for language
+       understanding", 2018, https://arxiv.org/abs/1810.04805
 
     Examples
     --------
