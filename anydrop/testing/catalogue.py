@@ -41,6 +41,9 @@ def gaussian_dropout(subject: Subject, dtype: Any) -> None:
     z = 0.5 * normals(x.shape, **place)
     tolerance = NORMAL_TOLERANCE[COMPUTE[name]] + ROUNDED.get(name, 0.0)
     wide = x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+    drawn = subject.numpy(noise.keep(like=array))
+    assert drawn.dtype == COMPUTE[name], f"got {drawn.dtype}, not {COMPUTE[name]}"
+    _check_close(drawn, 1 + z, NORMAL_TOLERANCE[COMPUTE[name]] * (1 + np.abs(z)))
     for got in (y, noise.apply(array)):
         assert type(got) is type(array), f"got a {type(got)}, not a {type(array)}"
         here = subject.numpy(got)
@@ -105,10 +108,10 @@ def drop_connect(subject: Subject, dtype: Any) -> None:
     array, kept = subject.array(weights), keep((5, 3, 4), 0.5, seed=8)
     copies, mask = anydrop.drop_connect(array, 0.5, examples=5, seed=8, return_mask=True)
     whole = np.broadcast_to(weights, (5, 3, 4))
-    subject.check(copies, subject.select(whole, kept, 2.0), like=array)
+    subject.check(copies, subject.select(whole, kept, 2.0))
     summed = subject.select(gradient, kept, 2.0).astype(np.complex128).sum(0)
     expected = (summed if weights.dtype.kind == "c" else summed.real).astype(dtype)
-    subject.check(mask.apply(subject.array(gradient)), expected, like=array)
+    subject.check(mask.apply(subject.array(gradient)), expected)
 
 
 def _check_close(got: Any, expected: Any, allowed: Any) -> None:
