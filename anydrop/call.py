@@ -141,7 +141,8 @@ class Call:
             window = window and Window(window.offset, check.longer(window.shape, enlarged_by))
         shared = tuple(sorted({*self.shared_axes, *shared_axes}))
         if self.rng is None:
-            check.index_range(window.shape if window else shape)
+            if window or enlarged_by:  # else it is x's, and x has an index for each element
+                check.index_range(window.shape if window else shape)
             key = stream.key_of(check.a_seed(self.seed))
             return Mask(key, self.step, shape, p, scale, shared, window)
         check.no_place(self.step, window)

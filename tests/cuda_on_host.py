@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from anydrop.backends import _cuda
-from anydrop.backends.base import NO_SHIFT, dtype_name
+from anydrop.backends.base import COMPUTE, NO_SHIFT, dtype_name
 from anydrop.backends.numpy import NumpyBackend
 
 HEADERS = Path(__file__).parent / "cuda_host"
@@ -124,6 +124,13 @@ class HostCuda(NumpyBackend):
         if keep.size:
             self._launch(_cuda.keep(recipe, memory(keep)), keep, [])
         return keep
+
+    def normals(self, recipe, like):
+        dtype = COMPUTE[dtype_name(like.dtype)]
+        drawn = np.empty(recipe.keep_shape, dtype)
+        if drawn.size:
+            self._launch(_cuda.normals(dtype, recipe, memory(drawn)), drawn, [])
+        return drawn
 
     def select(self, x, keep, scale, shift=NO_SHIFT, fill=0.0, out=None):
         x = np.asarray(x)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from anydrop.backends import _normals
 from anydrop.recipe import Recipe
 
 
@@ -34,6 +35,8 @@ ELEMENTS = {
     "float64": Element("Float64", 8, 4, 8),
     "complex64": Element("Complex64", 8, 4, 4),
     "complex128": Element("Complex128", 16, 4, 8),
+    "normals_float32": Element("Normal<Quantile_float32>", 4, 4, 4),
+    "normals_float64": Element("Normal<Quantile_float64>", 8, 4, 8),
 }
 OPTIONS = ("--std=c++17",)
 
@@ -107,8 +110,40 @@ def source(dtype: str) -> str:
 
 
 def instances(dtype: str) -> str:
-    """Return the line of CUDA that makes a dtype's kernels of their template."""
-    return f"KERNELS({dtype}, {ELEMENTS[dtype].struct})\n"
+    """Return the lines of CUDA that make a dtype's kernels of their template."""
+    line = f"KERNELS({dtype}, {ELEMENTS[dtype].struct})\n"
+    kind, _, number = dtype.rpartition("_")
+    return _quantile(number) + line if kind == "normals" else line
+
+
+def _quantile(dtype: str) -> str:
+    """Return the struct of the functions that make normal numbers of words."""
+    number, suffix = {"float32": ("float", "f"), "float64": ("double", "")}[dtype]
+
+    def literal(value: float) -> str:
+        return f"{value!r}{suffix}"
+
+    def polynomial(coefficients: tuple[float, ...]) -> str:
+        constant, *rest = coefficients
+        return f"({literal(constant)} + x * {polynomial(tuple(rest))})" if rest else literal(constant)
+
+    quantile = _normals.QUANTILES[dtype]
+    return "\n".join(
+        [
+            f"struct Quantile_{dtype} {{",
+            f"    typedef {number} Number;",
+            *(
+                f"    static constexpr {number} {name} = {literal(getattr(_normals, name))};"
+                for name in ("CENTRAL", "CENTRAL_SQUARED", "TAIL")
+            ),
+            *(
+                f"    static INLINE {number} {name}({number} x) {{ return "
+                f"{polynomial(ratio.above)} / {polynomial(ratio.below)}; }}"
+                for name, ratio in quantile._asdict().items()
+            ),
+            "};\n",
+        ]
+    )
 
 
 def kernel_names(dtype: str) -> tuple[str, str]:
@@ -120,6 +155,11 @@ def keep(recipe: Recipe, y: Memory) -> Launch:
     """Return the call that writes a recipe's keep mask, which is not empty, to `y`."""
     shape = recipe.keep_shape
     return _launch("bool", shape, y, y, recipe, (0.0, 0.0, 0.0))
+
+
+def normals(dtype: str, recipe: Recipe, y: Memory) -> Launch:
+    """Return the call that writes a recipe's normal numbers, which are not none, to `y`."""
+    return _launch(f"normals_{dtype}", recipe.keep_shape, y, y, recipe, (0.0, 0.0, 0.0))
 
 
 def select(

@@ -16,6 +16,10 @@ from anydrop._typing import Array, Namespace
 # Nearer to the median than this, of a probability, one rational function serves; beyond, another
 # one of sqrt(-log(probability)). The algorithm has a third, for tails that no word of 32 bits has.
 CENTRAL = 0.425
+# What the first function takes is the square of a distance subtracted from that of CENTRAL; from
+# what the other takes this is subtracted.
+CENTRAL_SQUARED = 0.180625
+TAIL = 1.6
 
 
 class Ratio(NamedTuple):
@@ -100,8 +104,8 @@ def standard(xp: Namespace, words: Array, dtype: str) -> Array:
     from_end = words ^ (upper * 0xFFFFFFFF)
     beyond = (xp.astype(from_end, to) + 0.5) * 2.0**-32
     from_median = (xp.astype(from_end ^ 0x7FFFFFFF, to) + 0.5) * 2.0**-32
-    near = from_median * _ratio(central, 0.180625 - from_median * from_median)
-    far = _ratio(tail, xp.sqrt(-xp.log(beyond)) - 1.6)
+    near = from_median * _ratio(central, CENTRAL_SQUARED - from_median * from_median)
+    far = _ratio(tail, xp.sqrt(-xp.log(beyond)) - TAIL)
     is_near = xp.astype(from_median <= CENTRAL, to)
     magnitude = near * is_near + far * (1.0 - is_near)
     return magnitude * (xp.astype(upper, to) * 2.0 - 1.0)

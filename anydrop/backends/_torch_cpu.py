@@ -43,6 +43,11 @@ def keep(recipe: Recipe, device: torch.device) -> Tensor:
     return torch.from_numpy(HOST.keep(recipe, None))
 
 
+def normals(recipe: Recipe, dtype: str) -> Tensor:
+    """Return the standard normal numbers of a recipe."""
+    return torch.from_numpy(HOST.normals(recipe, np.empty(0, dtype)))
+
+
 def select(
     x: Tensor,
     recipe: Recipe,

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from anydrop import stream
+from anydrop._typing import Namespace
+from anydrop.backends import _normals
 from anydrop.recipe import Recipe
 
 NAME = "int64"
@@ -46,19 +48,42 @@ def number(value: int | Tensor, device: torch.device | str) -> Tensor:
 
 def keep(recipe: Recipe, device: torch.device, chunk: int | None = CHUNK) -> Tensor:
     """Return the keep mask of a recipe, drawn `chunk` elements at a time, or all at once."""
+    return _drawn(recipe, device, chunk, torch.bool, lambda words: words >= recipe.threshold)
+
+
+def normals(
+    recipe: Recipe, device: torch.device, dtype: str, xp: Namespace, chunk: int | None = CHUNK
+) -> Tensor:
+    """Return the standard normal numbers of a recipe in a namespace of PyTorch; see `keep`."""
+
+    def standard(words: Tensor) -> Tensor:
+        z: Tensor = _normals.standard(xp, words, dtype)
+        return z
+
+    return _drawn(recipe, device, chunk, getattr(torch, dtype), standard)
+
+
+def _drawn(
+    recipe: Recipe,
+    device: torch.device,
+    chunk: int | None,
+    dtype: torch.dtype,
+    made_of: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Return what is made of a recipe's words, `chunk` elements at a time, or all at once."""
     shape = recipe.keep_shape
     n = math.prod(shape)
     chunk = chunk or max(n, 1)
     step = number(recipe.step, device)
     if recipe.window is None and not recipe.shared_axes:
-        draw: Draw = _kept_in_blocks
+        draw: Draw = _words_in_blocks
         last = (n + 3) // 4
     else:
-        draw, last = _kept, n
+        draw, last = _words, n
     counts = (torch.arange(a, min(a + chunk, last), device=device) for a in range(0, last, chunk))
-    pieces = [draw(count, step, recipe) for count in counts]
+    pieces = [made_of(draw(count, step, recipe)) for count in counts]
     if not pieces:
-        return torch.empty(shape, dtype=torch.bool, device=device)
+        return torch.empty(shape, dtype=dtype, device=device)
     return torch.cat(pieces)[:n].reshape(shape)
 
 
@@ -100,19 +125,17 @@ def _indices(at: Tensor, recipe: Recipe) -> Tensor:
     return index
 
 
-def _kept_in_blocks(blocks: Tensor, step: Tensor, recipe: Recipe) -> Tensor:
-    """Return the fates of the four indices of each block, one after the other."""
-    words = torch.stack(_philox(blocks, step, recipe), dim=1)
-    return (words >= recipe.threshold).flatten()
+def _words_in_blocks(blocks: Tensor, step: Tensor, recipe: Recipe) -> Tensor:
+    """Return the words of the four indices of each block, one after the other."""
+    return torch.stack(_philox(blocks, step, recipe), dim=1).flatten()
 
 
-def _kept(elements: Tensor, step: Tensor, recipe: Recipe) -> Tensor:
-    """Return the fates of elements of a keep mask, counted in C order."""
+def _words(elements: Tensor, step: Tensor, recipe: Recipe) -> Tensor:
+    """Return the words of elements of a keep mask, counted in C order."""
     index = _indices(elements, recipe)
     w0, w1, w2, w3 = _philox((index >> 2) & (2**62 - 1), step, recipe)
     lane = index & 3
-    word = torch.where(lane < 2, torch.where(lane == 0, w0, w1), torch.where(lane == 2, w2, w3))
-    return word >= recipe.threshold
+    return torch.where(lane < 2, torch.where(lane == 0, w0, w1), torch.where(lane == 2, w2, w3))
 
 
 def _philox(block: Tensor, step: Tensor, recipe: Recipe) -> tuple[Tensor, ...]:

@@ -12,11 +12,11 @@ any step.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -35,6 +35,9 @@ LIBRARY.define(
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 OPERATOR = torch.ops.anydrop.select.default
+
+Forward: TypeAlias = Callable[..., Tensor]
+Backward: TypeAlias = Callable[[Tensor], Any]
 
 _log = logging.getLogger(__name__)
 
@@ -209,3 +212,35 @@ def _batched(
         place = torch.cat([place[:1], torch.zeros_like(place[:1]), place[1:]])
     shared_axes = [0, *(axis + 1 for axis in shared_axes)]
     return OPERATOR(x.movedim(dims[0], 0), place, extent, key, p, shared_axes, *rest), 0
+
+
+# Compositions of other operations ---------------------------------------------------------------
+
+
+class _Redrawn(torch.autograd.Function):
+    """A function of tensors, and what takes the gradient of its result to theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, forward: Forward, backward: Backward, *arrays: Tensor) -> Tensor:
+        ctx.gradients_of = backward
+        ctx.set_materialize_grads(False)
+        return forward(*arrays)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> Any:
+        if gradient is None:
+            return (None,) * len(ctx.needs_input_grad)
+        gradients = ctx.gradients_of(gradient)
+        return None, None, *(gradients if isinstance(gradients, tuple) else (gradients,))
+
+
+def redrawn(forward: Forward, backward: Backward, *arrays: Tensor) -> Tensor:
+    """Return ``forward(*arrays)``; autograd keeps the two functions, and no tensor.
+
+    Parameters
+    ----------
+    forward, backward, *arrays
+        As for `anydrop.backends.base.Backend.redrawn`.
+    """
+    y: Tensor = _Redrawn.apply(forward, backward, *arrays)
+    return y

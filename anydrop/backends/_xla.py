@@ -17,6 +17,7 @@ from jax.sharding import Sharding
 
 from anydrop import stream
 from anydrop._typing import Array
+from anydrop.backends import _normals
 
 
 class Layout(NamedTuple):
@@ -40,7 +41,13 @@ class Layout(NamedTuple):
 @lru_cache
 def keep(sharding: Sharding | None) -> Callable[[Array, Layout], Array]:
     """Return the program that draws keep masks of a sharding, from seven words and a layout."""
-    return jax.jit(_kept, static_argnums=1, out_shardings=sharding)
+    return jax.jit(_kept_apart, static_argnums=1, out_shardings=sharding)
+
+
+@lru_cache
+def normals(sharding: Sharding | None) -> Callable[[Array, Layout, str], Array]:
+    """Return the program that draws normal numbers, from seven words, a layout and a dtype."""
+    return jax.jit(_normals_apart, static_argnums=(1, 2), out_shardings=sharding)
 
 
 @partial(jax.jit, static_argnums=(3, 4))
@@ -54,8 +61,7 @@ def select_drawn(x: Array, words: Array, factors: Array, layout: Layout, shifted
     def selected(x: Array, words: Array, factors: Array) -> Array:
         # One barrier for all numbers together: without it XLA takes what they alone decide, the
         # whole array of indices, out of a loop around this and stores it.
-        numbers = lax.optimization_barrier((words, factors))
-        words, factors = numbers
+        words, factors = lax.optimization_barrier((words, factors))
         return _select(x, _kept(words, layout), factors, shifted)
 
     return jax.checkpoint(_within_explicit_axes(selected, x))(x, words, factors)
@@ -127,7 +133,20 @@ def _apart_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Ar
 
 def _kept(words: Array, layout: Layout) -> Array:
     """Draw a mask from its key, step and first index, of two words each, and its threshold."""
-    key0, key1, step0, step1, first0, first1, threshold = words
+    return _drawn(words, layout) >= words[6]
+
+
+def _kept_apart(words: Array, layout: Layout) -> Array:
+    return _kept(lax.optimization_barrier(words), layout)
+
+
+def _normals_apart(words: Array, layout: Layout, dtype: str) -> Array:
+    return _normals.standard(jnp, _drawn(lax.optimization_barrier(words), layout), dtype)
+
+
+def _drawn(words: Array, layout: Layout) -> Array:
+    """Draw the words of the stream; see `_kept`."""
+    key0, key1, step0, step1, first0, first1, _ = words
     dtype = np.uint64 if layout.wide else np.uint32
     first = first0.astype(dtype)
     if layout.wide:
@@ -141,8 +160,7 @@ def _kept(words: Array, layout: Layout) -> Array:
     block, lane = index >> 2, index & 3
     high = (block >> 32).astype(np.uint32) if layout.wide else np.uint32(0)
     w0, w1, w2, w3 = _philox((block.astype(np.uint32), high, step0, step1), (key0, key1))
-    word = jnp.where(lane < 2, jnp.where(lane == 0, w0, w1), jnp.where(lane == 2, w2, w3))
-    return word >= threshold
+    return jnp.where(lane < 2, jnp.where(lane == 0, w0, w1), jnp.where(lane == 2, w2, w3))
 
 
 def _philox(counter: tuple[Array, ...], key: tuple[Array, Array]) -> tuple[Array, ...]:

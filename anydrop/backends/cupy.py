@@ -15,7 +15,7 @@ import numpy as np
 from anydrop import check
 from anydrop._typing import Array
 from anydrop.backends import _cuda
-from anydrop.backends.base import NO_SHIFT, Backend
+from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend
 from anydrop.recipe import Recipe
 
 # CuPy's packbits counts elements in 32 bits: bits of longer masks are packed a piece at a time.
@@ -77,6 +77,16 @@ class CupyBackend(Backend):
             numbers = scale, shift, fill
             self._run(dtype, _cuda.select(dtype, x.shape, source, target, keep, *numbers))
         return y
+
+    def normals(self, recipe: Recipe, like: Array) -> Array:
+        """Return standard normal numbers, drawn in one pass; see `Backend.normals`."""
+        dtype = COMPUTE[self.dtype_name(like)]
+        with like.device:
+            drawn = cupy.empty(recipe.keep_shape, dtype)
+            if drawn.size:
+                launch = _cuda.normals(dtype, recipe, _memory(drawn))
+                self._run(f"normals_{dtype}", launch)
+        return drawn
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``uniform(shape) < 1 - p`` from a generator of CuPy's."""

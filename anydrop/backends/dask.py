@@ -24,7 +24,7 @@ from dask.layers import ArraySliceDep
 from anydrop import check
 from anydrop._typing import Array
 from anydrop.backends import load, resolve
-from anydrop.backends.base import NO_SHIFT, Backend
+from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend
 from anydrop.recipe import Recipe, Window
 
 
@@ -50,21 +50,30 @@ class DaskBackend(Backend):
 
     def keep(self, recipe: Recipe, like: Array) -> Array:
         """Return the boolean keep mask of a recipe, in the chunks of `like` where they fit."""
+        return self._drawn("keep", recipe, like, "bool")
+
+    def normals(self, recipe: Recipe, like: Array) -> Array:
+        """Return standard normal numbers, in the chunks of `like` where they fit."""
+        return self._drawn("normals", recipe, like, COMPUTE[self.dtype_name(like)])
+
+    def _drawn(self, method: str, recipe: Recipe, like: Array, dtype: str) -> Array:
+        """Return what a method of the chunks' own backend draws of a recipe."""
         recipe = _known(recipe)._replace(scale=1.0)
         shape = recipe.keep_shape
         chunks = tuple(
             (1,) if a in recipe.shared_axes else sizes
-            for a, sizes in enumerate(_chunks(shape, like, "bool"))
+            for a, sizes in enumerate(_chunks(shape, like, dtype))
         )
-        token = tokenize(recipe, chunks, str(self.device(like)))
+        token = tokenize(recipe, chunks, dtype, str(self.device(like)))
         axes = tuple(range(len(shape)))
         return da.blockwise(
-            partial(_keep, recipe=recipe, like=like._meta),
+            partial(_draw, method=method, recipe=recipe, like=like._meta),
             axes,
             *(ArraySliceDep(chunks), axes),
-            name=f"anydrop-keep-{token}",
-            meta=meta_from_array(like._meta, len(shape), bool),
-            dtype=bool,
+            name=f"anydrop-{method}-{token}",
+            # By way of bool, since of complex numbers made real NumPy would warn.
+            meta=meta_from_array(meta_from_array(like._meta, len(shape), bool), dtype=dtype),
+            dtype=dtype,
             align_arrays=False,
         )
 
@@ -233,8 +242,8 @@ def _part(recipe: Recipe, slices: tuple[slice, ...]) -> Recipe:
 # What tasks call ------------------------------------------------------------------------------
 
 
-def _keep(slices: tuple[slice, ...], *, recipe: Recipe, like: Array) -> Array:
-    return resolve(like).keep(_part(recipe, slices), like)
+def _draw(slices: tuple[slice, ...], *, method: str, recipe: Recipe, like: Array) -> Array:
+    return getattr(resolve(like), method)(_part(recipe, slices), like)
 
 
 def _select(

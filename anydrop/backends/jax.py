@@ -58,6 +58,21 @@ class JaxBackend(Backend):
                 return _xla.select_drawn(x, words, factors, layout, shifted)
             return _xla.select(x, keep, factors, shifted)
 
+    def normals(self, recipe: Recipe, like: Array) -> Array:
+        """Return standard normal numbers, sharded as a keep mask is; see `Backend.normals`."""
+        with jax.enable_x64(True):
+            words, layout = _xla_recipes.words_and_layout(recipe)
+            program = _xla.normals(_sharding_beside(like, layout.shape))
+            return program(words, layout, COMPUTE[self.dtype_name(like)])
+
+    def redrawn(
+        self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
+    ) -> Array:
+        """Return ``forward(*arrays)``, which a derivative runs again; see `Backend.redrawn`."""
+        with jax.enable_x64(True):  # or arrays of 64 bits would become ones of 32
+            traced = any(isinstance(array, Tracer) for array in arrays)
+            return (jax.checkpoint(forward) if traced else forward)(*arrays)
+
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``jax.random.uniform(key, shape) < 1 - p``."""
         return _uniform(_sharding_beside(like, shape))(_one_key(rng), 1.0 - p, shape)

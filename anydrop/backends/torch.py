@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
@@ -16,7 +17,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from anydrop import check
 from anydrop._typing import Array
 from anydrop.backends import _torch_cpu, _torch_dtensor, _torch_int64, _torch_op
-from anydrop.backends.base import NO_SHIFT, Backend, dtype_name
+from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, dtype_name
 from anydrop.recipe import Recipe
 
 # The types whose memory holds what they mean: other subclasses have a say in every operation.
@@ -90,7 +91,7 @@ class TorchBackend(Backend):
         if _is_distributed(x):
             y = _torch_dtensor.select(self.select, x, keep, scale, shift, fill)
         elif not isinstance(keep, Recipe):
-            y = _by_mask(x, keep, scale, shift, fill)
+            y = _torch_int64.apply(x, keep, scale, shift, fill)
         else:
             keep = _read(keep)
             memory = _is_memory(x) and (out is None or _is_memory(out.detach()))
@@ -103,6 +104,33 @@ class TorchBackend(Backend):
             with _mode_of(x):
                 y = _torch_op.select(x, keep, self._draws, scale, shift, fill)
         return y if out is None else out.copy_(y)
+
+    def normals(self, recipe: Recipe, like: Tensor) -> Tensor:
+        """Return standard normal numbers; see `Backend.normals`."""
+        recipe, dtype = _read(recipe), COMPUTE[self.dtype_name(like)]
+        plain = not _is_watched() and type(like) in PLAIN and _is_known(recipe)
+        if plain and self._draws in ("", "cpu") and like.device.type == "cpu":
+            return _torch_cpu.normals(recipe, dtype)
+        with _mode_of(like):
+            chunk = _torch_int64.CHUNK if plain else None
+            return _torch_int64.normals(recipe, like.device, dtype, self.xp, chunk)
+
+    def redrawn(
+        self, forward: Callable[..., Tensor], backward: Callable[[Tensor], Any], *arrays: Tensor
+    ) -> Tensor:
+        """Return ``forward(*arrays)``, of which autograd keeps nothing; see `Backend.redrawn`.
+
+        A compiler, a transform or forward mode follows its operations instead.
+        """
+        if (
+            not (torch.is_grad_enabled() and any(array.requires_grad for array in arrays))
+            or any(type(array) not in PLAIN for array in arrays)
+            or _is_watched()
+            or torch._C._are_functorch_transforms_active()
+            or forward_ad._current_level >= 0
+        ):
+            return forward(*arrays)
+        return _torch_op.redrawn(forward, backward, *arrays)
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
         """Return ``uniform(shape) < 1 - p`` from a generator of PyTorch's.
@@ -298,31 +326,3 @@ def _read(recipe: Recipe) -> Recipe:
 def _is_readable(value: Any) -> bool:
     """Tell whether a step or an offset has a value that can be read without waiting."""
     return _is_memory(value) if isinstance(value, Tensor) else True
-
-
-def _by_mask(
-    x: Tensor, keep: Tensor | None, scale: float, shift: float | None, fill: float
-) -> Tensor:
-    """Return ``where(keep, x * scale + shift, fill)`` in operations that PyTorch differentiates.
-
-    Of a mask that autograd keeps for the backward pass it keeps one bit an element.
-    """
-    transformed = torch._C._are_functorch_transforms_active()
-    if not x.requires_grad or _is_watched() or transformed:
-        return _torch_int64.apply(x, keep, scale, shift, fill)
-    with torch.autograd.graph.saved_tensors_hooks(_packed, _unpacked):
-        return _torch_int64.apply(x, keep, scale, shift, fill)
-
-
-def _packed(x: Tensor) -> Any:
-    return (PACKER.pack(x), x.shape) if x.dtype == torch.bool else x
-
-
-def _unpacked(kept: Any) -> Tensor:
-    if isinstance(kept, Tensor):
-        return kept
-    bits, shape = kept
-    return PACKER.unpack(bits, shape, bits)
-
-
-PACKER = TorchBackend()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Unpack, final
 from anydrop import check, stream
 from anydrop._typing import Array
 from anydrop.backends import resolve
-from anydrop.backends.base import COMPUTE, Backend, complex_of
+from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, complex_of
 from anydrop.call import Call, Keywords
 from anydrop.layers.base import Layer
 from anydrop.layers.drop import DropKeywords, DropLayer
@@ -79,11 +79,9 @@ class Noise(NamedTuple):
         array, shape of the recipe's `keep_shape`
             What arrays are multiplied by, or what is added to them.
         """
-        noise = resolve(like).normals(self.recipe, like)
-        noise *= self.std
-        if self.relative:
-            noise += 1.0
-        return noise
+        backend = resolve(like)
+        normals = backend.normals(self.recipe, like)
+        return backend.select(normals, None, self.std, 1.0 if self.relative else NO_SHIFT)
 
     def disturb(self, backend: Backend, x: Array, out: Array | None) -> Array:
         """Return an array of a backend, which is checked, with the noise in it."""

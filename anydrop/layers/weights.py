@@ -36,12 +36,20 @@ class Copies(NamedTuple):
         gradient : array of shape (examples, ...)
             Of any library.
         """
-        copies = self.mask.apply(gradient)
-        backend = resolve(copies)
-        xp, dtype = backend.xp, copies.dtype
-        if backend.dtype_name(copies) in ("float16", "bfloat16"):  # rounded once, not at each sum
-            copies = xp.astype(copies, xp.float32)
-        return xp.astype(xp.sum(copies, axis=0), dtype, copy=False)
+        backend = resolve(gradient)
+        xp = backend.xp
+
+        def summed(gradient: Array) -> Array:
+            copies = self.mask.apply(gradient)
+            dtype = copies.dtype
+            if backend.dtype_name(copies) in ("float16", "bfloat16"):  # rounded once, not each sum
+                copies = xp.astype(copies, xp.float32)
+            return xp.astype(xp.sum(copies, axis=0), dtype, copy=False)
+
+        def copied(gradient: Array) -> Array:
+            return self.mask.apply(xp.broadcast_to(gradient, self.mask.shape))
+
+        return backend.redrawn(summed, copied, gradient)
 
 
 def drop_connect(

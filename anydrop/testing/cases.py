@@ -1,4 +1,4 @@
-"""The suite: every check of `anydrop.testing.checks`, for every dtype where that matters."""
+"""The suite: every check of `checks` and `catalogue`, for every dtype where that matters."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from anydrop.testing import checks
+from anydrop.testing import catalogue, checks
 from anydrop.testing.subject import Subject, dtype_of
 
 _CHECKS = [
     check
-    for name, check in inspect.getmembers(checks, inspect.isfunction)
-    if check.__module__ == checks.__name__ and not name.startswith("_")
+    for module in (checks, catalogue)
+    for name, check in inspect.getmembers(module, inspect.isfunction)
+    if check.__module__ == module.__name__ and not name.startswith("_")
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -12,33 +13,51 @@ from anydrop import stream
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
+# How far a normal number may be from that of its word, relative to its size. The farthest seen of
+# four million words, the ends and the seams among them, were 3.8e-7 and 1.2e-15: libraries and
+# compilers differ in the last places of a logarithm, and in how they round a product and a sum.
+NORMAL_TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
+
 
 @lru_cache(maxsize=2**16)
 def _block(number: int, step: int, key: stream.Key) -> tuple[int, ...]:
     return stream.philox((*stream.halves(number), *stream.halves(step)), key)
 
 
-def keep(
+def keep(shape: Sequence[int], p: float, **place: Any) -> Array:
+    """Return the keep mask, with length 1 along the shared axes; see `words`."""
+    least = min(round(p * 2**32), 2**32 - 1)
+    kept: Array = words(shape, **place) >= least
+    return kept
+
+
+def normals(shape: Sequence[int], **place: Any) -> Array:
+    """Return the standard normal numbers in float64; see `words`."""
+    drawn, quantile = words(shape, **place), statistics.NormalDist().inv_cdf
+    flat = [quantile((word + 0.5) / 2**32) for word in drawn.ravel().tolist()]
+    return np.asarray(flat, np.float64).reshape(drawn.shape)
+
+
+def words(
     shape: Sequence[int],
-    p: float,
     *,
     seed: stream.Seed,
     step: int = 0,
     shared_axes: Sequence[int] = (),
     window: tuple[Sequence[int], Sequence[int]] | None = None,
 ) -> Array:
-    """Return the keep mask, with length 1 along the shared axes."""
+    """Return the words of the stream, with length 1 along the shared axes."""
     offset, extent = window or ((0,) * len(shape), shape)
     shape = tuple(1 if a in shared_axes else n for a, n in enumerate(shape))
     offset = tuple(0 if a in shared_axes else o for a, o in enumerate(offset))
     extent = tuple(1 if a in shared_axes else n for a, n in enumerate(extent))
-    key, least = stream.key_of(seed), min(round(p * 2**32), 2**32 - 1)
-    out = np.empty(shape, bool)
+    key = stream.key_of(seed)
+    out = np.empty(shape, np.uint32)
     for at in np.ndindex(*shape):
         index = 0
         for here, start, length in zip(at, offset, extent, strict=True):
             index = index * length + start + here
-        out[at] = _block(index // 4, step, key)[index % 4] >= least
+        out[at] = _block(index // 4, step, key)[index % 4]
     return out
 
 

@@ -1,6 +1,7 @@
 // Stands in for what philox.cu takes from CUDA, and looks at every access to memory.
 
 #include <cstring>
+#include <math.h>
 
 #define __device__
 #define __global__
