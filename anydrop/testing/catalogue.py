@@ -36,7 +36,8 @@ def gaussian_dropout(subject: Subject, dtype: Any) -> None:
     """Times the noise, forward and backward, rounded once to the dtype of the array."""
     name = dtype_name(dtype)
     x = np.linspace(-2, 2, 99).reshape(9, 11).astype(dtype)
-    array, place = subject.array(x), {"seed": 1, "step": 3, "shared_axes": (0,)}
+    array = subject.array(x)
+    place: dict[str, Any] = {"seed": 1, "step": 3, "shared_axes": (0,)}
     y, noise = anydrop.gaussian_dropout(array, 0.2, **place, return_mask=True)
     z = 0.5 * normals(x.shape, **place)
     tolerance = NORMAL_TOLERANCE[COMPUTE[name]] + ROUNDED.get(name, 0.0)
@@ -92,7 +93,7 @@ def token_dropout(subject: Subject) -> None:
     """Integers are replaced, but for the protected ones."""
     ids = np.arange(60, dtype=np.int32).reshape(5, 12) % 7
     array = subject.array(ids)
-    place = {"seed": 7, "step": 2}
+    place: dict[str, Any] = {"seed": 7, "step": 2}
     y, mask = anydrop.token_dropout(
         array, 0.5, token=9, protected=(1, 2), return_mask=True, **place
     )
