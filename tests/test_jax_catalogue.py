@@ -44,7 +44,7 @@ def test_under_jit_a_step_is_any_number(name):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_derivatives_agree_with_differences(name):
-    """Forward and backward, to the second order; the functions are affine, so that steps are long."""
+    """Forward and backward, to the second order. All are affine, so that steps may be long."""
     function, x = DRAWN[name]
     check_grads(lambda x: function(x, 3), (x,), order=2, eps=1.0, atol=1e-3, rtol=1e-3)
 

@@ -1,4 +1,4 @@
-"""The catalogue in PyTorch: derivatives by differences, nothing kept for them, compiled programs."""
+"""The catalogue in PyTorch: derivatives, transforms, what is kept for them, compiled programs."""
 
 import copy
 
