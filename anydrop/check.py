@@ -369,9 +369,7 @@ def integers(values: object, name: str, *, foreign: bool = False) -> tuple[Any, 
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of ints, got {described(values)}")
     return tuple(
-        _copy(value)
-        if foreign and is_foreign(value) and not value.shape
-        else integer(value, name)
+        _copy(value) if foreign and is_foreign(value) and not value.shape else integer(value, name)
         for value in values
     )
 

@@ -111,6 +111,23 @@ def test_a_step_that_vmap_maps(draw):
     )
 
 
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda x, step: anydrop.gaussian_dropout(x, 0.3, seed=1, step=step),
+        lambda x, step: anydrop.drop_block1d(x, 0.3, 3, seed=1, step=step),
+        lambda x, step: anydrop.drop_block1d(
+            x, 0.3, 3, seed=1, window=anydrop.Window((0, 0, step), (1, 9, 99))
+        ),
+    ],
+)
+def test_a_place_that_changes_before_the_backward_pass(draw):
+    x, place = torch.ones(1, 9, 9, requires_grad=True), torch.tensor(3)
+    y = draw(x, place)
+    place += 1
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0], y)
+
+
 COMPILED = {
     "Dropout2d": (anydrop.Dropout2d(0.3, seed=1), MAPS),
     "AlphaDropout": (anydrop.AlphaDropout(0.3, seed=1), X),
