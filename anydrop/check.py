@@ -126,7 +126,7 @@ def is_foreign(value: object) -> bool:
 
 
 def _copy(value: Any) -> Any:
-    """Return a copy of PyTorch's tensors, whose owner may count on in them before a backward pass."""
+    """Return a copy of a PyTorch tensor, in which its owner may count on before a backward pass."""
     return value.clone() if hasattr(value, "clone") else value
 
 
