@@ -68,9 +68,11 @@ class Call:
         return_mask: bool = False,
     ) -> None:
         self.x, self.backend = x, resolve(x)
-        self.shape = self.backend.shape(x)
-        self.p = check.probability(p)
         self.training = check.flag(training, "training")
+        # Where no mask is placed, lengths may stay unknown.
+        placed = self.training or window is not None
+        self.shape = self.backend.shape(x) if placed else tuple(x.shape)
+        self.p = check.probability(p)
         check.one_source(seed, rng)
         self.seed = None if seed is None else check.seed(seed)
         self.step, self.rng = check.step(step), rng

@@ -62,7 +62,7 @@ def step(value: Any) -> Any:
                 "a step given as an array is a scalar, or holds the low and high 32 bits of one, "
                 f"got the shape {tuple(value.shape)}"
             )
-        return value
+        return _copy(value)
     number = integer(value, "step")
     if not 0 <= number < 2**64:
         raise ValueError(f"step must satisfy 0 <= step < 2**64, got {number}")
@@ -123,6 +123,11 @@ def is_foreign(value: object) -> bool:
         and hasattr(value, "shape")
         and not isinstance(value, (np.ndarray, np.generic))
     )
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of a PyTorch tensor, in which its owner may count on before a backward pass."""
+    return value.clone() if hasattr(value, "clone") else value
 
 
 def seed(value: object) -> Seed:
@@ -369,7 +374,7 @@ def integers(values: object, name: str, *, foreign: bool = False) -> tuple[Any, 
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of ints, got {described(values)}")
     return tuple(
-        value if foreign and is_foreign(value) and not value.shape else integer(value, name)
+        _copy(value) if foreign and is_foreign(value) and not value.shape else integer(value, name)
         for value in values
     )
 

@@ -15,7 +15,7 @@ from subjects import available, cupy_subjects
 import anydrop
 from anydrop import Mask, Window, verify
 from anydrop.backends import load
-from anydrop.testing.reference import bits, keep, numbers, select
+from anydrop.testing.reference import NORMAL_TOLERANCE, bits, keep, normals, numbers, select
 from anydrop.testing.subject import dtype_of
 
 if not available("cupy"):
@@ -169,6 +169,18 @@ def test_bfloat16_arrays(hosted):
     y = hosted.select(cupy_array(x, OnHost), mask, mask.scale)
     assert y.dtype == x.dtype
     assert bits(numpy_array(y)) == bits(select(x, keep((51,), 0.3, seed=1), mask.scale))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "c16"])
+@pytest.mark.parametrize(
+    "recipe", [{"shape": (0, 3)}, {"shape": (6, 8, 10)}, *RECIPES[1:]], ids=str
+)
+def test_normal_numbers(hosted, recipe, dtype):
+    place = {"shape": (6, 8, 10), "seed": 8, "step": 2} | recipe
+    z = hosted.normals(Mask.from_seed(p=0.5, **place), cupy_array(np.ones(1, dtype), OnHost))
+    wide = "float64" if dtype in ("f8", "c16") else "float32"
+    assert z.dtype == wide
+    np.testing.assert_allclose(numpy_array(z), normals(**place), rtol=NORMAL_TOLERANCE[wide])
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0, 2), ()])

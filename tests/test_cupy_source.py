@@ -47,12 +47,16 @@ def faults(dtype, source, architecture):
         yield f"the kernels are {sorted(found)}"
     if ".local" in ptx:
         yield "local memory"
-    # Normal numbers have a tolerance, and are never subnormal: fusing and flushing change nothing that
-    # is promised, less exact functions would.
+    # Normal numbers have a tolerance, and are never subnormal: fusing and flushing change nothing
+    # that is promised, less exact functions would.
     normals = dtype.startswith("normals")
     inexact = ("lg2.approx", "sqrt.approx", "div.approx", "div.full")
     for name, instructions in found.items():
-        for wrong in (*(inexact if normals else (".ftz", "fma.", "div.rn")), "ld.local", "st.local"):
+        for wrong in (
+            *(inexact if normals else (".ftz", "fma.", "div.rn")),
+            "ld.local",
+            "st.local",
+        ):
             if any(wrong in one for one in instructions):
                 yield f"{name}: {wrong}"
         for one in instructions:

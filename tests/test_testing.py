@@ -108,6 +108,57 @@ class TakesIntegers(Sound):
         pass
 
 
+class NormalsOfAnotherOrder(Sound):
+    def normals(self, recipe, like):
+        z = super().normals(recipe, like)
+        return np.roll(z.ravel(), 1).reshape(z.shape)
+
+
+class AWrongCoefficient(Sound):
+    """Of the tails alone, in the fifth place."""
+
+    def normals(self, recipe, like):
+        z = super().normals(recipe, like)
+        return np.where(np.abs(z) < 1.5, z, z * z.dtype.type(1.00001))
+
+
+class NormalsOfTheDtype(Sound):
+    def normals(self, recipe, like):
+        z = super().normals(recipe, like)
+        return z.astype("f2") if like.dtype == "f2" else z
+
+
+class NormalsOfNoWindow(Sound):
+    def normals(self, recipe, like):
+        return super().normals(recipe._replace(window=None), like)
+
+
+class BlocksOfNoStep(Sound):
+    """Whose masks of four dimensions are those of the first step."""
+
+    def kept(self, recipe):
+        return super().kept(recipe._replace(step=0) if len(recipe.shape) == 4 else recipe)
+
+
+class AddsNoShift(Sound):
+    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+        return super().select(x, keep, scale, -0.0, fill, out)
+
+
+class KeepsAll(Sound):
+    """Of copies: masks of three dimensions."""
+
+    def kept(self, recipe):
+        return super().kept(recipe) | (len(recipe.shape) == 3)
+
+
+class NoForward(Sound):
+    """Whose own way to run a composition returns the first array."""
+
+    def redrawn(self, forward, backward, *arrays):
+        return arrays[0]
+
+
 def failed(kernel, monkeypatch):
     subject = serving(monkeypatch, Subject("mine", np.array, DTYPES, kernel=kernel))
     names = set()
@@ -139,6 +190,16 @@ def test_a_sound_backend_passes(monkeypatch):
         (WidensHalf, "one_mask_for_all_dtypes"),
         (OtherBits, "packed_bits"),
         (TakesIntegers, "what_is_wrong_is_refused"),
+        (NormalsOfAnotherOrder, "normal_numbers"),
+        (AWrongCoefficient, "normal_numbers"),
+        (NormalsOfTheDtype, "normal_numbers"),
+        (NormalsOfNoWindow, "normal_numbers"),
+        (NormalsOfAnotherOrder, "gaussian_dropout"),
+        (BlocksOfNoStep, "drop_block"),
+        (AddsNoShift, "alpha_dropout"),
+        (KeepsAll, "drop_connect"),
+        (NoForward, "zoneout"),
+        (AnotherLane, "token_dropout"),
     ],
 )
 def test_a_fault_is_named(fault, named, monkeypatch):

@@ -367,6 +367,7 @@ SHARDS = """
         lambda: anydrop.dropout(shards, 0.5, rng=torch.Generator()),
         lambda: anydrop.dropout(shards.detach(), 0.5, seed=0, out=torch.empty(5, 7, 3)),
         lambda: anydrop.resolve(row).select(row, torch.tensor(True), 2.0),
+        lambda: anydrop.gaussian_dropout(row, 0.5, seed=0),
     ):
         try:
             call()
@@ -385,8 +386,9 @@ def test_shards_of_two_processes_have_one_mask(tmp_path):
 
     with ThreadPoolExecutor(2) as pool:
         for printed in pool.map(process, range(2)):
-            partial, rng, out, stored = printed.splitlines()[-4:]
+            partial, rng, out, stored, noise = printed.splitlines()[-5:]
             assert "needs the sum of a partial DTensor" in partial
             assert "rng= is not supported for a DTensor" in rng
             assert "out must be distributed as x is" in out
             assert "a DTensor takes a recipe" in stored
+            assert "normal noise is not drawn for a DTensor" in noise

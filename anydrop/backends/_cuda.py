@@ -125,7 +125,9 @@ def _quantile(dtype: str) -> str:
 
     def polynomial(coefficients: tuple[float, ...]) -> str:
         constant, *rest = coefficients
-        return f"({literal(constant)} + x * {polynomial(tuple(rest))})" if rest else literal(constant)
+        return (
+            f"({literal(constant)} + x * {polynomial(tuple(rest))})" if rest else literal(constant)
+        )
 
     quantile = _normals.QUANTILES[dtype]
     return "\n".join(

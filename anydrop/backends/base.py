@@ -318,7 +318,8 @@ class Backend:
             ("dtype", self.dtype_name(x), self.dtype_name(other)),
             ("device", self.device(x), self.device(other)),
         ):
-            if ours != theirs:
+            traced = what == "device" and None in (ours, theirs)  # of what lies nowhere yet
+            if ours != theirs and not traced:
                 raise ValueError(f"{name} must have the {what} of x, {ours}, got {theirs}")
 
     def check_stateful(self, *, counts: bool) -> None:

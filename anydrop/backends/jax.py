@@ -94,7 +94,7 @@ class JaxBackend(Backend):
         """
         while isinstance(x, Tracer):
             x = getattr(x, "primal", None)  # which a derivative outside of jit has
-        return None if x is None else x.device
+        return x.device if isinstance(x, jax.Array) else None
 
     def empty(self, device: Any) -> Array:
         """Return an array of no elements, which stands for a device or a sharding."""

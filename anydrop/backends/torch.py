@@ -107,6 +107,11 @@ class TorchBackend(Backend):
 
     def normals(self, recipe: Recipe, like: Tensor) -> Tensor:
         """Return standard normal numbers; see `Backend.normals`."""
+        if _is_distributed(like):
+            raise TypeError(
+                "normal noise is not drawn for a DTensor: take its local part, x.to_local(), and "
+                "tell where that lies with window="
+            )
         recipe, dtype = _read(recipe), COMPUTE[self.dtype_name(like)]
         plain = not _is_watched() and type(like) in PLAIN and _is_known(recipe)
         if plain and self._draws in ("", "cpu") and like.device.type == "cpu":

@@ -21,7 +21,7 @@ ROUNDED = {"float16": 2**-11, "bfloat16": 2**-8}
 
 
 def normal_numbers(subject: Subject, dtype: Any) -> None:
-    """Those of the words, wherever they lie, in the dtype that the array is computed in."""
+    """Draw those of the words, wherever they lie, in the dtype that the array is computed in."""
     like, wide = subject.array(np.ones(3, dtype)), COMPUTE[dtype_name(dtype)]
     for i, changes in enumerate((*PLACES, {"shape": (3000,)})):
         place = {"seed": i, "step": i} | changes
@@ -33,7 +33,7 @@ def normal_numbers(subject: Subject, dtype: Any) -> None:
 
 
 def gaussian_dropout(subject: Subject, dtype: Any) -> None:
-    """Times the noise, forward and backward, rounded once to the dtype of the array."""
+    """Multiply by the noise, forward and backward, and round once to the dtype of the array."""
     name = dtype_name(dtype)
     x = np.linspace(-2, 2, 99).reshape(9, 11).astype(dtype)
     array = subject.array(x)
@@ -53,7 +53,7 @@ def gaussian_dropout(subject: Subject, dtype: Any) -> None:
 
 
 def drop_block(subject: Subject, dtype: Any) -> None:
-    """An element is kept if no place is dropped where a block that covers it may begin."""
+    """Keep an element if no place is dropped where a block that covers it may begin."""
     x = numbers((2, 3, 7, 6), dtype, np.random.default_rng(2))
     array, p = subject.array(x), 0.3
     seeds = keep((2, 3, 9, 7), 1 - (1 - p) ** (1 / 6), seed=4, step=2)
@@ -67,7 +67,7 @@ def drop_block(subject: Subject, dtype: Any) -> None:
 
 
 def alpha_dropout(subject: Subject, dtype: Any) -> None:
-    """An affine map of what is kept, a constant for the rest; the gradient has neither."""
+    """Shift and scale what is kept, fill the rest; the gradient is scaled alone."""
     x = numbers((9, 8), dtype, np.random.default_rng(3))
     array, s, p = subject.array(x), -1.7580993408473766, 0.3
     a = ((1 - p) * (1 + p * s**2)) ** -0.5
@@ -79,7 +79,7 @@ def alpha_dropout(subject: Subject, dtype: Any) -> None:
 
 
 def zoneout(subject: Subject, dtype: Any) -> None:
-    """One of two states, and its share of the gradient."""
+    """Take one of two states, and its share of the gradient."""
     new, previous = numbers((2, 9, 8), dtype, np.random.default_rng(4))
     array, kept = subject.array(new), keep(new.shape, 0.3, seed=6, step=1)
     states = array, subject.array(previous)
@@ -90,7 +90,7 @@ def zoneout(subject: Subject, dtype: Any) -> None:
 
 
 def token_dropout(subject: Subject) -> None:
-    """Integers are replaced, but for the protected ones."""
+    """Replace integers, but for the protected ones."""
     ids = np.arange(60, dtype=np.int32).reshape(5, 12) % 7
     array = subject.array(ids)
     place: dict[str, Any] = {"seed": 7, "step": 2}
@@ -103,7 +103,7 @@ def token_dropout(subject: Subject) -> None:
 
 
 def drop_connect(subject: Subject, dtype: Any) -> None:
-    """A copy of the weights for each example, whose gradients are summed."""
+    """Copy the weights for each example, and sum their gradients."""
     weights = (np.arange(12).reshape(3, 4) - 5).astype(dtype)
     gradient = (np.arange(60).reshape(5, 3, 4) % 7).astype(dtype)  # whose sums are exact
     array, kept = subject.array(weights), keep((5, 3, 4), 0.5, seed=8)

@@ -1,0 +1,104 @@
+"""The catalogue in JAX: traced, differentiated, mapped, and nothing kept for the backward pass."""
+
+import numpy as np
+import pytest
+from subjects import available
+
+import anydrop
+from anydrop.testing import NORMAL_TOLERANCE
+from anydrop.testing.reference import keep, normals
+
+if not available("jax"):
+    pytest.skip("jax is not installed here; nox -s tests-jax runs this", allow_module_level=True)
+
+import jax
+import jax.numpy as jnp
+from jax.test_util import check_grads
+
+from anydrop.backends import _xla
+
+RNG = np.random.default_rng(0)
+MAPS = jnp.asarray(RNG.standard_normal((2, 3, 6, 5)), jnp.float32)
+X = jnp.asarray(RNG.standard_normal((8, 12)), jnp.float32)
+
+# Of an array, a seed and a step.
+DRAWN = {
+    "drop_block2d": (lambda x, t: anydrop.drop_block2d(x, 0.3, (3, 2), seed=1, step=t), MAPS),
+    "alpha_dropout": (lambda x, t: anydrop.alpha_dropout(x, 0.3, seed=1, step=t), X),
+    "zoneout": (lambda x, t: anydrop.zoneout(x, 2 * x, 0.3, seed=1, step=t), X),
+    "drop_connect": (lambda x, t: anydrop.drop_connect(x, 0.3, examples=3, seed=1, step=t), X),
+    "gaussian_dropout": (lambda x, t: anydrop.gaussian_dropout(x, 0.3, seed=1, step=t), X),
+    "gaussian_noise": (lambda x, t: anydrop.gaussian_noise(x, 0.3, seed=1, step=t), X),
+}
+CLOSE = {"rtol": 2 * NORMAL_TOLERANCE["float32"], "atol": 2 * NORMAL_TOLERANCE["float32"]}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_under_jit_a_step_is_any_number(name):
+    function, x = DRAWN[name]
+    traced = jax.jit(function)
+    for step in (0, 3):
+        np.testing.assert_allclose(traced(x, step), function(x, step), **CLOSE)
+    assert traced._cache_size() == 1
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_derivatives_agree_with_differences(name):
+    """Forward and backward, to the second order. All are affine, so that steps may be long."""
+    function, x = DRAWN[name]
+    check_grads(lambda x: function(x, 3), (x,), order=2, eps=1.0, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_nothing_of_the_arrays_size_is_kept(name):
+    function, x = DRAWN[name]
+    for step in (3, jnp.uint32(3)):
+        _, backward = jax.vjp(lambda x, step=step: function(x, step), x)
+        assert sum(kept.nbytes for kept in jax.tree.leaves(backward)) <= 64
+    _, backward = jax.vjp(lambda x: x * jnp.sin(x), x)  # which the check sees
+    assert sum(kept.nbytes for kept in jax.tree.leaves(backward)) >= x.nbytes
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_what_vmap_maps(name):
+    function, x = DRAWN[name]
+    batch = jnp.stack([x, 2 * x])
+    one = jax.vmap(lambda x: function(x, 3))(batch)
+    np.testing.assert_allclose(one[1], function(2 * x, 3), **CLOSE)
+    steps = jax.vmap(lambda t: function(x, t))(jnp.arange(3))
+    for step in range(3):
+        np.testing.assert_allclose(steps[step], function(x, step), **CLOSE)
+    slopes = jax.vmap(jax.grad(lambda x: function(x, 3).sum()))(batch)
+    np.testing.assert_allclose(slopes[0], slopes[1], **CLOSE)
+
+
+def test_states_of_which_one_is_traced():
+    new, previous = X, 2 * X
+    expected = np.where(keep(X.shape, 0.3, seed=1, step=3), X, 2 * X)
+    traced = jax.jit(lambda new: anydrop.zoneout(new, previous, 0.3, seed=1, step=3))(new)
+    assert np.array_equal(traced, expected)
+    traced = jax.jit(lambda previous: anydrop.zoneout(new, previous, 0.3, seed=1, step=3))(previous)
+    assert np.array_equal(traced, expected)
+
+
+def test_no_program_is_compiled_for_a_new_step_or_seed_or_p():
+    program = _xla.normals(None)
+    anydrop.gaussian_dropout(X, 0.3, seed=0)
+    compiled = program._cache_size()
+    for step in range(3):
+        anydrop.gaussian_dropout(X, 0.1 + 0.1 * step, seed=step, step=2**40 + step)
+    assert program._cache_size() == compiled
+
+
+def test_a_loop_of_steps():
+    def body(total, step):
+        y = anydrop.gaussian_dropout(X, 0.2, seed=1, step=step)
+        kept = anydrop.drop_block1d(X[None], 0.3, 1, seed=1, step=step)[0] != 0
+        return total + y, kept
+
+    total, kept = jax.jit(lambda: jax.lax.scan(body, jnp.zeros_like(X), jnp.arange(3)))()
+    noise = sum(1 + 0.5 * normals(X.shape, seed=1, step=step) for step in range(3))
+    np.testing.assert_allclose(total, np.asarray(X) * noise, rtol=1e-5, atol=1e-5)
+    for step in range(3):
+        expected = keep((1, *X.shape), 0.3, seed=1, step=step)[0]
+        assert np.array_equal(kept[step], expected)
