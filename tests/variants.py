@@ -135,6 +135,9 @@ BERNOULLI = [
     ),
 ]
 
+# One data format of each.
+KINDS = [v for v in BERNOULLI if "channels_last" not in v.name and "unbatched" not in v.name]
+
 
 def blocks(function, shape, lengths, name="", **options):
     """Return a function of blocks of those lengths along the last axes."""
