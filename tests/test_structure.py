@@ -254,3 +254,20 @@ def test_numbers_of_every_kind_are_selected_and_never_multiplied():
         with np.errstate(all="ignore"):
             y = variant(x, 0.6, seed=1)
         assert bits(y) == bits(select(x, kept, *variant.affine(0.6))), variant
+
+
+@pytest.mark.parametrize(
+    ("function", "keywords", "axes"),
+    [
+        (anydrop.dropout1d, {}, "batch, channels, length"),
+        (anydrop.dropout2d, {}, "batch, channels, height, width"),
+        (anydrop.dropout3d, {"batched": False}, "channels, length, height, width"),
+        (anydrop.drop_block1d, {"data_format": "channels_last"}, "batch, length, channels"),
+        (anydrop.drop_block2d, {"batched": False}, "channels, height, width"),
+    ],
+)
+def test_a_batch_is_never_guessed(function, keywords, axes):
+    ndim = len(axes.split(", "))
+    for wrong in (ndim - 1, ndim + 1):
+        with pytest.raises(ValueError, match=rf"array of {ndim} dimensions, \({axes}\), got"):
+            function(np.ones((2,) * wrong), 0.5, seed=0, **keywords)
