@@ -269,6 +269,25 @@ def test_noise_is_relative_or_not():
     assert np.array_equal(anydrop.gaussian_dropout(x, 0.0, seed=1), x)
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8"])
+def test_noise_of_one_number(dtype):
+    """An array comes back, as everywhere, though NumPy makes scalars of such products."""
+    x = np.asarray(3, dtype)
+    for function in (anydrop.gaussian_dropout, anydrop.gaussian_noise)[: 1 + (dtype != "c8")]:
+        y = function(x, 0.5, seed=0)
+        assert type(y) is np.ndarray
+        assert (y.dtype, y.shape) == (dtype, ())
+
+
+def test_noise_that_overflows():
+    """It is infinite, and warns of nothing: pytest turns warnings into errors here."""
+    for dtype in ("f2", "f4", "f8", "c8"):
+        x = np.full(50, np.finfo(dtype).max, dtype)
+        y = anydrop.gaussian_dropout(x, 0.5, seed=0)
+        assert np.isinf(y).any()
+    assert np.isinf(anydrop.gaussian_noise(np.zeros(50, "f2"), 1e6, seed=0)).any()
+
+
 # Zoneout and depth --------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from anydrop import Window
 from anydrop.testing.reference import bits
 
 P, STEP = 0.3, 2**33 + 5
-# Where each shape is compiled, interpreted or cut to chunks, one variant of each structure is tried.
+# Where each shape is compiled, interpreted or cut to chunks, one of each structure is tried.
 SLOW = ("jax", "torch-triton", "dask")
 FEW = {
     *("alpha_dropout", "dropout2d-channels_first", "feature_alpha_dropout-channels_first"),
