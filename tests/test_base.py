@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from anydrop import Mask, Window
-from anydrop.backends.base import Backend, _words
+from anydrop.backends._words import words as words_of
+from anydrop.backends.base import Backend
 from anydrop.testing.reference import keep
 
 # A namespace whose integers are Python's own and never wrap around, as mparray's are.
@@ -33,7 +34,7 @@ UNBOUNDED = SimpleNamespace(
 def test_integers_that_never_overflow(recipe):
     recipe = {"p": 0.5, "seed": 0} | recipe
     mask = Mask.from_seed(**recipe)
-    words = _words(UNBOUNDED, None, mask)
+    words = words_of(UNBOUNDED, None, mask)
     assert 0 <= words.min() <= words.max() < 2**32
     kept = (words >= mask.threshold).astype(bool).reshape(mask.keep_shape)
     assert np.array_equal(kept, keep(**recipe))
