@@ -159,6 +159,16 @@ class NumpyBackend(Backend):
             np.less(uniform(part.size), 1.0 - p, out=part)
         return keep.reshape(shape)
 
+    def redrawn(
+        self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
+    ) -> Array:
+        """Return ``forward(*arrays)``, without warnings and as an array; see `Backend.redrawn`.
+
+        Operators make a scalar of what has no dimensions.
+        """
+        with np.errstate(all="ignore"):
+            return np.asarray(forward(*arrays))
+
     def owns(self, x: object) -> bool:
         """Tell whether `x` is a plain NumPy array: a subclass may mean more than its numbers."""
         return type(x) in (np.ndarray, np.memmap) or isinstance(x, np.generic)

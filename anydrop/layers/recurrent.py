@@ -155,26 +155,28 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
     call.check_arrays()
     backend = call.backend
     backend.check_like(previous, new, "previous")
+    xp = backend.xp
     if not call.training:
-        y = _expectation(backend, new, previous, call.p)
-        return call.result(call.written(y))
+        # With p = 0 an infinite state that plays no part would make a NaN.
+        y = _expectation(backend, new, previous, call.p) if call.p else new
+        return call.result(call.written(xp.astype(y, new.dtype, copy=False)))
     zones = Zones(call.mask(1.0))
 
     def mixed(new: Array, previous: Array) -> Array:
-        xp = backend.xp
-        return xp.astype(xp.where(zones.keep(like=new), new, previous), new.dtype, copy=False)
+        # NumPy's `where` and sums are in native byte order.
+        y = xp.where(zones.keep(like=new), new, previous)
+        return xp.astype(y, new.dtype, copy=False)
 
     return call.result(call.written(backend.redrawn(mixed, zones.apply, new, previous)), zones)
 
 
 def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Array:
+    """Return it in the dtype that it is computed in, which is rounded to that of the states."""
     xp, name = backend.xp, backend.dtype_name(new)
     if name in ("float16", "bfloat16"):  # computed in float32 and rounded once
         wide = getattr(xp, COMPUTE[name])
-        y = _expectation(backend, xp.astype(new, wide), xp.astype(previous, wide), p)
-        return xp.astype(y, new.dtype)
-    y = backend.select(new, None, 1.0 - p) + backend.select(previous, None, p)
-    return xp.astype(y, new.dtype, copy=False)  # NumPy's sum has the machine's byte order
+        return _expectation(backend, xp.astype(new, wide), xp.astype(previous, wide), p)
+    return backend.select(new, None, 1.0 - p) + backend.select(previous, None, p)
 
 
 @final

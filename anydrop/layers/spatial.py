@@ -41,7 +41,8 @@ def positions(
     first = check_data_format(data_format) == "channels_first"
     examples = int(check.flag(batched, "batched"))
     if ndim != examples + 1 + spatial:
-        names = ["batch"][:examples] + ["length", "height", "width"][-spatial:]
+        places = ["length"] * (spatial != 2) + ["height", "width"] * (spatial > 1)
+        names = ["batch"][:examples] + places
         names.insert(examples if first else len(names), "channels")
         way_out = (
             "for one example without a batch's axis say batched=False"

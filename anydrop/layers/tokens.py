@@ -142,6 +142,7 @@ def token_dropout(
     for one in stays:
         kept = kept | (ids == one)
     replacement = xp.full((1,) * ids.ndim, token, dtype=ids.dtype, device=backend.device(ids))
+    # NumPy's `where` has the machine's byte order.
     y = xp.astype(xp.where(kept, ids, replacement), ids.dtype, copy=False)
     shared = () if stays else mask.shared_axes
     return call.result(y, StoredMask(backend.pack(kept), call.shape, call.p, 1.0, shared))
