@@ -203,9 +203,8 @@ class LockedDropout(DropLayer):
     def __init__(self, p: Rate = 0.5, *, time_axis: int, **keywords: Unpack[DropKeywords]) -> None:
         super().__init__(p, time_axis=time_axis, **keywords)
 
-    @property
-    def _batch_axes(self) -> tuple[int, ...]:  # type: ignore[override]
-        return (1,) if self.time_axis == 0 else (0,)
+    def _batch_axes(self, ndim: int) -> tuple[int, ...]:
+        return (1,) if self.time_axis in (0, -ndim) else (0,)
 
 
 @final
