@@ -139,12 +139,15 @@ def _of_function(function: FunctionType, home: str) -> Iterator[Any]:
     yield from state.values()
     if "__wrapped__" in state and not own:
         return
-    for cell in function.__closure__ or ():
-        yield from _contents(cell)
-    yield from function.__defaults__ or ()
-    yield from (function.__kwdefaults__ or {}).values()
+    closure = [one for cell in function.__closure__ or () for one in _contents(cell)]
+    defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+    yield from (*closure, *defaults)
     if own:
-        yield from _named(function.__globals__, set(_names(function.__code__)), home)
+        names = set(_names(function.__code__))
+        for one in closure:
+            if isinstance(one, ModuleType):
+                yield from _of_module(one, names, home)
+        yield from _named(function.__globals__, names, home)
 
 
 def _contents(cell: CellType) -> tuple[Any, ...]:
@@ -163,10 +166,17 @@ def _named(
         value = space[name]
         kind = type(value)
         if issubclass(kind, ModuleType):
-            if _is_own(value.__name__, home) and value.__name__ not in within:
-                yield from _named(vars(value), names, home, (*within, value.__name__))
+            yield from _of_module(value, names, home, within)
         elif not issubclass(kind, (type, FunctionType)) or _is_own(value.__module__, home):
             yield value
+
+
+def _of_module(
+    module: ModuleType, names: set[str], home: str, within: tuple[str, ...] = ()
+) -> Iterator[Any]:
+    name = module.__name__
+    if _is_own(name, home) and name not in within:
+        yield from _named(vars(module), names, home, (*within, name))
 
 
 def _names(code: CodeType) -> Iterator[str]:
