@@ -18,8 +18,10 @@ SIZE = (24, 24)
 
 def draw(folder: Path) -> None:
     """Write every picture to a folder."""
+    from pictures_monte_carlo import monte_carlo  # which has its colours from here
+
     folder.mkdir(exist_ok=True)
-    for picture in (one_mask, scaling, stream, independent):
+    for picture in (one_mask, scaling, stream, independent, monte_carlo):
         figure = picture()
         figure.savefig(
             folder / f"{picture.__name__.replace('_', '-')}.png",
