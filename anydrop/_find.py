@@ -75,8 +75,16 @@ def with_modes(function: Callable[..., Any]) -> list[HasMode]:
 
 def _has_mode(thing: Any) -> bool:
     kind = type(thing)
-    methods = (getattr(kind, name, None) for name in ("train", "eval"))
-    return all(map(callable, methods)) and isinstance(getattr(thing, "training", None), bool)
+    return _sets_mode(kind) and isinstance(getattr(thing, "training", None), bool)
+
+
+def _sets_mode(kind: type) -> bool:
+    """Tell whether objects have ``eval()`` and ``train(mode)``: a ``train()`` may well train."""
+    trains = (vars(base)["train"] for base in kind.__mro__ if "train" in vars(base))
+    with_mode = any(
+        isinstance(train, FunctionType) and "mode" in train.__code__.co_varnames for train in trains
+    )
+    return with_mode and callable(getattr(kind, "eval", None))
 
 
 def _parts(thing: Any, home: str) -> Iterator[Any]:

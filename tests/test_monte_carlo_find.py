@@ -229,6 +229,27 @@ def test_attributes_are_read_and_not_computed():
     assert layers_of(Model(Lazy(), a)) == [a]
 
 
+def test_a_trainer_is_not_called():
+    """What trains by train() and evaluates by eval(), and says that it is training."""
+
+    class Trainer:
+        training = True
+
+        def __init__(self, model):
+            self.model = model
+
+        def train(self, epochs=1):
+            raise AssertionError
+
+        def eval(self):
+            raise AssertionError
+
+    (a,) = drops(1)
+    trainer = Trainer(a)
+    assert with_modes(lambda x: trainer.model(x)) == [a]
+    monte_carlo(lambda x: trainer.model(x), X, samples=2, seed=0)
+
+
 # What it says -----------------------------------------------------------------------------------
 
 
