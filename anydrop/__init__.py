@@ -35,6 +35,7 @@ from anydrop.layers.spatial import Dropout1d, Dropout2d, Dropout3d, dropout1d, d
 from anydrop.layers.tokens import EmbeddingDropout, TokenDropout, embedding_dropout, token_dropout
 from anydrop.layers.weights import Copies, DropConnect, drop_connect
 from anydrop.mask import Mask, StoredMask
+from anydrop.monte_carlo import MonteCarlo, monte_carlo
 from anydrop.recipe import Window
 
 # Other names of the same things.
@@ -64,6 +65,7 @@ __all__ = [
     "Layer",
     "LockedDropout",
     "Mask",
+    "MonteCarlo",
     "Noise",
     "StochasticDepth",
     "StoredMask",
@@ -89,6 +91,7 @@ __all__ = [
     "gaussian_dropout",
     "gaussian_noise",
     "locked_dropout",
+    "monte_carlo",
     "register",
     "resolve",
     "schedules",

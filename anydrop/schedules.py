@@ -7,6 +7,7 @@ layer, so a run that was stopped and resumed goes on where it was.
 from __future__ import annotations
 
 import abc
+import inspect
 import math
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
@@ -16,7 +17,11 @@ from anydrop import check
 
 @dataclass(frozen=True)
 class Schedule(abc.ABC):
-    """A drop probability that depends on the step."""
+    """A drop probability that depends on the step.
+
+    A schedule of your own is a frozen dataclass that derives from this, whose fields are numbers or
+    schedules. Layers that were saved with it can be loaded wherever it is defined.
+    """
 
     @abc.abstractmethod
     def __call__(self, step: int) -> float:
@@ -184,9 +189,6 @@ class WarmUp(Schedule):
         return at(self.then, 0) * step / self.steps
 
 
-SCHEDULES = {cls.__name__: cls for cls in (Constant, Linear, Cosine, WarmUp)}
-
-
 def rate(value: Any, name: str = "p") -> Rate:
     """Return a probability as a float, or a schedule, which may be given as its JSON."""
     if isinstance(value, Schedule):
@@ -209,10 +211,20 @@ def from_json(plain: dict[str, Any]) -> Schedule:
     ValueError
         If it is none.
     """
+    known = {cls.__name__: cls for cls in _schedules() if not inspect.isabstract(cls)}
     name = plain.get("schedule")
-    cls = SCHEDULES.get(name) if isinstance(name, str) else None
+    cls = known.get(name) if isinstance(name, str) else None
     arguments = {n: v for n, v in plain.items() if n != "schedule"}
     if cls is None or arguments.keys() != {f.name for f in fields(cls)}:
-        known = ", ".join(SCHEDULES)
-        raise ValueError(f"not a schedule: {plain!r}; it names one of {known} and what it takes")
+        raise ValueError(
+            f"not a schedule: {plain!r}; it names one of {', '.join(known)} and what it takes"
+        )
     return cls(**arguments)
+
+
+def _schedules() -> list[type[Schedule]]:
+    """Return the classes of all schedules that are defined anywhere."""
+    known: list[type[Schedule]] = Schedule.__subclasses__()
+    for cls in known:  # which grows on the way
+        known += cls.__subclasses__()
+    return known

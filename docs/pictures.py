@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pictures_gallery
+import pictures_monte_carlo
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from pictures_style import BLUE, GREEN, GREY, INK, ORANGE
@@ -19,7 +20,8 @@ SIZE = (24, 24)
 def draw(folder: Path) -> None:
     """Write every picture to a folder."""
     folder.mkdir(exist_ok=True)
-    for picture in (one_mask, scaling, stream, independent, *pictures_gallery.PICTURES):
+    own = (one_mask, scaling, stream, independent)
+    for picture in (*own, *pictures_gallery.PICTURES, pictures_monte_carlo.monte_carlo):
         figure = picture()
         figure.savefig(
             folder / f"{picture.__name__.replace('_', '-')}.png",

@@ -37,6 +37,8 @@ FLOORS = [
     ["layers.base"],
     ["layers.drop"],
     ["layers"],
+    ["_find", "_statistics"],
+    ["monte_carlo"],
     [""],
     ["verify", "demo"],
     ["testing"],
@@ -57,6 +59,7 @@ LIBRARIES = {
     "backends.dask": {"dask"},
     "backends.jax": {"jax"},
     "backends.torch": {"torch"},
+    "monte_carlo": {"rich"},
     "testing": {"ml_dtypes"},
     "demo": {"matplotlib", "rich", "sklearn", "threadpoolctl"},
 }

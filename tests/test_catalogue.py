@@ -297,3 +297,20 @@ def test_scalars():
     assert anydrop.stochastic_depth(x, 0.5, mode="batch", seed=0).shape == ()
     with pytest.raises(ValueError, match="mode='row' needs a batch's axis"):
         anydrop.stochastic_depth(x, 0.5, seed=0)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_the_mask_of_noise_is_the_noise(dtype):
+    x = np.linspace(1, 2, 50).astype(dtype)
+    wide = np.float64 if dtype == "f8" else np.float32
+    times, plus = anydrop.GaussianDropout(0.3, seed=0), anydrop.GaussianNoise(0.3, seed=0)
+    assert same(times(x), (x.astype(wide) * times.mask).astype(dtype))
+    assert same(plus(x), (x.astype(wide) + plus.mask).astype(dtype))
+    assert times.mask.dtype == wide
+
+
+def test_scalars_come_out_as_arrays():
+    x = np.asarray(2.0)
+    y = anydrop.zoneout(x, x, 0.5, training=False)
+    _, copies = anydrop.drop_connect(x, 0.5, examples=3, seed=0, return_mask=True)
+    assert [type(a) for a in (y, copies.apply(np.ones(3)))] == [np.ndarray, np.ndarray]

@@ -133,8 +133,10 @@ def test_blocks_of_another_size():
         anydrop.drop_block2d(x, 0.1, 0, seed=0)
     with pytest.raises(TypeError, match=r"block_size must be an int, got float 0\.5"):
         anydrop.DropBlock2d(0.1, 0.5)
-    with pytest.raises(ValueError, match=r"block_size of one length, or of 2, got \(1, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"must be one length, or 2 of them, got \(1, 2, 3\)"):
         anydrop.drop_block2d(x, 0.1, (1, 2, 3), seed=0, training=False)
+    with pytest.raises(ValueError, match=r"must be one length, or 3 of them, got \(1, 2\)"):
+        anydrop.DropBlock3d(0.1, (1, 2))
     with pytest.raises(ValueError, match="drop_block2d can't share axis 2, along which blocks lie"):
         anydrop.drop_block2d(x, 0.1, 3, seed=0, shared_axes=(0, -2), training=False)
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -195,3 +196,21 @@ def test_a_schedule_of_ones_own_is_held_to_the_rule():
     with pytest.raises(ValueError, match=r"p must satisfy 0 <= p < 1, got 1\.0"):
         drop(np.ones(3))
     assert drop.step == 1
+
+
+@dataclass(frozen=True)
+class Sawtooth(schedules.Schedule):
+    """One that a user wrote."""
+
+    period: int
+
+    def __call__(self, step):
+        return step % self.period / self.period
+
+
+def test_a_schedule_of_ones_own_is_saved_and_loaded():
+    drop = anydrop.Dropout(schedules.WarmUp(2, then=Sawtooth(4)), seed=0)
+    other = anydrop.Dropout(seed=1)
+    other.load_state_dict(json.loads(json.dumps(drop.state_dict())))
+    assert other.p == drop.p
+    assert other.p(5) == 0.75

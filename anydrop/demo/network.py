@@ -30,7 +30,7 @@ class Affine:
         self.parameters = [weight, bias]
         self.gradients: list[Array] = []
 
-    def forward(self, x: Array, training: bool) -> Array:
+    def forward(self, x: Array, training: bool | None) -> Array:
         """Return the layer's output."""
         weight, bias = self.parameters
         if training:
@@ -47,7 +47,7 @@ class Affine:
 class ReLU:
     """``max(x, 0)``."""
 
-    def forward(self, x: Array, training: bool) -> Array:
+    def forward(self, x: Array, training: bool | None) -> Array:
         """Return the layer's output."""
         y = array_namespace(x).maximum(x, 0.0 * x)
         if training:
@@ -81,7 +81,7 @@ class Network:
         """The layers that have parameters."""
         return [layer for layer in self.layers if isinstance(layer, Affine)]
 
-    def forward(self, x: Array, training: bool) -> Array:
+    def forward(self, x: Array, training: bool | None) -> Array:
         """Return the logits of a batch, shape (batch, classes)."""
         for layer in self.layers:
             x = layer.forward(x, training)

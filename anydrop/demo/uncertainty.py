@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from array_api_compat import array_namespace
 
+from anydrop import monte_carlo
 from anydrop._typing import Array
 from anydrop.demo.data import Host
 from anydrop.demo.learning import log_softmax
@@ -19,18 +20,18 @@ from anydrop.demo.network import Network
 def predict(network: Network, images: Host, library: Library, passes: int = 0) -> Host:
     """Return class probabilities of shape (n, classes): the mean of `passes` thinned networks'.
 
-    Each pass draws the next masks of the dropout layers. Without passes it is the whole network
-    once, with dropout off.
+    Without passes it is the whole network once, with dropout off.
     """
     x = library.move(images)
-
-    def probabilities(training: bool) -> Array:
-        logits = network.forward(x, training=training)
-        return array_namespace(logits).exp(log_softmax(logits))
-
     if not passes:
-        return library.to_numpy(probabilities(training=False))
-    return library.to_numpy(sum(probabilities(training=True) for _ in range(passes)) / passes)
+        logits = network.forward(x, training=False)
+        return library.to_numpy(array_namespace(logits).exp(log_softmax(logits)))
+
+    def predict(x: Array) -> Array:
+        return network.forward(x, training=None)  # each layer in its own mode
+
+    result = monte_carlo(predict, x, samples=passes, seed=0, outputs="logits")
+    return library.to_numpy(result.mean)
 
 
 def entropy(probabilities: Host) -> Host:

@@ -112,3 +112,6 @@ class AttentionDropout(DropLayer):
         **keywords: Unpack[DropKeywords],
     ) -> None:
         super().__init__(p, share_heads=share_heads, share_batch=share_batch, **keywords)
+
+    def _batch_axes(self, ndim: int) -> tuple[int, ...]:
+        return tuple(range(ndim - 3))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any, ClassVar, Protocol, Self
@@ -45,8 +46,6 @@ class Layer(abc.ABC):
 
     #: The function, which takes the options as keywords.
     _function: ClassVar[Callable[..., Any]]
-    #: Axes of an input that count examples.
-    _batch_axes: tuple[int, ...] = (0,)
 
     def __init__(
         self,
@@ -65,12 +64,17 @@ class Layer(abc.ABC):
         self._training = True
         self._mask: Drawn | None = None
         self._home: tuple[Any, ...] = ()  # backend and device of the last training input
+        self._share_batch = False  # whether all examples of a batch share one mask
 
     def _call(self, x: Array, training: bool, **inputs: Any) -> tuple[Any, Drawn | None]:
         """Return what the function makes of an input, and the mask that it drew in training."""
-        source = self._source(x) if training else {}
+        arguments = self._arguments()
+        if training:
+            arguments |= self._source(x)
+            if self._share_batch:
+                arguments |= self._shared_by_batch(resolve(x).shape(x), **inputs)
         result: tuple[Any, Drawn | None] = self._function(
-            x, **inputs, **self._arguments(), **source, training=training, return_mask=True
+            x, **inputs, **arguments, training=training, return_mask=True
         )
         return result
 
@@ -88,6 +92,50 @@ class Layer(abc.ABC):
         if self._rng is not None:
             return {"rng": resolve(x).at_step(self._rng, self._step)}
         return {"seed": self._seed, "step": self._step}
+
+    def _batch_axes(self, ndim: int) -> tuple[int, ...]:
+        """Return which axes of a mask with so many count examples."""
+        return (0,)
+
+    def _shared_by_batch(self, shape: tuple[int, ...], **inputs: Any) -> dict[str, Any]:
+        """Return what a function takes to draw one mask for all examples of a batch."""
+        noise = self._options.get("noise_shape")
+        own = check.all_shared(self._options["shared_axes"], noise, shape)
+        examples = (axis for axis in self._batch_axes(len(shape)) if axis < len(shape))
+        shared = tuple(sorted({*own, *examples}))
+        return {"shared_axes": shared} | ({} if noise is None else {"noise_shape": None})
+
+    @contextmanager
+    def _lent(self, seed: stream.Seed, *, share_batch: bool) -> Iterator[None]:
+        """Draw from another seed, in training mode, and then be again as before.
+
+        A schedule stays where the layer's own steps have brought it.
+
+        Parameters
+        ----------
+        seed : int, tuple of int or numpy.random.SeedSequence
+            Of which the draws begin at step 0.
+        share_batch : bool
+            Whether all examples of a batch share one mask.
+        """
+        own = self.__dict__.copy()
+        # A step that is an array stays one: a compiler would take an int for a constant.
+        step = self._step * 0 if check.is_foreign(self._step) else 0
+        self.__dict__.update(
+            _options=self._options | self._arguments(),
+            _seed=seed,
+            _rng=None,
+            _step=step,
+            _training=True,
+            _mask=None,
+            _home=(),
+            _share_batch=share_batch,
+        )
+        try:
+            yield
+        finally:
+            self.__dict__.clear()
+            self.__dict__.update(own)
 
     # Passes ------------------------------------------------------------------------------------
 

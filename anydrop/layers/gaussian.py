@@ -31,11 +31,14 @@ class Noise(NamedTuple):
         Its standard deviation.
     relative : bool
         Whether arrays are multiplied by it, around 1, or it is added to them, around 0.
+    dtype : {"float32", "float64"}
+        In which it was drawn.
     """
 
     recipe: Recipe
     std: float
     relative: bool
+    dtype: str
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,14 +75,19 @@ class Noise(NamedTuple):
         Parameters
         ----------
         like : array
-            Any floating-point array of the library and dtype that are wanted.
+            Any array of the library and on the device where the noise is wanted.
 
         Returns
         -------
-        array, shape of the recipe's `keep_shape`
+        array of `dtype`, shape of the recipe's `keep_shape`
             What arrays are multiplied by, or what is added to them.
         """
         backend = resolve(like)
+        xp = backend.xp
+        return self._drawn(backend, xp.astype(like, getattr(xp, self.dtype), copy=False))
+
+    def _drawn(self, backend: Backend, like: Array) -> Array:
+        """Return the noise in the dtype that `like` is computed in."""
         normals = backend.normals(self.recipe, like)
         return backend.select(normals, None, self.std, 1.0 if self.relative else NO_SHIFT)
 
@@ -90,7 +98,7 @@ class Noise(NamedTuple):
 
     def _disturbed(self, backend: Backend, x: Array) -> Array:
         xp, name = backend.xp, backend.dtype_name(x)
-        noise = self.keep(like=x)
+        noise = self._drawn(backend, x)
         if name.startswith("complex"):
             return complex_of(xp, xp.real(x) * noise, xp.imag(x) * noise)
         wide = xp.astype(x, getattr(xp, COMPUTE[name]), copy=False)
@@ -201,7 +209,8 @@ def _disturbed(call: Call, std: float, *, relative: bool) -> Any:
     if not call.training:
         return call.inferred()
     call.check_arrays()
-    noise = Noise(Recipe(*call.mask(1.0)), std, relative)
+    dtype = COMPUTE[call.backend.dtype_name(call.x)]
+    noise = Noise(Recipe(*call.mask(1.0)), std, relative, dtype)
     return call.result(noise.disturb(call.backend, call.x, call.out), noise)
 
 

@@ -159,7 +159,8 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
     if not call.training:
         # With p = 0 an infinite state that plays no part would make a NaN.
         y = _expectation(backend, new, previous, call.p) if call.p else new
-        return call.result(call.written(xp.astype(y, new.dtype, copy=False)))
+        # As an array, which NumPy's sum of two without dimensions is not.
+        return call.result(call.written(xp.asarray(xp.astype(y, new.dtype, copy=False))))
     zones = Zones(call.mask(1.0))
 
     def mixed(new: Array, previous: Array) -> Array:
@@ -207,9 +208,8 @@ class LockedDropout(DropLayer):
     def __init__(self, p: Rate = 0.5, *, time_axis: int, **keywords: Unpack[DropKeywords]) -> None:
         super().__init__(p, time_axis=time_axis, **keywords)
 
-    @property
-    def _batch_axes(self) -> tuple[int, ...]:  # type: ignore[override]
-        return (1,) if self.time_axis == 0 else (0,)
+    def _batch_axes(self, ndim: int) -> tuple[int, ...]:
+        return (1,) if self.time_axis in (0, -ndim) else (0,)
 
 
 @final

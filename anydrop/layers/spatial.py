@@ -236,8 +236,7 @@ class SpatialLayer(DropLayer):
     ) -> None:
         super().__init__(p, data_format=data_format, batched=batched, **keywords)
 
-    @property
-    def _batch_axes(self) -> tuple[int, ...]:  # type: ignore[override]
+    def _batch_axes(self, ndim: int) -> tuple[int, ...]:
         return (0,) if self.batched else ()
 
 

@@ -168,10 +168,12 @@ class EmbeddingDropout(DropLayer):
     """
 
     _function = staticmethod(embedding_dropout)
-    _batch_axes = ()
 
     def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
         super().__init__(p, **keywords)
+
+    def _batch_axes(self, ndim: int) -> tuple[int, ...]:
+        return ()  # a table has no examples
 
 
 @final

@@ -1,0 +1,136 @@
+"""Monte Carlo of PyTorch's modules."""
+
+import numpy as np
+import pytest
+from numpy.random import SeedSequence
+from subjects import available
+
+import anydrop
+from anydrop import monte_carlo
+from anydrop.testing.reference import keep
+
+if not available("torch"):
+    pytest.skip(
+        "torch is not installed here; nox -s tests-torch runs this", allow_module_level=True
+    )
+
+import torch
+
+
+class Network(torch.nn.Module):
+    """With dropout of both libraries, batch norm, and a train() that reaches its layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(6)
+        self.theirs = torch.nn.Dropout(0.5)
+        self.body = torch.nn.ModuleList([torch.nn.Linear(6, 6, dtype=torch.float32)])
+        self.drops = [anydrop.Dropout(0.5, seed=0), anydrop.Dropout(0.25, seed=0)]
+
+    def train(self, mode=True):
+        for drop in self.drops:
+            drop.train(mode)
+        return super().train(mode)
+
+    def forward(self, x):
+        return self.drops[1](self.body[0](self.drops[0](self.theirs(self.norm(x)))))
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    network = Network()
+    network.norm.running_mean += 0.5
+    return network
+
+
+X = torch.linspace(-1, 1, 24).reshape(4, 6)
+
+
+def by_hand(network, samples, seed):
+    """In NumPy, with the reference's masks."""
+    norm, (linear,) = network.norm, network.body
+    weight, bias = (p.detach().numpy().astype("f8") for p in linear.parameters())
+    variance = norm.running_var.numpy().astype("f8") + norm.eps
+    normal = (X.numpy() - norm.running_mean.numpy()) / variance**0.5
+    children = SeedSequence(seed).spawn(2)
+    for step in range(samples):
+        first, second = (
+            keep((4, 6), p, seed=child, step=step) / (1 - p)
+            for p, child in zip((0.5, 0.25), children, strict=True)
+        )
+        yield ((first * normal) @ weight.T + bias) * second
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_only_our_layers_drop(network, mode):
+    network.train(mode)
+    network.theirs.train(not mode)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    result = monte_carlo(network, X, samples=6, seed=3)
+    expected = np.stack(list(by_hand(network, 6, 3)))
+    np.testing.assert_allclose(result.mean.numpy(), expected.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(result.std.numpy(), expected.std(0), rtol=1e-4, atol=1e-6)
+    assert [m.training for m in network.modules()] == [mode, mode, not mode, mode, mode]
+    assert [drop.training for drop in network.drops] == [mode, mode]
+    assert [drop.step for drop in network.drops] == [0, 0]
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_no_graph_is_kept(network):
+    result = monte_carlo(network, X, samples=3, seed=0, outputs="logits")
+    for value in result[:4]:
+        assert value.grad_fn is None
+        assert not value.requires_grad
+    with torch.no_grad():
+        alike = monte_carlo(network, X, samples=3, seed=0, outputs="logits")
+    assert all(torch.equal(a, b) for a, b in zip(result[:4], alike[:4], strict=True))
+
+
+def test_their_dropout_alone_is_none():
+    model = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Dropout(0.5))
+    with pytest.raises(ValueError, match="predict leads to no dropout layer of anydrop"):
+        monte_carlo(model, X, samples=3, seed=0)
+    assert model[1].training
+
+
+def test_training_false_is_named(network):
+    """The way of a module that hands its own mode to its layers."""
+
+    def predict(x):
+        return network.drops[0](x, training=network.norm.training)
+
+    with pytest.raises(ValueError, match="Let it call them without training="):
+        monte_carlo(predict, X, samples=3, seed=0)
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_a_compiled_module(network):
+    """Compiled once for all samples, if the layers' steps are tensors: so they stay."""
+    torch._dynamo.reset()
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(1)
+        return graph.forward
+
+    for drop in network.drops:
+        drop.step = torch.tensor(5)
+    program = torch.compile(network, backend=backend)
+    with torch.no_grad():
+        result = monte_carlo(program, X, samples=6, seed=3)
+    np.testing.assert_allclose(
+        result.mean.numpy(), np.mean(list(by_hand(network, 6, 3)), axis=0), rtol=1e-4, atol=1e-6
+    )
+    once = len(compiled)
+    with torch.no_grad():
+        monte_carlo(program, X, samples=40, seed=3)
+    assert len(compiled) <= 2 * once
+    assert [int(drop.step) for drop in network.drops] == [5, 5]
+
+
+def test_same_masks(network):
+    x = X[:1].repeat(5, 1)
+    result = monte_carlo(network.eval(), x, samples=3, seed=0, same_masks=True)
+    assert result.std.any()
+    torch.testing.assert_close(result.mean, result.mean[:1].repeat(5, 1))
