@@ -48,7 +48,7 @@ def pytest(session: nox.Session, packages: list[str], *arguments: str) -> None:
 
 def add_tests(name: str, packages: list[str], required: list[str]) -> None:
     own = sorted(map(str, Path("tests").glob(f"test_{name}*.py")))
-    everywhere = ["tests/test_conformance.py", "tests/test_outputs.py"]
+    everywhere = [f"tests/test_{what}.py" for what in ("conformance", "outputs", "monte_carlo")]
     files = [*everywhere, *own] if own else ["tests"]
 
     @nox.session(name=f"tests-{name}")
@@ -74,7 +74,8 @@ def tests_all(session: nox.Session) -> None:
         session,
         EVERYTHING,
         *(f"--require={module}" for module in REQUIRED),
-        *("--complete", "tests/test_one_mask.py", "tests/test_verify.py", "tests/test_demo.py"),
+        "--complete",
+        *(f"tests/test_{what}.py" for what in ("one_mask", "one_catalogue", "verify", "demo")),
     )
     session.run(
         *("python", "-m", "pytest", "--doctest-modules", "--doctest-glob=*.md"),

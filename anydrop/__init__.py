@@ -11,8 +11,8 @@ from anydrop.layers.alpha import (
 )
 from anydrop.layers.attention import AttentionDropout, attention_dropout
 from anydrop.layers.base import Layer
+from anydrop.layers.block_mask import BlockMask
 from anydrop.layers.blocks import (
-    BlockMask,
     DropBlock1d,
     DropBlock2d,
     DropBlock3d,

@@ -217,7 +217,8 @@ def from_json(plain: dict[str, Any]) -> Schedule:
     arguments = {n: v for n, v in plain.items() if n != "schedule"}
     if cls is None or arguments.keys() != {f.name for f in fields(cls)}:
         raise ValueError(
-            f"not a schedule: {plain!r}; it names one of {', '.join(known)} and what it takes"
+            f"not a schedule: {plain!r}; it names one of {', '.join(sorted(known))} "
+            "and what that takes"
         )
     return cls(**arguments)
 

@@ -28,7 +28,7 @@ def test_every_public_function_and_layer_is_here():
     shown = {f"{v.function.__name__}" for v in VARIANTS} | {v.layer.__name__ for v in VARIANTS}
     others = {"Layer", "DropLayer", "DropoutLayer", "DropPath", "drop_path", "register", "resolve"}
     others |= {"Mask", "StoredMask", "BlockMask", "Copies", "Noise", "Zones", "Window"}
-    others |= {"schedules", "depth_rates", "__version__"}
+    others |= {"schedules", "depth_rates", "monte_carlo", "MonteCarlo", "__version__"}
     assert shown == set(anydrop.__all__) - others
 
 

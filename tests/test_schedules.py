@@ -103,7 +103,7 @@ def test_json_is_written_out():
 )
 def test_json_that_is_no_schedule(plain):
     with pytest.raises(
-        ValueError, match=r"not a schedule: .* names one of Constant, Linear, Cosine"
+        ValueError, match=r"not a schedule: .* names one of Constant, Cosine, Linear"
     ):
         schedules.from_json(plain)
     with pytest.raises(ValueError, match="not a schedule"):

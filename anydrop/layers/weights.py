@@ -136,10 +136,14 @@ class DropConnect(DropLayer):
     """
 
     _function = staticmethod(drop_connect)
-    _batch_axes = ()
 
     def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
         super().__init__(p, **keywords)
+
+    def _shared_by_batch(self, shape: tuple[int, ...], **inputs: Any) -> dict[str, Any]:
+        # Weights have no examples; their copies do.
+        examples = inputs["examples"]
+        return {} if examples is None else super()._shared_by_batch((examples, *shape))
 
     def forward(
         self, x: Array, training: bool | None = None, *, examples: int | None = None
