@@ -83,8 +83,10 @@ class Noise(NamedTuple):
             What arrays are multiplied by, or what is added to them.
         """
         backend = resolve(like)
-        xp = backend.xp
-        return self._drawn(backend, xp.astype(like, getattr(xp, self.dtype), copy=False))
+        if COMPUTE.get(backend.dtype_name(like)) != self.dtype:
+            dtype = getattr(backend.xp, self.dtype)
+            like = backend.xp.astype(backend.empty(backend.device(like)), dtype)
+        return self._drawn(backend, like)
 
     def _drawn(self, backend: Backend, like: Array) -> Array:
         """Return the noise in the dtype that `like` is computed in."""
