@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import array_api_compat
-
 from anydrop import check
 from anydrop._typing import Array, Namespace
 from anydrop.backends import resolve
 from anydrop.backends.base import COMPUTE
+from anydrop.backends.capabilities import LIBRARIES
 
 #: By how much probabilities may add up to more or less than 1.
 TOLERANCE = 0.01
@@ -126,7 +125,7 @@ class Classes(Moments):
             )
         if self._logits:
             y = softmax(xp, y, self._axis)
-        elif first and not array_api_compat.is_lazy_array(y):
+        elif first and _is_known(y):
             self._check_probabilities(y)
         self._outputs.add(xp, y)
         self._entropies.add(xp, entropy(xp, y, self._axis))
@@ -148,6 +147,14 @@ class Classes(Moments):
                 f"outputs='probabilities' must be >= 0 and add up to 1 along axis {self._axis}, "
                 "and these do not: is it outputs='logits', or another axis=?"
             )
+
+
+def _is_known(y: Array) -> bool:
+    """Tell whether numbers can be looked at: not before a graph is computed, nor in a compiler."""
+    backend = resolve(y)
+    library = LIBRARIES.get(backend.name)
+    eager = library is None or library.features["eager"].works
+    return eager and backend.device(y) is not None
 
 
 def softmax(xp: Namespace, logits: Array, axis: int) -> Array:

@@ -67,9 +67,20 @@ class Backend:
 
     def __init__(self, name: str, namespace: str = "") -> None:
         self.name = name
-        self.xp: Namespace = importlib.import_module(namespace or self.namespace or name)
+        self._xp: Namespace = importlib.import_module(namespace or self.namespace or name)
         # One cache a library: dtypes of two libraries can't always be compared.
         self._dtype_names: dict[Any, str] = {}
+
+    @property
+    def xp(self) -> Namespace:
+        """The library's array API namespace, in which layers compose what `select` alone is not."""
+        try:
+            return self._xp
+        except AttributeError:
+            raise TypeError(
+                f"{self.name} arrays have no array API namespace, which noise, blocks, zoneout, "
+                "tokens and copies of weights are composed in; what scales or drops works without"
+            ) from None
 
     # The contract ------------------------------------------------------------------------------
 

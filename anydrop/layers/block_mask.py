@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from anydrop._typing import Array
+from anydrop.backends import resolve
 from anydrop.mask import KeepMask, Mask, StoredMask
 
 
@@ -38,13 +39,13 @@ class BlockMask(_Blocks, KeepMask):
 
         Axes that the seeds share have length 1.
         """
-        kept = self.seeds.keep(like=like)
+        xp, kept = resolve(like).xp, self.seeds.keep(like=like)
         for axis, size in enumerate(self.sizes):
             # What a block of 2 n elements keeps, two of n side by side keep.
             reach = 1
             while reach < size:
                 by = min(reach, size - reach)
-                kept = _from(kept, axis, 0, -by) & _from(kept, axis, by, None)
+                kept = xp.logical_and(_from(kept, axis, 0, -by), _from(kept, axis, by, None))
                 reach += by
         return kept
 

@@ -5,6 +5,7 @@ Each function takes a subject, and a NumPy dtype if it is to run for each of the
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from anydrop import Mask
 from anydrop.backends.base import COMPUTE, dtype_name
 from anydrop.testing.checks import PLACES
 from anydrop.testing.reference import NORMAL_TOLERANCE, keep, normals, numbers
-from anydrop.testing.subject import Subject
+from anydrop.testing.subject import Subject, refused
 
 # Half a unit in the last place of dtypes that are computed in a longer one, relative to a number.
 ROUNDED = {"float16": 2**-11, "bfloat16": 2**-8}
@@ -113,6 +114,18 @@ def drop_connect(subject: Subject, dtype: Any) -> None:
     summed = subject.select(gradient, kept, 2.0).astype(np.complex128).sum(0)
     expected = (summed if weights.dtype.kind == "c" else summed.real).astype(dtype)
     subject.check(mask.apply(subject.array(gradient)), expected)
+
+
+def without_a_namespace(subject: Subject) -> None:
+    """Refuse what is composed in one, in a message that says so."""
+    if subject.namespace:
+        return
+    x, ids = subject.ones(2, 3, 4), subject.array(np.arange(5))
+    refused(TypeError, partial(anydrop.gaussian_dropout, x, seed=0), "no array API namespace")
+    refused(TypeError, partial(anydrop.drop_block1d, x, seed=0), "no array API namespace")
+    refused(TypeError, partial(anydrop.zoneout, x, x, seed=0), "no array API namespace")
+    refused(TypeError, partial(anydrop.drop_connect, x, examples=2, seed=0), "no array API")
+    refused(TypeError, partial(anydrop.token_dropout, ids, token=1, seed=0), "no array API")
 
 
 def _check_close(got: Any, expected: Any, allowed: Any) -> None:

@@ -6,7 +6,6 @@ Each function takes a subject, and a NumPy dtype if it is to run for each of the
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import anydrop
 from anydrop import Mask, Window
 from anydrop.testing.reference import keep, numbers
-from anydrop.testing.subject import Subject
+from anydrop.testing.subject import Subject, refused
 from anydrop.verify import PUBLISHED
 
 
@@ -162,11 +161,11 @@ def writing_to_out(subject: Subject) -> None:
     x, out = subject.array(np.linspace(-1, 1, 24, dtype=np.float32)), subject.ones(24)
     expected = subject.numpy(anydrop.dropout(x, 0.5, seed=2)).copy()
     if not subject.out:
-        _refused(ValueError, partial(anydrop.dropout, x, seed=2, out=out), "out")
-        _refused(ValueError, partial(anydrop.dropout, x, training=False, out=out), "out")
+        refused(ValueError, partial(anydrop.dropout, x, seed=2, out=out), "out")
+        refused(ValueError, partial(anydrop.dropout, x, training=False, out=out), "out")
         return
     for wrong in (subject.ones(23), subject.ones(24, 1), [0.0] * 24):
-        _refused(ValueError, partial(anydrop.dropout, x, seed=2, out=wrong), "out must")
+        refused(ValueError, partial(anydrop.dropout, x, seed=2, out=wrong), "out must")
     assert anydrop.dropout(x, 0.5, seed=2, out=out) is out
     subject.check(out, expected)
     assert anydrop.dropout(x, 0.5, training=False, out=out) is out
@@ -201,11 +200,11 @@ def a_layer(subject: Subject) -> None:
 def what_is_wrong_is_refused(subject: Subject) -> None:
     """Integers, foreign generators, gradients of another shape."""
     whole = subject.array(np.ones(3, np.int32))
-    _refused(TypeError, partial(anydrop.dropout, whole, seed=0), "int32")
-    _refused(TypeError, partial(anydrop.dropout, subject.ones(3), rng=object()), "rng")
+    refused(TypeError, partial(anydrop.dropout, whole, seed=0), "int32")
+    refused(TypeError, partial(anydrop.dropout, subject.ones(3), rng=object()), "rng")
     drop = anydrop.Dropout(0.5, seed=0)
     drop(subject.ones(3))
-    _refused(ValueError, partial(drop.backward, subject.ones(4)), "(3,), got one of (4,)")
+    refused(ValueError, partial(drop.backward, subject.ones(4)), "(3,), got one of (4,)")
 
 
 def probes(subject: Subject) -> None:
@@ -213,13 +212,3 @@ def probes(subject: Subject) -> None:
     for backend, like in subject.backend.probes():
         kept = backend.keep(Mask.from_seed((9,), 0.5, seed=0), like)
         assert np.array_equal(backend.to_numpy(kept), keep((9,), 0.5, seed=0))
-
-
-def _refused(kind: type[Exception], call: Callable[[], Any], named: str) -> None:
-    """Raise AssertionError unless a call raises, and its message says what was wrong."""
-    try:
-        call()
-    except kind as error:
-        assert named in str(error), f"the message names no {named!r}: {error}"
-    else:
-        raise AssertionError(f"no {kind.__name__} was raised about {named!r}")

@@ -31,6 +31,9 @@ class Subject(NamedTuple):
         bfloat16 are made by the package ``ml_dtypes``.
     out : bool, default True
         Whether the library's arrays can be written to; if not, ``out=`` must be refused.
+    namespace : bool, default True
+        Whether the library has an array API namespace; if not, the variants that are composed in
+        one must be refused.
     flushes : bool, default False
         Whether the library's arithmetic turns subnormal numbers to zeros.
     kernel : Backend, optional
@@ -49,6 +52,7 @@ class Subject(NamedTuple):
     array: Callable[[np.ndarray[Any, Any]], Array]
     dtypes: tuple[str, ...] = DTYPES
     out: bool = True
+    namespace: bool = True
     flushes: bool = False
     kernel: Backend | None = None
 
@@ -117,3 +121,13 @@ def dtype_of(name: str) -> Any:
 
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype(name)
+
+
+def refused(kind: type[Exception], call: Callable[[], Any], named: str) -> None:
+    """Raise AssertionError unless a call raises, and its message says what was wrong."""
+    try:
+        call()
+    except kind as error:
+        assert named in str(error), f"the message names no {named!r}: {error}"
+    else:
+        raise AssertionError(f"no {kind.__name__} was raised about {named!r}")

@@ -10,7 +10,8 @@ def array(x):
     return tinyarray.Array(x.ravel().tolist(), x.shape, x.dtype.name)
 
 
-TINY = Subject("tinyarray", array, dtypes=("float16", "float32", "float64", "complex128"))
+DTYPES = ("float16", "float32", "float64", "complex128")
+TINY = Subject("tinyarray", array, DTYPES, namespace=False)
 
 
 @pytest.mark.parametrize("case", cases(TINY), ids=str)
