@@ -21,7 +21,8 @@ from anydrop.layers.blocks import (
     drop_block3d,
 )
 from anydrop.layers.depth import StochasticDepth, depth_rates, drop_path, stochastic_depth
-from anydrop.layers.drop import DropLayer
+from anydrop.layers.drop_layer import DropLayer
+from anydrop.layers.dropout import Dropout, dropout
 from anydrop.layers.gaussian import (
     GaussianDropout,
     GaussianNoise,
@@ -29,7 +30,6 @@ from anydrop.layers.gaussian import (
     gaussian_dropout,
     gaussian_noise,
 )
-from anydrop.layers.plain import Dropout, dropout
 from anydrop.layers.recurrent import LockedDropout, Zoneout, Zones, locked_dropout, zoneout
 from anydrop.layers.spatial import Dropout1d, Dropout2d, Dropout3d, dropout1d, dropout2d, dropout3d
 from anydrop.layers.tokens import EmbeddingDropout, TokenDropout, embedding_dropout, token_dropout

@@ -15,7 +15,6 @@ from types import (
     MemberDescriptorType,
     MethodType,
     ModuleType,
-    SimpleNamespace,
 )
 from typing import Any, Protocol
 
@@ -41,6 +40,7 @@ class HasMode(Protocol):
 ATOMS = {bool, bytearray, bytes, complex, float, int, range, slice, str, type(None), type(...)}
 ARRAYS = ("__array__", "__dlpack__", "__array_namespace__")
 # Of Python's own types, those that hold what somebody put there.
+HOLDERS = ("collections", "types")
 CONTAINERS = (deque, dict, frozenset, list, set, tuple, MappingProxyType)
 
 
@@ -113,7 +113,7 @@ def _of_object(thing: Any, kind: type, home: str) -> Iterator[Any]:
     state = _state(thing)
     if "__wrapped__" in state and not _is_own(kind.__module__, home):
         yield state["__wrapped__"]  # the rest is the business of the library that wrapped it
-    elif kind is SimpleNamespace or not _is_standard(kind.__module__):
+    elif kind.__module__ in HOLDERS or not _is_standard(kind.__module__):
         yield from state.values()
         for base in kind.__mro__:
             yield from _of_slots(thing, base)
@@ -132,7 +132,7 @@ def _of_slots(thing: Any, base: type) -> Iterator[Any]:
 
 def _of_container(thing: Any) -> Iterable[Any]:
     if isinstance(thing, (dict, MappingProxyType)):
-        return list(thing.values())
+        return [*thing.keys(), *thing.values()]
     if isinstance(thing, (set, frozenset)):  # whose own order changes from run to run
         return sorted(thing, key=lambda one: (type(one).__qualname__, _order(one)))
     return list(thing)
@@ -170,6 +170,8 @@ def _named(
 ) -> Iterator[Any]:
     """Yield what a namespace has by some names; of modules, what they have by them."""
     # By their alphabet: bytecode has another order in another version of Python.
+    for name in sorted(names & sys.modules.keys() - space.keys()):  # imported in a function
+        yield from _of_module(sys.modules[name], names, home, within)
     for name in sorted(names & space.keys()):
         value = space[name]
         kind = type(value)

@@ -166,4 +166,4 @@ def softmax(xp: Namespace, logits: Array, axis: int) -> Array:
 def entropy(xp: Namespace, probabilities: Array, axis: int) -> Array:
     """Return the entropy of probabilities along an axis, in nats; 0 log 0 is 0."""
     logs = xp.log(xp.where(probabilities == 0, xp.ones_like(probabilities), probabilities))
-    return -xp.sum(probabilities * logs, axis=axis)
+    return 0.0 - xp.sum(probabilities * logs, axis=axis)  # not -0, where all are sure

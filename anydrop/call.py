@@ -66,7 +66,13 @@ class Call:
         scaling: check.Scaling = "train",
         out: Array | None = None,
         return_mask: bool = False,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            raise TypeError(
+                f"unexpected keyword argument {next(iter(unknown))!r}: beside its own a function "
+                f"takes {', '.join(Keywords.__annotations__)}"
+            )
         self.x, self.backend = x, resolve(x)
         self.training = check.flag(training, "training")
         # Where no mask is placed, lengths may stay unknown.
@@ -98,14 +104,11 @@ class Call:
         """
         if not self.training:
             return self.inferred()
-        if self.rng is not None:  # which is asked for nothing if the arrays are refused
-            self.check_arrays()
-        if affine is None:
-            mask = self.mask(1.0 / (1.0 - self.p) if self.scaling == "train" else 1.0, shared_axes)
-            return self.result(mask.apply(self.x, out=self.out), mask)
-        mask = self.mask(affine.scale, shared_axes)
-        self.check_arrays()
-        return self.result(mask.select(self.backend, self.x, affine, self.out), mask)
+        scale = 1.0 / (1.0 - self.p) if self.scaling == "train" else 1.0
+        does = affine or (scale,)
+        self.check_arrays()  # before a generator is asked for anything
+        mask = self.mask(does[0], shared_axes)
+        return self.result(mask.select(self.backend, self.x, does, self.out), mask)
 
     def inferred(self) -> Any:
         """Return what the function returns at inference: x as it is, or scaled as in 2014."""
@@ -139,8 +142,8 @@ class Call:
         p = self.p if p is None else p
         shape, window = self.shape, self.window
         if enlarged_by:
-            shape = check.longer(shape, enlarged_by)
-            window = window and Window(window.offset, check.longer(window.shape, enlarged_by))
+            shape = _longer(shape, enlarged_by)
+            window = window and Window(window.offset, _longer(window.shape, enlarged_by))
         shared = tuple(sorted({*self.shared_axes, *shared_axes}))
         if self.rng is None:
             if window or enlarged_by:  # else it is x's, and x has an index for each element
@@ -163,3 +166,7 @@ class Call:
     def result(self, y: Array, mask: Any = None) -> Any:
         """Return what the function returns: y, and the mask if its caller wants it."""
         return (y, mask) if self.return_mask else y
+
+
+def _longer(shape: tuple[int, ...], by: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n + more for n, more in zip(shape, by, strict=True))

@@ -23,7 +23,8 @@ def probability(p: object) -> float:
     """Return the drop probability as a float."""
     if type(p) is not float:
         if isinstance(p, bool) or not isinstance(p, Real):
-            raise TypeError(f"p must be a real number with 0 <= p < 1, got {described(p)}")
+            hint = "; a schedule is for a layer, or to be called with the step" * callable(p)
+            raise TypeError(f"p must be a real number with 0 <= p < 1, got {described(p)}{hint}")
         p = _float(p)
     if not 0.0 <= p < 1.0:
         raise ValueError(f"p must satisfy 0 <= p < 1, got {p!r}")
@@ -211,6 +212,8 @@ def noise_shape(values: object, name: str = "noise_shape") -> tuple[int | None, 
     """Return a noise shape as a tuple of ints and None, not yet held against an array."""
     if values is None:
         return None
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of ints and None, got {described(values)}")
     return tuple(None if n is None else integer(n, name) for n in values)
@@ -243,11 +246,6 @@ def all_shared(shared: object, noise: object, size: tuple[int, ...]) -> tuple[in
                 f"own length along the others: got {lengths} for the shape {size}"
             )
     return tuple(a for a, length in enumerate(lengths) if length == 1)
-
-
-def longer(size: tuple[int, ...], by: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a shape that is longer along some axes."""
-    return tuple(n + more for n, more in zip(size, by, strict=True))
 
 
 def shape(values: object) -> tuple[int, ...]:
@@ -326,12 +324,6 @@ def _float(value: Real) -> float:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf  # type: ignore[operator]
-
-
-def held(value: int, least: int, most: int, dtype: str) -> None:
-    """Refuse an integer that a dtype can't hold."""
-    if not least <= value <= most:
-        raise ValueError(f"{value} is no token of dtype {dtype}, which holds {least} to {most}")
 
 
 def choice(value: object, name: str, choices: Sequence[str]) -> Any:

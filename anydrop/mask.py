@@ -6,7 +6,7 @@ import abc
 import hashlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,6 +20,16 @@ from anydrop.recipe import Recipe, Window, keep_shape
 def digest(keep: np.ndarray[Any, Any]) -> str:
     """Return the SHA-256 of a keep mask, as `Mask.digest` defines it."""
     return hashlib.sha256(np.packbits(keep, bitorder="little").tobytes()).hexdigest()
+
+
+class Drawn(Protocol):
+    """What a function's `return_mask` returns: it can be drawn again at any time."""
+
+    def apply(self, gradient: Array, /) -> Any:
+        """Return the gradient of the input for that of the output."""
+
+    def keep(self, like: Array) -> Array:
+        """Return the boolean keep mask in the library and on the device of `like`."""
 
 
 class KeepMask(abc.ABC):

@@ -181,12 +181,13 @@ def _taken(predict: Callable[..., Any]) -> list[str]:
         parameters = inspect.signature(predict).parameters
     except ValueError:  # Some that are written in C don't tell.
         return []
+    first, *_ = (*parameters, "")  # which x is given to
+    settled = {first, *(predict.keywords if isinstance(predict, partial) else {})}
     by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    settled = predict.keywords if isinstance(predict, partial) else {}
     return [
         name
         for name in ("step", "seed")
-        if name in parameters and parameters[name].kind in by_name and name not in settled
+        if name in parameters.keys() - settled and parameters[name].kind in by_name
     ]
 
 

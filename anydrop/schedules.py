@@ -42,7 +42,7 @@ class Schedule(abc.ABC):
         """Return the schedule as a dict of strings and numbers."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {n: v.to_json() if isinstance(v, Schedule) else v for n, v in values.items()}
-        return {"schedule": type(self).__name__, **plain}
+        return {"schedule": _name(type(self)), **plain}
 
 
 #: What a layer takes for a probability.
@@ -211,7 +211,7 @@ def from_json(plain: dict[str, Any]) -> Schedule:
     ValueError
         If it is none.
     """
-    known = {cls.__name__: cls for cls in _schedules() if not inspect.isabstract(cls)}
+    known = {_name(cls): cls for cls in _schedules() if not inspect.isabstract(cls)}
     name = plain.get("schedule")
     cls = known.get(name) if isinstance(name, str) else None
     arguments = {n: v for n, v in plain.items() if n != "schedule"}
@@ -221,6 +221,12 @@ def from_json(plain: dict[str, Any]) -> Schedule:
             "and what that takes"
         )
     return cls(**arguments)
+
+
+def _name(cls: type[Schedule]) -> str:
+    """Return what a schedule is called in JSON: one of anydrop's by its name alone."""
+    own = cls.__module__ == __name__
+    return cls.__qualname__ if own else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _schedules() -> list[type[Schedule]]:

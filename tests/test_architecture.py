@@ -35,7 +35,7 @@ FLOORS = [
     ["call", "schedules"],
     ["layers.option"],
     ["layers.base"],
-    ["layers.drop"],
+    ["layers.drop_layer"],
     ["layers"],
     ["_find", "_statistics"],
     ["monte_carlo"],

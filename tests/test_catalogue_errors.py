@@ -168,7 +168,7 @@ def test_tokens_that_a_dtype_can_not_hold():
 
 
 def test_axes_that_are_not_there():
-    with pytest.raises(ValueError, match="shared axis 3 is out of range"):
+    with pytest.raises(ValueError, match="time_axis 3 is out of range for an array of 2 dim"):
         anydrop.locked_dropout(np.ones((2, 3)), time_axis=3, seed=0)
     with pytest.raises(TypeError, match="time_axis"):
         anydrop.LockedDropout(0.5)

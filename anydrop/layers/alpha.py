@@ -7,7 +7,7 @@ from typing import Any, Unpack, final
 from anydrop import check
 from anydrop._typing import Array
 from anydrop.call import Affine, Call, Keywords
-from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.spatial import DataFormat, SpatialLayer, check_data_format
 from anydrop.schedules import Rate
 

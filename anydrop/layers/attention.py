@@ -7,7 +7,7 @@ from typing import Any, Unpack, final
 from anydrop import check
 from anydrop._typing import Array
 from anydrop.call import Call, Keywords
-from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.option import Option
 from anydrop.schedules import Rate
 
@@ -24,7 +24,7 @@ def attention_dropout(
 
     Parameters
     ----------
-    weights : array of shape (..., heads, queries, keys)
+    weights : array of shape (..., heads, queries, keys), or (queries, keys)
         What a softmax over the keys returned, of a dtype that `dropout` takes. The axes before
         the heads' count examples.
     p : float, default 0.1

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import abc
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from anydrop import check, schedules, stream
 from anydrop._typing import Array
 from anydrop.backends import resolve
-
-
-class Drawn(Protocol):
-    """What a function's `return_mask` returns: it can be drawn again at any time."""
-
-    def apply(self, gradient: Array, /) -> Any:
-        """Return the gradient of the input for that of the output."""
-
-    def keep(self, like: Array) -> Array:
-        """Return the boolean keep mask in the library and on the device of `like`."""
+from anydrop.layers.option import Option
+from anydrop.mask import Drawn
 
 
 class Layer(abc.ABC):
@@ -55,7 +48,7 @@ class Layer(abc.ABC):
         **options: Any,
     ) -> None:
         check.one_source(seed, rng)
-        self._options = {n: getattr(type(self), n).normal(v) for n, v in options.items()}
+        self._options = {name: self._option(name).normal(v) for name, v in options.items()}
         self._seed: stream.Seed | None = None
         if rng is None:
             self._seed = stream.fresh_seed() if seed is None else check.seed(seed)
@@ -65,6 +58,17 @@ class Layer(abc.ABC):
         self._mask: Drawn | None = None
         self._home: tuple[Any, ...] = ()  # backend and device of the last training input
         self._share_batch = False  # whether all examples of a batch share one mask
+        self._lent_in: int | None = None  # the thread that it is lent to, if any
+
+    @classmethod
+    def _option(cls, name: str) -> Option[Any]:
+        option = getattr(cls, name, None)
+        if isinstance(option, Option):
+            return option
+        known = [n for n in cls._defaults() if isinstance(getattr(cls, n, None), Option)]
+        raise TypeError(
+            f"{cls.__name__} has no setting {name!r}: it takes {', '.join(['seed', 'rng', *known])}"
+        )
 
     def _call(self, x: Array, training: bool, **inputs: Any) -> tuple[Any, Drawn | None]:
         """Return what the function makes of an input, and the mask that it drew in training."""
@@ -118,6 +122,12 @@ class Layer(abc.ABC):
         share_batch : bool
             Whether all examples of a batch share one mask.
         """
+        here = threading.get_ident()
+        if self._lent_in not in (None, here):
+            raise RuntimeError(
+                f"this {type(self).__name__} is at work in another thread: one layer belongs to "
+                "one thread at a time, so give each thread a copy.deepcopy of the model"
+            )
         own = self.__dict__.copy()
         # A step that is an array stays one: a compiler would take an int for a constant.
         step = self._step * 0 if check.is_foreign(self._step) else 0
@@ -130,6 +140,7 @@ class Layer(abc.ABC):
             _mask=None,
             _home=(),
             _share_batch=share_batch,
+            _lent_in=here,
         )
         try:
             yield
@@ -140,19 +151,19 @@ class Layer(abc.ABC):
     # Passes ------------------------------------------------------------------------------------
 
     def forward(self, x: Array, training: bool | None = None) -> Array:
-        """Drop elements of `x` in training; at inference return `x` as it is.
+        """Call the layer's function: in training with its next mask.
 
         Parameters
         ----------
-        x : array of any shape
-            float16, bfloat16, float32, float64, complex64 or complex128, of any library.
+        x : array
+            Of any library, and of a shape and dtype that the function takes.
         training : bool, optional
             Overrides the layer's mode for this call.
 
         Returns
         -------
         array
-            With the shape, dtype, library and device of `x`.
+            What the function returns; of most layers `x` itself at inference.
 
         Raises
         ------
@@ -188,7 +199,7 @@ class Layer(abc.ABC):
         Returns
         -------
         array
-            With the shape, dtype, library and device of `gradient`.
+            With the dtype, library and device of `gradient`; of layers with two inputs a tuple.
 
         Raises
         ------
@@ -197,7 +208,7 @@ class Layer(abc.ABC):
         TypeError
             If `gradient` is no floating-point array of a known library.
         ValueError
-            If its shape is not that of the last training input.
+            If its shape is not that of the last training output.
         """
         if self._mask is None:
             raise RuntimeError(
@@ -265,7 +276,7 @@ class Layer(abc.ABC):
 
     @property
     def mask(self) -> Array | None:
-        """Boolean keep mask of the last training forward, drawn when asked for.
+        """Keep mask of the last training forward, or its noise, drawn when asked for.
 
         It is an array of that input's library and device, with length 1 along shared axes, and
         None before the first training forward.
@@ -354,7 +365,7 @@ class Layer(abc.ABC):
 
     def __repr__(self) -> str:
         defaults = self._defaults()
-        shown = [f"{n}={v!r}" for n, v in self._options.items() if v != defaults.get(n)]
+        shown = [f"{n}={v!r}" for n, v in self._options.items() if n == "p" or v != defaults.get(n)]
         if self._rng is not None:
             shown.append(f"rng={self._rng!r}")
         elif isinstance(self._seed, np.random.SeedSequence):
@@ -370,13 +381,12 @@ class Layer(abc.ABC):
 
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
-        """Return the defaults of what a constructor takes; p, which is always shown, has none."""
+        """Return the defaults of what a constructor takes."""
         return {
             name: parameter.default
             for base in reversed(cls.__mro__)
             if issubclass(base, Layer)
             for name, parameter in inspect.signature(base).parameters.items()
-            if name != "p"
         }
 
 

@@ -12,7 +12,7 @@ from anydrop import check
 from anydrop._typing import Array
 from anydrop.call import Call, Keywords
 from anydrop.layers.block_mask import BlockMask
-from anydrop.layers.drop import DropKeywords
+from anydrop.layers.drop_layer import DropKeywords
 from anydrop.layers.option import Option
 from anydrop.layers.spatial import DataFormat, SpatialLayer, positions
 from anydrop.schedules import Rate
@@ -63,7 +63,7 @@ def _dropped(
         sizes[axis] = length
     # An element survives if none of the places does where a block that covers it may begin: so
     # many places of a probability of their own make the p that was asked for.
-    gamma = -math.expm1(math.log1p(-call.p) / math.prod(lengths))
+    gamma = 1.0 - (1.0 - call.p) ** (1.0 / math.prod(lengths))
     seeds = call.mask(1.0, p=gamma, enlarged_by=tuple(size - 1 for size in sizes))
     scale = 1.0 / (1.0 - call.p) if call.scaling == "train" else 1.0
     mask = BlockMask(seeds, call.shape, scale, tuple(sizes))
@@ -163,8 +163,8 @@ def drop_block2d(
     approximate probability. It also scales by the share that a batch happened to keep, where this
     function scales by ``1 / (1 - p)``.
 
-    That probability is what is rounded to a multiple of 2**-32 here: of blocks of 49 elements, no
-    `p` below 5e-9 drops any.
+    That probability is what is rounded to a multiple of 2**-32 here, so `p` is met to within
+    ``size / 2**33``: of blocks of 49 elements, no `p` below 5e-9 drops any.
 
     References
     ----------

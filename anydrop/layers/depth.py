@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, Unpack, final
 from anydrop import check
 from anydrop._typing import Array
 from anydrop.call import Call, Keywords
-from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.option import Option
 from anydrop.schedules import Rate
 
@@ -112,7 +112,10 @@ def depth_rates(p: float, depth: int) -> tuple[float, ...]:
     >>> import anydrop
     >>> anydrop.depth_rates(0.5, 4)
     (0.125, 0.25, 0.375, 0.5)
-    >>> branches = [anydrop.StochasticDepth(p, seed=0) for p in anydrop.depth_rates(0.5, 4)]
+    >>> import numpy as np
+    >>> seeds = np.random.SeedSequence(0).spawn(4)  # with one seed for all their fates would agree
+    >>> rates = anydrop.depth_rates(0.5, 4)
+    >>> branches = [anydrop.StochasticDepth(p, seed=s) for p, s in zip(rates, seeds)]
     """
     p, depth = check.probability(p), check.positive(depth, "depth")
     return tuple(p * branch / depth for branch in range(1, depth + 1))

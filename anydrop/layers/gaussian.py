@@ -12,7 +12,7 @@ from anydrop.backends import resolve
 from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, complex_of
 from anydrop.call import Call, Keywords
 from anydrop.layers.base import Layer
-from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.option import Option
 from anydrop.recipe import Recipe
 from anydrop.schedules import Rate
@@ -102,7 +102,8 @@ class Noise(NamedTuple):
         xp, name = backend.xp, backend.dtype_name(x)
         noise = self._drawn(backend, x)
         if name.startswith("complex"):
-            return complex_of(xp, xp.real(x) * noise, xp.imag(x) * noise)
+            y = complex_of(xp, xp.real(x) * noise, xp.imag(x) * noise)
+            return xp.astype(y, x.dtype, copy=False)
         wide = xp.astype(x, getattr(xp, COMPUTE[name]), copy=False)
         return xp.astype(wide * noise if self.relative else wide + noise, x.dtype, copy=False)
 
@@ -258,6 +259,10 @@ class GaussianNoise(Layer):
         Fresh entropy by default, which the attribute `seed` then reports.
     shared_axes : int or sequence of int, optional
         Axes along which all elements get the same noise; negative ones count from the end.
+    noise_shape : sequence of int or None, optional
+        Another spelling of `shared_axes`, Keras's: 1 along those axes, None along the others.
+    rng : None
+        Refused: a generator could not draw the noise again.
 
     Examples
     --------
@@ -274,14 +279,17 @@ class GaussianNoise(Layer):
 
     std = Option(check.deviation, "Standard deviation of the noise.", settable=True)
     shared_axes = Option(check.axes, "Axes along which all elements get the same noise.")
+    noise_shape = Option(check.noise_shape, "The same, as Keras spells it.")
 
     def __init__(
         self,
         std: float = 1.0,
         *,
         seed: stream.Seed | Sequence[int] | None = None,
-        rng: Any = None,
+        rng: None = None,
         shared_axes: int | Sequence[int] = (),
+        noise_shape: Sequence[int | None] | None = None,
     ) -> None:
         check.seed_alone(rng)
-        super().__init__(seed=seed, std=std, shared_axes=shared_axes)
+        check.one_spelling(shared_axes, noise_shape)
+        super().__init__(seed=seed, std=std, shared_axes=shared_axes, noise_shape=noise_shape)

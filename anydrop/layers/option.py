@@ -53,4 +53,5 @@ class Option(Generic[T]):
         if not self.settable:
             kind = type(layer).__name__
             raise AttributeError(f"{self.name} is settled when a {kind} is made: make another one")
-        layer._options[self.name] = self.normal(value)
+        # Not in place: a copy of the layer may have the same dict.
+        layer._options = layer._options | {self.name: self.normal(value)}

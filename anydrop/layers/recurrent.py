@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Unpack, final
 from anydrop import check
 from anydrop._typing import Array
 from anydrop.backends import resolve
-from anydrop.backends.base import COMPUTE, Backend
+from anydrop.backends.base import Backend
 from anydrop.call import Call, Keywords
-from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.option import Option
 from anydrop.mask import KeepMask, Mask, StoredMask
 from anydrop.schedules import Rate
@@ -64,7 +64,10 @@ def locked_dropout(
            [0., 2., 2., 2.]])
     """
     call = Call(x, p, **keywords)
-    return call.dropped(check.shared_axes(check.integer(time_axis, "time_axis"), len(call.shape)))
+    ndim, axis = len(call.shape), check.integer(time_axis, "time_axis")
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"time_axis {axis} is out of range for an array of {ndim} dimensions")
+    return call.dropped((axis % ndim,))
 
 
 class _Complement(NamedTuple):
@@ -157,10 +160,7 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
     backend.check_like(previous, new, "previous")
     xp = backend.xp
     if not call.training:
-        # With p = 0 an infinite state that plays no part would make a NaN.
-        y = _expectation(backend, new, previous, call.p) if call.p else new
-        # As an array, which NumPy's sum of two without dimensions is not.
-        return call.result(call.written(xp.asarray(xp.astype(y, new.dtype, copy=False))))
+        return call.result(call.written(_expectation(backend, new, previous, call.p)))
     zones = Zones(call.mask(1.0))
 
     def mixed(new: Array, previous: Array) -> Array:
@@ -172,12 +172,22 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
 
 
 def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Array:
-    """Return it in the dtype that it is computed in, which is rounded to that of the states."""
-    xp, name = backend.xp, backend.dtype_name(new)
-    if name in ("float16", "bfloat16"):  # computed in float32 and rounded once
-        wide = getattr(xp, COMPUTE[name])
-        return _expectation(backend, xp.astype(new, wide), xp.astype(previous, wide), p)
-    return backend.select(new, None, 1.0 - p) + backend.select(previous, None, p)
+    if not p:  # An infinite state that plays no part would make a NaN.
+        return new
+    xp, name, select = backend.xp, backend.dtype_name(new), backend.select
+
+    def expected(new: Array, previous: Array) -> Array:
+        dtype = new.dtype
+        if name in ("float16", "bfloat16"):  # computed in float32 and rounded once
+            new, previous = (xp.astype(state, xp.float32) for state in (new, previous))
+        # As an array, and in its byte order, which NumPy's sum of two need not be.
+        y = xp.asarray(select(new, None, 1.0 - p) + select(previous, None, p))
+        return xp.astype(y, dtype, copy=False)
+
+    def shares(gradient: Array) -> tuple[Array, Array]:
+        return select(gradient, None, 1.0 - p), select(gradient, None, p)
+
+    return backend.redrawn(expected, shares, new, previous)
 
 
 @final
@@ -209,7 +219,14 @@ class LockedDropout(DropLayer):
         super().__init__(p, time_axis=time_axis, **keywords)
 
     def _batch_axes(self, ndim: int) -> tuple[int, ...]:
-        return (1,) if self.time_axis in (0, -ndim) else (0,)
+        if self.time_axis not in (0, -ndim):
+            return (0,)
+        if ndim == 2:
+            raise ValueError(
+                "an array of (time, features) has no batch, and one of (time, batch) has: which of "
+                "the two LockedDropout got can't be told. Give it a third axis"
+            )
+        return (1,)
 
 
 @final

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, Unpack, final
 from anydrop import check
 from anydrop._typing import Array
 from anydrop.call import Call, Keywords
-from anydrop.layers.drop import DropLayer
+from anydrop.layers.drop_layer import DropLayer
 from anydrop.layers.option import Option
 from anydrop.schedules import Rate
 

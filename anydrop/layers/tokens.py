@@ -8,7 +8,7 @@ from typing import Any, Unpack, final
 from anydrop import check
 from anydrop._typing import Array
 from anydrop.call import Call, Keywords
-from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.option import Option
 from anydrop.mask import StoredMask
 from anydrop.schedules import Rate
@@ -134,16 +134,23 @@ def token_dropout(
         )
     limits = xp.iinfo(ids.dtype)
     for one in (check.integer(token, "token"), *stays):
-        check.held(one, int(limits.min), int(limits.max), backend.dtype_name(ids))
+        if not limits.min <= one <= limits.max:
+            raise ValueError(
+                f"{one} is no token of dtype {backend.dtype_name(ids)}, which holds {limits.min} "
+                f"to {limits.max}"
+            )
     if not call.training:
         return call.result(ids)
     mask = call.mask(1.0)
     kept = mask.keep(like=ids)
     for one in stays:
-        kept = kept | (ids == one)
+        kept = kept | (ids == xp.asarray(one, dtype=ids.dtype, device=backend.device(ids)))
     replacement = xp.full((1,) * ids.ndim, token, dtype=ids.dtype, device=backend.device(ids))
     # NumPy's `where` has the machine's byte order.
     y = xp.astype(xp.where(kept, ids, replacement), ids.dtype, copy=False)
+    if not call.return_mask:
+        return y
+    # It can't be drawn again without the tokens, some of which may be protected.
     shared = () if stays else mask.shared_axes
     return call.result(y, StoredMask(backend.pack(kept), call.shape, call.p, 1.0, shared))
 

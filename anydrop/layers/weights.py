@@ -8,7 +8,7 @@ from anydrop import check
 from anydrop._typing import Array
 from anydrop.backends import resolve
 from anydrop.call import Call, Keywords
-from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.mask import Mask, StoredMask
 from anydrop.schedules import Rate
 

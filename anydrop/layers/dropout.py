@@ -8,7 +8,7 @@ from typing import Any, Unpack, final
 from anydrop import check
 from anydrop._typing import Array
 from anydrop.call import Call
-from anydrop.layers.drop import DropKeywords, DropLayer
+from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.recipe import Window
 from anydrop.schedules import Rate
 from anydrop.stream import Seed
