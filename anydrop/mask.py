@@ -14,7 +14,7 @@ from anydrop import check, stream
 from anydrop._typing import Array
 from anydrop.backends import resolve
 from anydrop.backends.base import Backend
-from anydrop.recipe import Recipe, Window, keep_shape
+from anydrop.recipe import Description, Recipe, Window, keep_shape
 
 
 def digest(keep: np.ndarray[Any, Any]) -> str:
@@ -32,7 +32,7 @@ class Drawn(Protocol):
         """Return the boolean keep mask in the library and on the device of `like`."""
 
 
-class KeepMask(abc.ABC):
+class KeepMask(Description, abc.ABC):
     """What all masks can do, given how each makes its keep mask."""
 
     __slots__ = ()

@@ -36,6 +36,16 @@ class Window(NamedTuple):
     shape: tuple[int, ...]
 
 
+class Description:
+    """A tuple that describes what can be drawn again: a mask, blocks of one, noise.
+
+    Its entries are plain data, other descriptions, and the bits of a mask that is stored. By this
+    class backends know what compilers are to take apart.
+    """
+
+    __slots__ = ()
+
+
 class Axis(NamedTuple):
     """An axis of a mask: how many elements, and how far their indices lie apart."""
 

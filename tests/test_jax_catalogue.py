@@ -102,3 +102,33 @@ def test_a_loop_of_steps():
     for step in range(3):
         expected = keep((1, *X.shape), 0.3, seed=1, step=step)[0]
         assert np.array_equal(kept[step], expected)
+
+
+RETURNED = {
+    "blocks": lambda x: anydrop.drop_block2d(x, 0.3, 2, seed=0, return_mask=True),
+    "noise": lambda x: anydrop.gaussian_dropout(x, 0.3, seed=0, return_mask=True),
+    "zones": lambda x: anydrop.zoneout(x, -x, 0.3, seed=0, return_mask=True),
+    "copies": lambda x: anydrop.drop_connect(x, 0.3, examples=2, seed=0, return_mask=True),
+    "stored": lambda x: anydrop.dropout(x, 0.3, rng=jax.random.key(0), return_mask=True),
+}
+
+
+@pytest.mark.parametrize("name", RETURNED)
+def test_masks_go_out_of_jit_and_into_it(name):
+    """All their numbers stay Python's, such as a scale of 64 bits, and NumPy takes them too."""
+    function, rounding = RETURNED[name], 1e-6 * (name == "noise")
+    x = jnp.ones((2, 3, 6, 5))
+    y, mask = function(x)
+    _, out = jax.jit(function)(x)
+    gradient = np.linspace(1, 2, y.size).reshape(y.shape)
+    within = jax.jit(lambda mask, g: mask.apply(g))(mask, jnp.asarray(gradient, "float32"))
+    for got, expected in (
+        (out.apply(gradient), mask.apply(gradient)),
+        (within, mask.apply(gradient.astype("float32"))),
+    ):
+        for a, b in zip(
+            got if isinstance(got, tuple) else (got,),
+            expected if isinstance(expected, tuple) else (expected,),
+            strict=True,
+        ):
+            assert np.allclose(a, b, rtol=rounding, atol=rounding)

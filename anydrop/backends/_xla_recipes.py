@@ -14,7 +14,7 @@ from jax.core import Tracer
 from anydrop import check, stream
 from anydrop._typing import Array
 from anydrop.backends._xla import Layout
-from anydrop.recipe import Recipe, Window
+from anydrop.recipe import Description, Recipe, Window
 
 
 def words_and_layout(recipe: Recipe) -> tuple[Array, Layout]:
@@ -95,6 +95,11 @@ def register() -> None:
     classes: list[type[Recipe]] = [Recipe, *Recipe.__subclasses__()]
     for cls in classes:
         jax.tree_util.register_pytree_node(cls, _flattened, partial(_unflattened, cls))
+    others: list[type] = Description.__subclasses__()
+    for other in others:  # which grows on the way
+        others += other.__subclasses__()
+        if issubclass(other, tuple) and not issubclass(other, Recipe):
+            jax.tree_util.register_pytree_node(other, _parts, partial(_together, other))
 
 
 def _flattened(recipe: Recipe) -> tuple[tuple[Any, ...], Recipe]:
@@ -123,3 +128,15 @@ def _unflattened(cls: type[Recipe], rest: Recipe, children: tuple[Any, ...]) -> 
         offset = tuple(next(left) if o is None else o for o in window.offset)
         window = Window(offset, window.shape)
     return cls(*rest._replace(step=step, window=window))
+
+
+def _parts(description: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the descriptions and arrays within a description, and all else with gaps for them."""
+    inner = tuple(isinstance(v, (Recipe, Description)) or hasattr(v, "dtype") for v in description)
+    pairs = list(zip(description, inner, strict=True))
+    return tuple(v for v, i in pairs if i), (inner, tuple(None if i else v for v, i in pairs))
+
+
+def _together(cls: type, rest: tuple[Any, ...], parts: tuple[Any, ...]) -> Any:
+    left = iter(parts)
+    return cls(*(next(left) if i else v for i, v in zip(*rest, strict=True)))

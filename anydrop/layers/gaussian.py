@@ -14,13 +14,20 @@ from anydrop.call import Call, Keywords
 from anydrop.layers.base import Layer
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.option import Option
-from anydrop.recipe import Recipe
+from anydrop.recipe import Description, Recipe
 from anydrop.schedules import Rate
 
 UNSCALED = "the mean is right in training already"
 
 
-class Noise(NamedTuple):
+class _Noise(NamedTuple):
+    recipe: Recipe
+    std: float
+    relative: bool
+    dtype: str
+
+
+class Noise(_Noise, Description):
     """Normal noise, described by what it takes to draw it: no element of it is stored.
 
     Attributes
@@ -35,10 +42,7 @@ class Noise(NamedTuple):
         In which it was drawn.
     """
 
-    recipe: Recipe
-    std: float
-    relative: bool
-    dtype: str
+    __slots__ = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

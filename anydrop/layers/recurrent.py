@@ -12,6 +12,7 @@ from anydrop.call import Call, Keywords
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.option import Option
 from anydrop.mask import KeepMask, Mask, StoredMask
+from anydrop.recipe import Description
 from anydrop.schedules import Rate
 
 UNSCALED = "at inference zoneout takes the expectation already"
@@ -86,7 +87,11 @@ class Complement(_Complement, KeepMask):
         return resolve(like).xp.logical_not(self.mask.keep(like=like))
 
 
-class Zones(NamedTuple):
+class _Zones(NamedTuple):
+    mask: Mask | StoredMask
+
+
+class Zones(_Zones, Description):
     """Which units took their new state, described by the mask and not stored.
 
     Attributes
@@ -95,7 +100,7 @@ class Zones(NamedTuple):
         True where the new state was taken.
     """
 
-    mask: Mask | StoredMask
+    __slots__ = ()
 
     def keep(self, like: Array) -> Array:
         """Return the boolean mask, True where the new state was taken; see `Mask.keep`."""

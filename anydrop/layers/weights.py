@@ -10,10 +10,15 @@ from anydrop.backends import resolve
 from anydrop.call import Call, Keywords
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.mask import Mask, StoredMask
+from anydrop.recipe import Description
 from anydrop.schedules import Rate
 
 
-class Copies(NamedTuple):
+class _Copies(NamedTuple):
+    mask: Mask | StoredMask
+
+
+class Copies(_Copies, Description):
     """The mask of a copy of the weights for each example, described and not stored.
 
     Attributes
@@ -22,7 +27,7 @@ class Copies(NamedTuple):
         Of shape (examples, ...).
     """
 
-    mask: Mask | StoredMask
+    __slots__ = ()
 
     def keep(self, like: Array) -> Array:
         """Return the boolean keep mask of shape (examples, ...); see `Mask.keep`."""
