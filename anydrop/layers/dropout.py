@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Unpack, final
+from typing import Any, final
 
 from anydrop import check
 from anydrop._typing import Array
 from anydrop.call import Call
-from anydrop.layers.drop_layer import DropKeywords, DropLayer
+from anydrop.layers.drop_layer import DropLayer
 from anydrop.recipe import Window
 from anydrop.schedules import Rate
 from anydrop.stream import Seed
@@ -172,5 +172,21 @@ class Dropout(DropLayer):
 
     _function = staticmethod(dropout)
 
-    def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
-        super().__init__(p, **keywords)
+    def __init__(
+        self,
+        p: Rate = 0.5,
+        *,
+        seed: Seed | Sequence[int] | None = None,
+        rng: Any = None,
+        shared_axes: int | Sequence[int] = (),
+        noise_shape: Sequence[int | None] | None = None,
+        scaling: check.Scaling = "train",
+    ) -> None:
+        super().__init__(
+            p,
+            seed=seed,
+            rng=rng,
+            shared_axes=shared_axes,
+            noise_shape=noise_shape,
+            scaling=scaling,
+        )

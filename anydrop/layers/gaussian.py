@@ -116,8 +116,10 @@ def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> 
     """Multiply by normal noise of mean 1 and the variance that dropout has, ``p / (1 - p)``.
 
     The noise is drawn from the stream, one word an element, so that it is the same in every library
-    up to the rounding of its logarithms: some 1e-6 of a number's size in float32, and 1e-14 in
-    float64. The backward pass is the same call on the gradient, and draws it again.
+    up to the rounding of its logarithms: a normal number z agrees to 1e-6 of its size in float32,
+    and to 1e-14 in float64. The backward pass is the same call on the gradient, and draws it again.
+
+    A mask of the same seed and step is made of the same words: give layers seeds of their own.
 
     Parameters
     ----------
