@@ -36,9 +36,18 @@ nitpick_ignore_regex = [
     ("py:class", r"(stream\..*|np\..*|numpy\..*|anydrop\._typing\..*|collections\.abc\..*)"),
     ("py:class", r"anydrop\.(backends\..*|mask\..*|layers\..*|stream\..*)"),
     ("py:obj", r"typing\..*"),
-    # Parameters, which look like functions, and what backends call their parts.
-    ("py:obj", r"[a-z_.]+|COMPUTE|Option"),
+    # Parts of anydrop that the reference leaves out.
+    ("py:obj", r"COMPUTE|Option|_normals\.standard"),
 ]
+# Parameters and attributes that docstrings name: each by itself, so that the misspelled name of a
+# function fails the build.
+PARAMETERS = """
+    array backward batched data_format dtype entropy examples fill gradient ids keep_shape key like
+    mode name new noise_shape out p placement predict recipe rng same_masks samples scale scaling
+    seed shape shared_axes shift size std step step_words steps table threshold token training
+    weights window x
+"""
+nitpick_ignore = [("py:obj", name) for name in PARAMETERS.split()]
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
