@@ -45,3 +45,23 @@ def outside(counts, n, p, share):
 def sigmas(numbers, mean, variance):
     """Return by how many standard deviations the mean of numbers is off its closed form."""
     return (np.mean(numbers) - mean) / math.sqrt(variance / np.size(numbers))
+
+
+def variance_of_a_rate(size, block, p):
+    """Return the variance of the rate at which DropBlock drops elements of one map.
+
+    Two elements both survive if no block begins at any place from which it covers one of them: at
+    ``2 * volume - overlap`` places, each of which stays free with probability
+    ``(1 - p) ** (1 / volume)``.
+    """
+    volume = block ** len(size)
+    at = np.indices(size).reshape(len(size), -1)
+    overlap = np.clip(block - np.abs(at[:, :, None] - at[:, None, :]), 0, None).prod(axis=0)
+    both = (1 - p) ** (2 - overlap / volume)
+    return np.mean(both) - (1 - p) ** 2
+
+
+def rate_is_off_by(drops, block, p):
+    """Return by how many standard deviations the rate over whole maps is off p."""
+    rates = drops.reshape(len(drops), -1).mean(axis=1)
+    return sigmas(rates, p, variance_of_a_rate(drops.shape[1:], block, p))

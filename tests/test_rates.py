@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from bounds import SIGMAS, binomial, outside, sigmas
+from bounds import SIGMAS, binomial, outside, rate_is_off_by
 from variants import KINDS, NORMAL
 
 import anydrop
@@ -93,21 +93,6 @@ def peers(size, block, p, everywhere):
     return drops
 
 
-def rate_is_off_by(drops, block, p):
-    """Return by how many standard deviations the rate over whole maps is off p.
-
-    Two elements both survive if no block begins at any place from which it covers one of them: at
-    ``2 * volume - overlap`` places, each of which stays free with probability
-    ``(1 - p) ** (1 / volume)``. That gives the variance of a map's rate in closed form.
-    """
-    size = drops.shape[1:]
-    volume = block ** len(size)
-    at = np.indices(size).reshape(len(size), -1)
-    overlap = np.clip(block - np.abs(at[:, :, None] - at[:, None, :]), 0, None).prod(axis=0)
-    both = (1 - p) ** (2 - overlap / volume)
-    return sigmas(drops.reshape(len(drops), -1).mean(axis=1), p, np.mean(both) - (1 - p) ** 2)
-
-
 @pytest.mark.parametrize("p", [0.1, 0.4])
 @pytest.mark.parametrize(("size", "block"), MAPS, ids=str)
 def test_drop_block(size, block, p):
@@ -122,19 +107,18 @@ def test_drop_block(size, block, p):
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
 def test_drop_block_at_corners_edges_and_centre(p):
-    """The same, with many maps at once, so that a difference of a hundredth shows.
+    """The same, of so many maps that the bounds lie within a hundredth of the rate.
 
     False alarms: 1e-8.
     """
-    y = np.concatenate(
-        [anydrop.drop_block2d(np.ones((50, 20, 14, 14), "f4"), p, 7, seed=s) for s in range(10)]
-    )
-    drops = (y == 0).reshape(-1, 14, 14)
-    places = np.array(
-        [drops[:, i, j].sum() for i, j in ((0, 0), (0, 7), (13, 6), (13, 13), (7, 7))]
-    )
-    assert not outside(places, len(drops), p, SHARE).size
-    assert 5 * math.sqrt(p * (1 - p) / len(drops)) < 0.03
+    rows, columns = [0, 0, 13, 13, 7], [0, 7, 6, 13, 7]
+    places, maps = np.zeros(5, int), 100_000
+    for seed in range(10):
+        y = anydrop.drop_block2d(np.ones((maps // 1000, 100, 14, 14), "f4"), p, 7, seed=seed)
+        places += (y[:, :, rows, columns] == 0).sum(axis=(0, 1))
+    assert not outside(places, maps, p, SHARE).size
+    least, most = binomial(maps, p, SHARE / 5)
+    assert p - 0.01 < least / maps < most / maps < p + 0.01
 
 
 @pytest.mark.parametrize("size", [7, 14])

@@ -80,6 +80,36 @@ def test_nothing_of_the_arrays_size_is_kept(name, seed):
     assert sum(sizes) <= 8, "of a step that may be a tensor"
 
 
+class Watching(torch.Tensor):
+    """A subclass, which has a say in every operation, and so in every derivative."""
+
+
+def operations(y):
+    """Return the names of the operations that autograd will go back through."""
+    found, nodes = set(), [y.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        found.add(node.name())
+        nodes += [before for before, _ in node.next_functions if before is not None]
+    return found
+
+
+@pytest.mark.parametrize("name", ["drop_block2d", "zoneout", "gaussian_dropout"])
+def test_a_subclass_sees_each_operation(name):
+    function, arrays = of(name, 1)
+    plain = [x.clone().requires_grad_() for x in arrays]
+    ours = [x.as_subclass(Watching).requires_grad_() for x in arrays]
+    results = [function(*inputs) for inputs in (plain, ours)]
+    redrawn = ["_RedrawnBackward" in operations(y) for y in results]
+    assert redrawn == [True, False]
+    assert type(results[1]) is Watching
+    for y in results:
+        (y**2).sum().backward()
+    for a, b in zip(plain, ours, strict=True):
+        theirs = b.grad.as_subclass(torch.Tensor)
+        torch.testing.assert_close(theirs, a.grad, rtol=1e-12, atol=0.0)
+
+
 @pytest.mark.parametrize("name", DRAWN)
 def test_transforms(name):
     function, arrays = of(name, 1)
