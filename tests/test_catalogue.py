@@ -2,11 +2,12 @@
 
 import copy
 import json
+import math
 import pickle
 
 import numpy as np
 import pytest
-from catalogue import VARIANTS
+from catalogue import VARIANTS, at_a_rate, from_any_source, numbers, variants
 
 import anydrop
 from anydrop import schedules
@@ -55,38 +56,55 @@ def test_steps_and_seeds_differ(variant):
     assert len(draws) == (2 if variant.options.get("mode") == "batch" else 16)
 
 
+def gradients_by_hand(variant, mask, gradient, p=0.4):
+    """Return what the gradient of a result is for each of the arrays that it was made of."""
+    if variant.layer is anydrop.Zoneout:
+        return np.where(mask, gradient, 0), np.where(mask, 0, gradient)
+    if variant.layer is anydrop.GaussianNoise:
+        return (gradient,)
+    if variant.layer is anydrop.GaussianDropout:
+        return (gradient * mask,)
+    alpha = variant.layer in (anydrop.AlphaDropout, anydrop.FeatureAlphaDropout)
+    scale = ((1 - p) * (1 + p * 1.7580993408473766**2)) ** -0.5 if alpha else 1 / (1 - p)
+    kept = np.where(mask, gradient * scale, 0)
+    return (kept if kept.ndim == len(variant.shape) else kept.sum(axis=0),)
+
+
+@variants(numbers)
 def test_backward_draws_the_mask_again(variant):
     layer, x = variant.make(), variant.input()
     y = variant.run(layer, x)
-    if variant.whole:
-        return
-    gradient = np.random.default_rng(1).random(y.shape).astype("f4")
+    gradient = (1 + np.random.default_rng(1).random(y.shape)).astype("f4")
     before = gradient.copy()
     first = layer.backward(gradient)
-    assert same(first, layer.recipe.apply(gradient))
+    parts = first if isinstance(first, tuple) else (first,)
+    expected = gradients_by_hand(variant, layer.mask, gradient.astype("f8"))
+    for part, wanted in zip(parts, expected, strict=True):
+        assert part.dtype == "f4"
+        assert part.shape == x.shape
+        np.testing.assert_allclose(part, wanted, rtol=1e-6, atol=0)
     assert same(layer.backward(gradient), first)
     assert np.array_equal(gradient, before)
-    parts = first if isinstance(first, tuple) else (first,)
-    assert all(part.shape == x.shape and part.dtype == "f4" for part in parts)
 
 
+@variants(numbers, from_any_source)
 def test_a_dropped_element_has_no_gradient(variant):
-    """Nor has it any say in the output, NaN or not."""
-    if variant.whole or variant.rate == "std":
-        return
+    """Nor has it any say in the output, NaN or not; of copies, where all of them drop it."""
     x = variant.input()
-    y, mask = variant.call(x, seed=0, return_mask=True)
+    y, mask = variant.call(x, 0.8, seed=0, return_mask=True)
     kept = np.broadcast_to(mask.keep(like=x), y.shape)
-    if kept.dtype != bool:  # noise, which drops nothing
-        return
-    poisoned = np.where(kept, x, np.nan) if kept.shape == x.shape else None
+    alive = kept if y.shape == x.shape else kept.any(axis=0)
+    assert not alive.all()
     gradient = mask.apply(np.ones(y.shape, "f4"))
     if isinstance(gradient, tuple):  # zoneout
-        assert np.array_equal(gradient[0] != 0, kept)
         assert np.array_equal(gradient[1] != 0, ~kept)
-    elif poisoned is not None:
-        assert np.array_equal(gradient != 0, kept)
-        assert same(variant.call(poisoned.astype("f4"), seed=0), y)
+        previous = np.where(kept, np.nan, -x).astype("f4")
+        keywords, gradient = {"previous": previous}, gradient[0]
+    else:
+        keywords = {}
+    assert np.array_equal(gradient != 0, alive)
+    poisoned = np.where(alive, x, np.nan).astype("f4")
+    assert same(variant.call(poisoned, 0.8, seed=0, **keywords), y)
 
 
 def test_inference_changes_nothing(variant):
@@ -153,25 +171,47 @@ def test_repr_shows_what_is_not_the_default(variant):
     assert shown.count("=") == 3 + len(variant.options)
 
 
+def drawn_by_hand(variant, x, p, rng):
+    """Return the keep mask that a generator of NumPy's draws."""
+    examples = variant.inputs(x).get("examples")
+    shape = (examples, *variant.shape) if examples else variant.shape
+    lengths = [1 if axis in variant.shared else n for axis, n in enumerate(shape)]
+    axes = tuple(range(len(shape) - len(variant.sizes), len(shape)))
+    for axis, size in zip(axes, variant.sizes, strict=True):
+        lengths[axis] += size - 1  # blocks that begin before the map
+    kept = rng.random(lengths) < (1 - p) ** (1 / math.prod(variant.sizes))
+    if variant.sizes:
+        windows = np.lib.stride_tricks.sliding_window_view(kept, variant.sizes, axes)
+        kept = windows.all(axis=tuple(range(-len(axes), 0)))
+    return kept | np.isin(x, variant.options["protected"]) if variant.whole else kept
+
+
+@variants(from_any_source)
 def test_generators(variant):
     """A mask that a generator drew is kept, and is that of `uniform(shape) < 1 - p`."""
     x = variant.input()
-    if variant.layer in (anydrop.GaussianDropout, anydrop.GaussianNoise):
-        with pytest.raises(TypeError, match=r"normal noise is drawn from a seed's stream alone"):
-            variant.make(seed=None, rng=np.random.default_rng(0))
-        return
     layer = variant.make(seed=None, rng=np.random.default_rng(5))
     y = variant.run(layer, x)
     assert same(y, variant.call(x, rng=np.random.default_rng(5)))
-    assert not layer.mask.all()
+    expected = drawn_by_hand(variant, x, 0.4, np.random.default_rng(5))
+    assert layer.mask.shape == expected.shape
+    assert np.array_equal(layer.mask, expected)
     if not variant.whole:
-        assert same(layer.backward(y), layer.recipe.apply(y))
-        assert same(copy.deepcopy(layer).backward(y), layer.backward(y))
+        gradients = layer.backward(y)
+        parts = gradients if isinstance(gradients, tuple) else (gradients,)
+        for part, wanted in zip(parts, gradients_by_hand(variant, expected, y), strict=True):
+            np.testing.assert_allclose(part, wanted, rtol=1e-6, atol=0)
+        assert same(copy.deepcopy(layer).backward(y), gradients)
 
 
+@variants(lambda variant: not from_any_source(variant))
+def test_noise_from_generators(variant):
+    with pytest.raises(TypeError, match=r"normal noise is drawn from a seed's stream alone"):
+        variant.make(seed=None, rng=np.random.default_rng(0))
+
+
+@variants(numbers)
 def test_writing_to_out(variant):
-    if variant.whole:
-        return
     x = variant.input()
     y = variant.call(x, seed=0)
     out = np.full_like(y, np.nan)
@@ -184,10 +224,9 @@ def test_writing_to_out(variant):
         assert same(x, y)
 
 
+@variants(numbers)
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "c16", ">f4"])
 def test_dtypes(variant, dtype):
-    if variant.whole:
-        return
     x = variant.input(dtype)
     if variant.rate == "std" and x.dtype.kind == "c":
         with pytest.raises(TypeError, match=f"gaussian noise is real, got .*{x.dtype.name}"):
@@ -207,11 +246,10 @@ UNSCALED = {
 }
 
 
+@variants(at_a_rate)
 def test_scaling_of_2014(variant):
     """Survivors are as they were; at inference all is multiplied by 1 - p."""
     x = variant.input("f8")
-    if variant.rate == "std":
-        return
     if variant.layer in UNSCALED:
         with pytest.raises(ValueError, match="scaling='inference' makes no sense here: "):
             variant.make(scaling="inference")
@@ -231,10 +269,9 @@ def test_scaling_that_makes_no_sense(name):
             variant.call(variant.input(), seed=0, scaling="inference", training=training)
 
 
+@variants(at_a_rate, lambda v: not v.options.keys() & {"noise_shape", "shared_axes"})
 def test_noise_shape_is_another_spelling(variant):
     x = variant.input()
-    if variant.rate == "std" or variant.options.keys() & {"noise_shape", "shared_axes"}:
-        return
     extra = 4 if "examples" in variant.inputs(x) else None
     shape = (extra, *variant.shape) if extra else variant.shape
     noise_shape = (1, *(None for _ in shape[1:]))
@@ -251,6 +288,7 @@ def test_noise_shape_is_another_spelling(variant):
             variant.call(x, seed=0, noise_shape=wrong)
 
 
+@variants(at_a_rate)
 @pytest.mark.parametrize(
     "schedule",
     [
@@ -262,8 +300,6 @@ def test_noise_shape_is_another_spelling(variant):
     ids=lambda s: type(s).__name__,
 )
 def test_a_schedule_sets_p_at_each_step(variant, schedule):
-    if variant.rate == "std":
-        return
     layer, x = variant.make(schedule), variant.input()
     assert layer.p == schedule
     expected = [variant.call(x, schedule(step), seed=0, step=step) for step in range(6)]

@@ -239,7 +239,6 @@ def test_same_seed_same_result():
         *(5, (1, 2), SeedSequence(5), SeedSequence(5, spawn_key=(3,))),
         SeedSequence(5, pool_size=8),
     ],
-    ids=str,
 )
 def test_seeds(seed):
     parent = seed if isinstance(seed, SeedSequence) else SeedSequence(seed)
