@@ -132,3 +132,13 @@ def test_masks_go_out_of_jit_and_into_it(name):
             strict=True,
         ):
             assert np.allclose(a, b, rtol=rounding, atol=rounding)
+
+
+def test_tokens_beyond_a_plain_int():
+    """JAX without x64 takes no Python int of more than 31 bits beside an array."""
+    ids = jnp.asarray([0, 1, 2**32 - 1] * 20, "uint32")
+    y = anydrop.token_dropout(ids, 0.5, token=7, protected=(2**32 - 1,), seed=0)
+    expected = anydrop.token_dropout(np.asarray(ids), 0.5, token=7, protected=(2**32 - 1,), seed=0)
+    assert y.dtype == "uint32"
+    assert np.array_equal(y, expected)
+    assert 7 in expected

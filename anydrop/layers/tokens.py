@@ -143,11 +143,15 @@ def token_dropout(
         return call.result(ids)
     mask = call.mask(1.0)
     kept = mask.keep(like=ids)
+
+    def constant(value: int) -> Array:  # which not every namespace takes as a plain int
+        alone = (1,) * ids.ndim
+        return xp.full(alone, value, dtype=ids.dtype, device=backend.device(ids))
+
     for one in stays:
-        kept = kept | (ids == xp.asarray(one, dtype=ids.dtype, device=backend.device(ids)))
-    replacement = xp.full((1,) * ids.ndim, token, dtype=ids.dtype, device=backend.device(ids))
+        kept = kept | (ids == constant(one))
     # NumPy's `where` has the machine's byte order.
-    y = xp.astype(xp.where(kept, ids, replacement), ids.dtype, copy=False)
+    y = xp.astype(xp.where(kept, ids, constant(token)), ids.dtype, copy=False)
     if not call.return_mask:
         return y
     # It can't be drawn again without the tokens, some of which may be protected.
