@@ -16,7 +16,10 @@ TEST = nox.project.dependency_groups(PYPROJECT, "test")
 # The next array library is one line here. A session whose library has test files of its own runs
 # these and the ones that every library must pass; the others run all tests.
 BACKENDS = {
-    "numpy": ([*EXTRAS["fast"], *EXTRAS["demo"], "ml_dtypes"], ["numba", "sklearn", "ml_dtypes"]),
+    "numpy": (
+        [*EXTRAS["fast"], *EXTRAS["demo"], "ml_dtypes"],
+        ["numba", "sklearn", "rich", "ml_dtypes"],
+    ),
     "strict": (["array-api-strict", *EXTRAS["demo"]], ["array_api_strict", "sklearn"]),
     "cupy": (
         [*EXTRAS["cuda13"], "nvidia-cuda-nvrtc", "ml_dtypes"],

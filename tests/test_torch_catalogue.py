@@ -183,3 +183,11 @@ def test_compiled_layers(name):
         for y in (got, expected):
             (y**2).sum().backward()
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-12, atol=0.0)
+
+
+def test_a_step_that_was_read_stays_what_it_was():
+    drop = anydrop.Dropout(0.5, seed=0)
+    drop.step = torch.tensor(4)
+    read = drop.step
+    drop(torch.ones(3))
+    assert (int(read), int(drop.step)) == (4, 5)

@@ -182,7 +182,7 @@ class Layer(abc.ABC):
         backend.check_stateful(counts=True)
         y, mask = self._call(x, training, **inputs)
         self._mask, self._home = mask, (backend, backend.device(x))
-        # Not +=, which would change a step in place that is a tensor and belongs to that mask.
+        # Not +=, which would change a tensor in place that whoever read the step has too.
         self._step = self._step + 1
         return y
 
