@@ -3,6 +3,7 @@
 from anydrop import schedules
 from anydrop._version import __version__
 from anydrop.backends import register, resolve
+from anydrop.backends._threads import get_num_threads, set_num_threads
 from anydrop.layers.alpha import (
     AlphaDropout,
     FeatureAlphaDropout,
@@ -90,11 +91,13 @@ __all__ = [
     "feature_alpha_dropout",
     "gaussian_dropout",
     "gaussian_noise",
+    "get_num_threads",
     "locked_dropout",
     "monte_carlo",
     "register",
     "resolve",
     "schedules",
+    "set_num_threads",
     "stochastic_depth",
     "token_dropout",
     "zoneout",

@@ -112,17 +112,29 @@ class Recipe(NamedTuple):
         axis of stride 1. The last axis always has stride 1. A window whose offset is traced, and
         so of unknown value, is refused.
         """
+        return self._placed(self.keep_shape)
+
+    @property
+    def spread(self) -> Placement:
+        """The logical indices of the elements of `shape`: `placement`, with the shared axes.
+
+        Their stride is 0. After the last axis of stride 1 there may be one of them.
+        """
+        return self._placed(self.shape)
+
+    def _placed(self, shape: tuple[int, ...]) -> Placement:
         if not self.shared_axes and self.window is None:
-            return Placement(0, (Axis(math.prod(self.shape), 1),))
+            return Placement(0, (Axis(math.prod(shape), 1),))
         strides = self.strides
         offset = check.known_offset(*self.window, self.shape) if self.window else ()
         first = sum(o * stride for o, stride in zip(offset, strides, strict=False))
         axes = list[Axis]()
-        for length, stride in zip(reversed(self.keep_shape), reversed(strides), strict=True):
-            if stride and axes and stride == axes[-1].length * axes[-1].stride:
+        for length, stride in zip(reversed(shape), reversed(strides), strict=True):
+            if axes and stride == axes[-1].length * axes[-1].stride:
                 axes[-1] = Axis(axes[-1].length * length, axes[-1].stride)
-            elif stride and length != 1:
+            elif length != 1:
                 axes.append(Axis(length, stride))
-        if not axes or axes[0].stride != 1:
-            axes.insert(0, Axis(1, 1))
+        shared = bool(axes) and axes[0].stride == 0
+        if len(axes) == shared or axes[shared].stride != 1:
+            axes.insert(shared, Axis(1, 1))
         return Placement(first, tuple(reversed(axes)))

@@ -35,13 +35,24 @@ def available(name: str) -> bool:
 NUMPY_DTYPES = tuple(d for d in DTYPES if d != "bfloat16" or available("ml_dtypes"))
 
 
+class Eager(Pool):
+    """A pool that shares loops of any length, in turns of 13 elements or more."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads, grain=13)
+
+    def run(self, work: Callable[[int, int], None], n: int, crossover: int = 0) -> None:
+        super().run(work, n)
+
+
 def numpy_subjects() -> list[Subject]:
+    """Both kernels, on one to four threads that share even the shortest loops."""
     kinds = {"numpy": False} | ({"numba": True} if available("numba") else {})
     return [
         Subject(f"{name}-{threads}", np.array, NUMPY_DTYPES, kernel=kernel)
         for name, fast in kinds.items()
-        for threads in (1, 3)
-        for kernel in (NumpyBackend(use_numba=fast, pool=Pool(threads)),)
+        for threads in (1, 2, 3, 4)
+        for kernel in (NumpyBackend(use_numba=fast, pool=Eager(threads)),)
     ]
 
 

@@ -7,44 +7,83 @@ import time
 import numpy as np
 import pytest
 from conftest import python
-from subjects import available
+from subjects import Eager, available
 
 import anydrop
-from anydrop.backends._threads import CROSSOVER, Pool, thread_count
+from anydrop.backends._threads import GRAIN, POOL, Pool
 from anydrop.backends.numpy import NumpyBackend
+from anydrop.testing.reference import keep
 
 KINDS = [False, True] if available("numba") else [False]
 
 
+# Enough elements for several threads to share, with either kernel.
+MANY = 2**23 + 777
+
+
 @pytest.mark.parametrize("use_numba", KINDS)
 def test_any_number_of_threads_draws_one_mask(use_numba):
-    n = 2 * CROSSOVER + 777
+    n = 300_777
     mask = anydrop.Mask.from_seed((n,), 0.3, seed=6, step=1)
     x = np.random.default_rng(0).standard_normal(n).astype("f4")
     expected = NumpyBackend(use_numba=False, pool=Pool(1)).select(x, mask, 1.5)
     kept = NumpyBackend(use_numba=False, pool=Pool(1)).keep(mask, x)
     for threads in (1, 2, 3, 4):
-        backend = NumpyBackend(use_numba=use_numba, pool=Pool(threads))
+        backend = NumpyBackend(use_numba=use_numba, pool=Eager(threads))
         assert np.array_equal(backend.select(x, mask, 1.5), expected)
         assert np.array_equal(backend.keep(mask, x), kept)
 
 
-def test_every_element_is_visited_once():
-    seen = np.zeros(CROSSOVER + 5, int)
+@pytest.mark.parametrize("use_numba", KINDS)
+def test_long_loops_are_shared(use_numba, monkeypatch):
+    """The kernels' own limits let helpers in, and the mask does not show it."""
+    pool, names = Pool(2), set()
+    take = pool.run
+
+    def run(work, n, crossover):
+        def named(start, stop):
+            names.add(threading.current_thread().name.partition("_")[0])
+            work(start, stop)
+
+        take(named, n, crossover)
+
+    monkeypatch.setattr(pool, "run", run)
+    y = NumpyBackend(use_numba=use_numba, pool=pool).select(
+        np.ones(MANY, "f4"), anydrop.Mask.from_seed((MANY,), 0.5, seed=1), 1.0
+    )
+    assert names == {"MainThread", "anydrop"}
+    end = keep((1000,), 0.5, seed=1, window=((MANY - 1000,), (MANY,)))
+    assert np.array_equal(y[-1000:], end)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4])
+@pytest.mark.parametrize("n", [1, 2, 17, 18, 1000])
+def test_every_element_is_visited_once(threads, n):
+    seen = np.zeros(n, int)
 
     def work(start, stop):
+        assert stop > start
         seen[start:stop] += 1
 
-    Pool(4).run(work, len(seen))
+    Pool(threads, grain=17).run(work, n)
     assert (seen == 1).all()
+
+
+def test_turns_are_long_first_and_never_short():
+    turns = []
+    Pool(2, grain=10).run(lambda start, stop: turns.append((start, stop)), 1000)
+    lengths = [stop - start for start, stop in sorted(turns)]
+    assert lengths[0] == 375
+    assert lengths == sorted(lengths, reverse=True)
+    assert min(lengths[:-1]) >= 10
 
 
 def test_short_loops_stay_with_the_caller():
     def work(start, stop):
         assert threading.current_thread() is threading.main_thread()
-        assert (start, stop) == (0, CROSSOVER - 1)
+        assert (start, stop) == (0, 999)
 
-    Pool(4).run(work, CROSSOVER - 1)
+    Pool(4, grain=10).run(work, 999, crossover=1000)
 
 
 def test_an_error_in_a_helper_reaches_the_caller_once_all_have_stopped():
@@ -65,13 +104,37 @@ def test_an_error_in_a_helper_reaches_the_caller_once_all_have_stopped():
         working.remove(start)
 
     with pytest.raises(ZeroDivisionError):
-        Pool(3).run(work, 8 * CROSSOVER)
+        Pool(3, grain=10).run(work, 400)
     assert not working
+
+
+def test_an_error_leaves_the_pool_as_it_was():
+    pool = Pool(2, grain=10)
+
+    def fail(start, stop):
+        raise IndexError(start)
+
+    for _ in range(3):
+        with pytest.raises(IndexError):
+            pool.run(fail, 100)
+    assert helpers_of(pool, 100)
+
+
+def helpers_of(pool, n):
+    """Return the names of the threads that helped with a loop that leaves time to."""
+    names = set()
+
+    def work(start, stop):
+        names.add(threading.current_thread().name)
+        time.sleep(0.01)
+
+    pool.run(work, n)
+    return names - {threading.current_thread().name}
 
 
 def test_where_no_more_threads_can_be_started(monkeypatch):
     """Those that were are waited for."""
-    pool, seen = Pool(4), np.zeros(2 * CROSSOVER, int)
+    pool, seen = Pool(4, grain=10), np.zeros(200, int)
 
     def work(start, stop):
         time.sleep(0.01)
@@ -85,32 +148,62 @@ def test_where_no_more_threads_can_be_started(monkeypatch):
         started.append(self)
         start_thread(self)
 
-    monkeypatch.setattr(threading.Thread, "start", start)
-    pool.run(work, len(seen))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        pool.run(work, len(seen))
     assert len(started) == 1
     assert (seen == 1).all()
+    assert len(helpers_of(pool, 1000)) > 1  # nothing of it is left
 
 
 def test_a_second_caller_does_not_wait():
     """It runs alone while the first one's loop is still at work."""
-    pool, first_runs, second_done = Pool(2), threading.Event(), threading.Event()
+    pool, first_runs, second_done = Pool(2, grain=10), threading.Event(), threading.Event()
 
     def first(start, stop):
         first_runs.set()
         assert second_done.wait(30)
 
-    caller = threading.Thread(target=pool.run, args=(first, CROSSOVER))
+    caller = threading.Thread(target=pool.run, args=(first, 100))
     caller.start()
     assert first_runs.wait(30)
-    slices = []
-    pool.run(lambda start, stop: slices.append((start, stop)), CROSSOVER)
+    threads = set()
+    pool.run(lambda start, stop: threads.add(threading.current_thread()), 100)
     second_done.set()
     caller.join()
-    assert slices == [(0, CROSSOVER)]
+    assert threads == {threading.current_thread()}
+
+
+def test_a_helper_gives_way_to_a_second_caller():
+    """So no more threads are at work than there should be, whoever started them."""
+    pool, helping, second_runs = Pool(2, grain=1), threading.Event(), threading.Event()
+    turns = []
+
+    def first(start, stop):
+        helper = threading.current_thread().name.startswith("anydrop")
+        turns.append((helper, second_runs.is_set()))
+        if helper:
+            helping.set()
+            assert second_runs.wait(30)
+        else:
+            assert helping.wait(30)
+            time.sleep(0.001)
+
+    def second(start, stop):
+        second_runs.set()
+        time.sleep(0.01)
+
+    caller = threading.Thread(target=pool.run, args=(first, 300))
+    caller.start()
+    assert helping.wait(30)
+    pool.run(second, 50)
+    caller.join()
+    assert sum(helper for helper, _ in turns) == 1  # the turn that it had begun
+    assert helpers_of(pool, 100)
 
 
 def test_callers_in_many_threads():
-    x = np.ones(CROSSOVER, "f4")
+    x = np.ones(2**20, "f4")
     expected = anydrop.dropout(x, 0.5, seed=0)
     right = []
 
@@ -123,6 +216,7 @@ def test_callers_in_many_threads():
     for caller in callers:
         caller.join()
     assert right == [True] * 8
+    assert POOL._at_work == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -130,8 +224,7 @@ def test_a_forked_child_draws_too():
     printed = python("""
         import os, threading
         import numpy as np, anydrop
-        from anydrop.backends._threads import CROSSOVER
-        x = np.ones(2 * CROSSOVER, "f4")
+        x = np.ones(2**23, "f4")
         y = anydrop.dropout(x, 0.5, seed=0)
         draw = lambda: [anydrop.dropout(x, 0.5, seed=0) for _ in range(9)]
         busy = threading.Thread(target=draw)
@@ -150,8 +243,7 @@ def test_a_process_may_end_while_a_call_runs():
     printed = python("""
         import atexit, threading
         import numpy as np, anydrop
-        from anydrop.backends._threads import CROSSOVER
-        x = np.ones(2 * CROSSOVER, "f4")
+        x = np.ones(2**23, "f4")
         late = lambda: print((anydrop.dropout(x, 0.5, seed=0) == 0).any())
         atexit.register(late)  # no new thread may be started any more
         draw = lambda: [anydrop.dropout(x, 0.5, seed=0) for _ in range(1000)]
@@ -159,6 +251,14 @@ def test_a_process_may_end_while_a_call_runs():
         anydrop.dropout(x, 0.5, seed=0)
     """, ANYDROP_NUM_THREADS="2")  # fmt: skip
     assert printed == "True"
+
+
+@pytest.fixture
+def no_setting(monkeypatch):
+    for name in ("ANYDROP_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    anydrop.set_num_threads(None)
 
 
 @pytest.mark.parametrize(
@@ -171,9 +271,27 @@ def test_a_process_may_end_while_a_call_runs():
         ({}, None),
     ],
 )
-def test_how_many_threads(monkeypatch, environment, expected):
-    for name in ("ANYDROP_NUM_THREADS", "OMP_NUM_THREADS"):
-        monkeypatch.delenv(name, raising=False)
+def test_how_many_threads(no_setting, monkeypatch, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert thread_count() == (expected or len(os.sched_getaffinity(0)))
+    expected = expected or len(os.sched_getaffinity(0))
+    assert anydrop.get_num_threads() == expected
+    anydrop.set_num_threads(7)
+    assert anydrop.get_num_threads() == 7
+    anydrop.set_num_threads(None)
+    assert anydrop.get_num_threads() == expected
+
+
+def test_the_number_set_is_the_number_at_work(no_setting):
+    for threads in (1, 2, 4, 3):
+        anydrop.set_num_threads(threads)
+        helpers = helpers_of(POOL, 20 * GRAIN)
+        assert len(helpers) == threads - 1, threads
+
+
+@pytest.mark.parametrize(("wrong", "kind"), [(0, ValueError), (-1, ValueError), ("2", TypeError)])
+def test_a_wrong_number_of_threads(no_setting, wrong, kind):
+    anydrop.set_num_threads(2)
+    with pytest.raises(kind, match=r"threads must be an int"):
+        anydrop.set_num_threads(wrong)
+    assert anydrop.get_num_threads() == 2

@@ -1,87 +1,100 @@
 """The stream in plain NumPy: what draws the masks where numba is not installed.
 
-It has the functions of `anydrop.backends._numba`, with the same arguments and the same bits.
+It has what `anydrop.backends._numba` has, with the same arguments and the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from anydrop import stream
 from anydrop._typing import Array
-from anydrop.backends._threads import TURN
-from anydrop.backends.base import COMPUTE, dtype_name
+from anydrop.backends.base import COMPUTE, NO_SHIFT, dtype_name
 
 NAME = "chunked NumPy"
-# The most elements of one call: one turn of a thread. Fewer leave two threads waiting for the
-# interpreter's lock, more outgrow the cache.
-CHUNK = TURN
+# The most elements of one call: of fewer the interpreter would take too large a part, more outgrow
+# the cache.
+CHUNK = 9 * 2**14
+# Elements below which a second thread costs more than it saves: it waits for the interpreter's lock
+# after each of some fifty passes over a chunk. ``nox -s bench`` measures it.
+CROSSOVER = 2**23
 
 UINT64 = np.uint64
 WORD, SHIFT_32 = UINT64(stream.WORD), UINT64(32)
 MULTIPLIERS = np.array(stream.MULTIPLIERS, UINT64)[:, None]
+# Words of 64 bits as pairs of 32: from the first low half to the last, and likewise of high ones.
+LOW, HIGH = (slice(0, -1), slice(1, None))[:: 1 if sys.byteorder == "little" else -1]
 
 
-def prepare(dtype: Any) -> None:
-    """Do nothing: there is nothing to compile."""
+class Kernel(Protocol):
+    """What draws, with a key and all else given that does not change from call to call."""
+
+    def __call__(self, x: Array, y: Array, starts: Array, repeat: int, step: int, /) -> None:
+        """Write to `y` what is drawn for runs of neighbouring indices.
+
+        Parameters
+        ----------
+        x, y : arrays of one dtype, shape (n,)
+            C-contiguous; may be the same memory. Runs follow each other and have the same length.
+        starts : array of uint64, shape (runs,)
+            The first index of each run.
+        repeat : int
+            How many elements share each index.
+        step : int
+            Which draw.
+        """
 
 
-def keep(out: Array, starts: Array, key: stream.Key, step: stream.Words, threshold: int) -> None:
-    """Fill `out` with the keep mask of runs of neighbouring indices.
+def kernel(
+    dtype: Any,
+    key: stream.Key,
+    threshold: int = 0,
+    scale: float = 1.0,
+    shift: float = NO_SHIFT,
+    fill: float = 0.0,
+) -> Kernel:
+    """Return the function that draws with these constants.
 
     Parameters
     ----------
-    out : array of bool, shape (n,)
-        C-contiguous. Its runs follow each other and have the same length.
-    starts : array of uint64, shape (runs,)
-        The first index of each run.
-    key, step : pair of int
-        Low and high words.
+    dtype : numpy.dtype
+        Of `y`: bool for a keep mask, uint32 for the words themselves, both whatever `x` is; of
+        others ``where(keep, x * scale + shift, fill)``.
+    key : tuple of int
+        Two words.
     threshold : int
         The least word that survives.
-    """
-    out[:] = _kept(starts, len(out), key, step, threshold)
-
-
-def words(out: Array, starts: Array, key: stream.Key, step: stream.Words) -> None:
-    """Fill `out`, of uint32, with the words of runs of neighbouring indices; see `keep`."""
-    out[:] = _drawn(starts, len(out), key, step, out.dtype, _cast)
-
-
-def select(
-    x: Array,
-    y: Array,
-    starts: Array,
-    key: stream.Key,
-    step: stream.Words,
-    threshold: int,
-    scale: float,
-    shift: float,
-    fill: float,
-) -> None:
-    """Write ``where(keep, x * scale + shift, fill)`` to `y`, for runs of neighbouring indices.
-
-    Parameters
-    ----------
-    x, y : arrays of one dtype, shape (n,)
-        C-contiguous; may be the same memory. Runs follow each other and have the same length.
-    starts, key, step, threshold
-        As in `keep`.
     scale, shift, fill : float
         Rounded to the dtype in which x is multiplied. A shift of -0.0 means none.
     """
-    affine(x, y, scale, shift)
-    put(y, _kept(starts, len(x), key, step, threshold), fill)
+    least = np.uint32(threshold)
+
+    def keep(x: Array, y: Array, starts: Array, repeat: int, step: int) -> None:
+        kept = _words(starts, len(y) // repeat, key, step) >= least
+        y.reshape(-1, repeat)[...] = kept[:, None]
+
+    def words(x: Array, y: Array, starts: Array, repeat: int, step: int) -> None:
+        y.reshape(-1, repeat)[...] = _words(starts, len(y) // repeat, key, step)[:, None]
+
+    def select(x: Array, y: Array, starts: Array, repeat: int, step: int) -> None:
+        kept = _words(starts, len(y) // repeat, key, step) >= least
+        affine(x, y, scale, shift)
+        if repeat == 1:
+            put(y, kept, fill)
+        else:
+            put(y.reshape(-1, repeat), kept[:, None], fill)
+
+    return {np.dtype(bool): keep, np.dtype(np.uint32): words}.get(dtype, select)
 
 
 def affine(x: Array, y: Array, scale: float, shift: float) -> None:
-    """Write ``x * scale + shift`` to `y`, rounded once; the arguments are those of `select`."""
+    """Write ``x * scale + shift`` to `y`, rounded once; the arguments are those of a `Kernel`."""
     compute = compute_dtype(x.dtype)
-    factor, addend = compute.type(scale), compute.type(shift)
+    factor, addend, _ = factors(x.dtype, scale, shift, 0.0)
     with np.errstate(all="ignore"):  # The kernels that are not NumPy's warn of nothing either.
         if x.dtype.kind == "c":
             # By parts: a complex product would turn an infinite part into a NaN beside it.
@@ -106,7 +119,13 @@ def put(y: Array, kept: Array, fill: float) -> None:
             bits = part.view(f"u{part.dtype.itemsize}")
             np.multiply(bits, kept, out=bits)
     else:
-        np.copyto(y, compute_dtype(y.dtype).type(fill), where=~kept, casting="unsafe")
+        np.copyto(y, factors(y.dtype, 1.0, 0.0, fill)[2], where=~kept, casting="unsafe")
+
+
+def factors(dtype: Any, scale: float, shift: float, fill: float) -> Array:
+    """Return the three numbers in the dtype in which arrays of a dtype are multiplied."""
+    with np.errstate(over="ignore"):
+        return np.array([scale, shift, fill], compute_dtype(dtype))
 
 
 @lru_cache
@@ -115,54 +134,89 @@ def compute_dtype(dtype: Any) -> Any:
     return np.dtype(COMPUTE[dtype_name(dtype)])
 
 
-def _kept(starts: Array, n: int, key: stream.Key, step: stream.Words, threshold: int) -> Array:
-    """Return the keep mask of runs of neighbouring indices, n elements in all."""
-
-    def compare(out: Array, words: Array) -> None:
-        np.greater_equal(words, UINT64(threshold), out=out)
-
-    return _drawn(starts, n, key, step, np.bool_, compare)
-
-
-def _cast(out: Array, words: Array) -> None:
-    np.copyto(out, words, casting="unsafe")  # of 64 bits, of which the upper half is empty
-
-
-def _drawn(
-    starts: Array,
-    n: int,
-    key: stream.Key,
-    step: stream.Words,
-    dtype: Any,
-    put: Callable[..., None],
-) -> Array:
-    """Return what ``put(out, words)`` makes of the words of runs of neighbouring indices."""
+def _words(starts: Array, n: int, key: stream.Key, step: int) -> Array:
+    """Return the words of runs of neighbouring indices, n in all, in uint32."""
     run = n // len(starts)
     lead = (starts & UINT64(3)).astype(np.intp)
     blocks_a_run = (run + int(lead.max()) + 3) // 4
-    blocks = (starts >> UINT64(2))[:, None] + np.arange(blocks_a_run, dtype=UINT64)
-    drawn = np.empty((blocks.size, 4), dtype)
-    for lane, words in enumerate(_philox(blocks.reshape(-1), key, step)):
-        put(drawn[:, lane], words)
+    first = starts >> UINT64(2)
+    blocks = (first[:, None] + np.arange(blocks_a_run, dtype=UINT64)).reshape(-1)
+    ends = np.concatenate([first, first + UINT64(blocks_a_run)]) >> SHIFT_32
+    drawn = _philox(blocks, int(ends[0]) if np.all(ends == ends[0]) else None, key, step)
     if len(starts) == 1:
         return drawn.reshape(-1)[lead[0] : lead[0] + run]
     at = lead[:, None] + np.arange(run)
     return np.take_along_axis(drawn.reshape(len(starts), -1), at, axis=1).reshape(-1)
 
 
-def _philox(blocks: Array, key: stream.Key, step: stream.Words) -> tuple[Array, ...]:
-    """Return the four words of each block, in uint64."""
-    # Philox multiplies its first and third word and adds its second and fourth. The two pairs go
-    # through the rounds side by side: of fewer, longer calls each lets go of the interpreter's
-    # lock for longer, and all of them work in the same memory.
-    multiplied, added, product = np.empty((3, 2, len(blocks)), UINT64)
-    np.bitwise_and(blocks, WORD, out=multiplied[0])
-    np.right_shift(blocks, SHIFT_32, out=added[0])
-    multiplied[1], added[1] = step
-    for round_key in np.array(stream.round_keys(key), UINT64)[:, :, None]:
-        added ^= round_key
-        np.multiply(multiplied, MULTIPLIERS, out=product)
-        np.right_shift(product[::-1], SHIFT_32, out=multiplied)
-        multiplied ^= added
-        np.bitwise_and(product[::-1], WORD, out=added)
-    return multiplied[0], added[0], multiplied[1], added[1]
+def _philox(blocks: Array, high: int | None, key: stream.Key, step: int) -> Array:
+    """Return the four words of each block, in uint32; `high` is that of all blocks, if they agree.
+
+    Philox multiplies its first and third word and adds its second and fourth. The two pairs go
+    through the rounds side by side: of fewer, longer calls each lets go of the interpreter's lock
+    for longer. A word is the low half of 64 bits; of the added ones the high half is whatever a
+    product left there.
+    """
+    n, keys = len(blocks), stream.round_keys(key)
+    multiplied, added = _aligned(4, n).reshape(2, 2, -1)[..., :n]
+    if high is None:
+        np.bitwise_and(blocks, WORD, out=multiplied[0])
+        np.right_shift(blocks, SHIFT_32, out=added[0])
+        multiplied[1], added[1] = stream.halves(step)
+    else:
+        _two_rounds(blocks, high, keys, step, multiplied, added)
+        keys = keys[2:]
+    for round_key in np.array(keys, UINT64)[:, :, None]:
+        np.multiply(multiplied, MULTIPLIERS, out=multiplied)
+        # High halves of the products come onto low halves of what they are added to, since one of
+        # the two rows of 32 bits begins a half later. Other halves meet too, and are then erased.
+        onto, products = added.view(np.uint32), multiplied[::-1].view(np.uint32)
+        np.bitwise_xor(onto[:, LOW], products[:, HIGH], out=onto[:, LOW])
+        np.bitwise_and(added, WORD, out=added)
+        np.bitwise_xor(added, round_key, out=added)
+        multiplied, added = added, multiplied[::-1]
+    drawn = np.empty((n, 4), np.uint32)
+    for lane, words in enumerate((multiplied[0], added[0], multiplied[1], added[1])):
+        drawn[:, lane] = words
+    return drawn
+
+
+def _aligned(rows: int, n: int) -> Array:
+    """Return memory for rows of n words of 64 bits, each of which begins with a line of the cache.
+
+    Off such lines a pass over it would take a fifth longer.
+    """
+    line = 8
+    length = -(-n // line) * line
+    memory = np.empty(rows * length + line, UINT64)
+    start = -(memory.ctypes.data // memory.itemsize) % line
+    return memory[start : start + rows * length]
+
+
+def _two_rounds(
+    blocks: Array,
+    high: int,
+    keys: tuple[stream.Key, ...],
+    step: int,
+    multiplied: Array,
+    added: Array,
+) -> None:
+    """Do the first two rounds where all words but the first are one number for all blocks.
+
+    In the first round only two words become arrays, and the other two remain numbers.
+    """
+    (m0, m1), (k0, k1), (k2, k3) = stream.MULTIPLIERS, *keys[:2]
+    c2, c3 = stream.halves(step)
+    low1, high1 = stream.halves(m1 * c2)
+    low0, high0 = stream.halves(m0 * (high1 ^ high ^ k0))
+    first, third, product = multiplied[0], multiplied[1], added[0]
+    np.bitwise_and(blocks, WORD, out=third)
+    np.multiply(third, UINT64(m0), out=third)
+    np.right_shift(third, SHIFT_32, out=product)
+    np.bitwise_xor(product, UINT64(c3 ^ k1), out=product)
+    np.multiply(product, UINT64(m1), out=product)
+    np.right_shift(product, SHIFT_32, out=first)
+    np.bitwise_xor(first, UINT64(low1 ^ k2), out=first)
+    np.bitwise_and(third, WORD, out=third)
+    np.bitwise_xor(third, UINT64(high0 ^ k3), out=third)
+    added[1] = low0

@@ -1,12 +1,11 @@
 """The stream in numba: one pass over memory that draws, scales and selects.
 
-It has the functions of `anydrop.backends._chunked`, with the same arguments and the same bits.
+It has what `anydrop.backends._chunked` has, with the same arguments and the same bits.
 
-The loop has a shape that LLVM vectorizes (seen with AVX-512 and AVX2; with SSE2 alone a float32
-takes four times as long): 16 Philox blocks into a local buffer of 64 words, then 64 elements from
-x to y. What differs between dtypes is one element, and
-numba picks it by the array's type: half types travel as their bits, float16 as uint16 and bfloat16
-as int16, since numba has no half types on the CPU.
+The loop has a shape that LLVM vectorizes: 16 Philox blocks into a local buffer of 64 words, then 64
+elements from x to y. What differs between dtypes is one element, and numba picks it by the array's
+type: half types travel as their bits, float16 as uint16 and bfloat16 as int16, since numba has no
+half types on the CPU.
 """
 
 from __future__ import annotations
@@ -22,8 +21,9 @@ from numba.extending import overload
 
 from anydrop import stream
 from anydrop._typing import Array
-from anydrop.backends._chunked import compute_dtype
-from anydrop.backends.base import dtype_name
+from anydrop.backends import _chunked
+from anydrop.backends._chunked import Kernel
+from anydrop.backends.base import NO_SHIFT, dtype_name
 
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set, and these kernels are nothing uncompiled")
@@ -31,58 +31,57 @@ if numba.config.DISABLE_JIT:
 NAME = "numba"
 # No limit on the elements of one call: the kernels need no memory of their own.
 CHUNK = 2**62
+# Elements below which a second thread costs more than it saves; ``nox -s bench`` measures it.
+CROSSOVER = 2**20
 
 # How the dtypes that numba lacks enter a kernel.
 BITS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
 
 
-def prepare(dtype: Any) -> None:
-    """Compile what arrays of a dtype need, before several threads ask for it at once."""
-    _kernel(dtype)
-
-
-def keep(out: Array, starts: Array, key: stream.Key, step: stream.Words, threshold: int) -> None:
-    """Fill `out` with the keep mask of runs of neighbouring indices; see `_chunked.keep`."""
-    _, kernel = _kernel(out.dtype)
-    kernel(out, out, starts, *key, *step, threshold, 0.0, 0.0, 0.0)
-
-
-def words(out: Array, starts: Array, key: stream.Key, step: stream.Words) -> None:
-    """Fill `out` with the words of runs of neighbouring indices; see `_chunked.words`."""
-    _, kernel = _kernel(out.dtype)
-    kernel(out, out, starts, *key, *step, 0, 0.0, 0.0, 0.0)
-
-
-def select(
-    x: Array,
-    y: Array,
-    starts: Array,
+def kernel(
+    dtype: Any,
     key: stream.Key,
-    step: stream.Words,
-    threshold: int,
-    scale: float,
-    shift: float,
-    fill: float,
-) -> None:
-    """Write ``where(keep, x * scale + shift, fill)`` to `y`; see `_chunked.select`."""
-    bits, kernel = _kernel(x.dtype)
-    if bits is not None:
-        x, y = x.view(bits), y.view(bits)
-    kernel(x, y, starts, *key, *step, threshold, scale, shift, fill)
+    threshold: int = 0,
+    scale: float = 1.0,
+    shift: float = NO_SHIFT,
+    fill: float = 0.0,
+) -> Kernel:
+    """Return the function that draws with these constants; see `_chunked.kernel`."""
+    bits, compiled = _compiled(dtype)
+    # Packed, since to pass a number to compiled code costs about as much as an array.
+    numbers = np.array([*key, threshold], np.uint64)
+    factors = _chunked.factors(_number(dtype), scale, shift, fill)
+    if bits is None:
+
+        def draw(x: Array, y: Array, starts: Array, repeat: int, step: int) -> None:
+            compiled(x, y, starts, repeat, step, numbers, factors)
+
+    else:
+
+        def draw(x: Array, y: Array, starts: Array, repeat: int, step: int) -> None:
+            compiled(x.view(bits), y.view(bits), starts, repeat, step, numbers, factors)
+
+    return draw
+
+
+def _number(dtype: Any) -> Any:
+    """Return a dtype of numbers: any will do for masks and words, which have no factors."""
+    return np.dtype(np.float32) if dtype.kind in "bu" else dtype
 
 
 @lru_cache
-def _kernel(dtype: Any) -> tuple[Any, Any]:
+def _compiled(dtype: Any) -> tuple[Any, Any]:
     """Return how arrays of a dtype enter their kernel, None if as they are, and the kernel."""
     bits = BITS.get(dtype_name(dtype))
-    element = from_dtype(bits or dtype)
-    scalar = types.float32 if dtype.kind in "bu" else from_dtype(compute_dtype(dtype))
+    element, factor = from_dtype(bits or dtype), from_dtype(_chunked.compute_dtype(_number(dtype)))
     signature = types.void(
         types.Array(element, 1, "C", readonly=True),
         types.Array(element, 1, "C"),
         types.Array(types.uint64, 1, "C", readonly=True),
-        *(types.uint32,) * 5,
-        *(scalar,) * 3,
+        types.intp,
+        types.uint64,
+        types.Array(types.uint64, 1, "C", readonly=True),
+        types.Array(factor, 1, "C", readonly=True),
     )
     try:
         return bits, njit(signature, nogil=True, cache=True)(_runs)
@@ -96,7 +95,12 @@ def _kernel(dtype: Any) -> tuple[Any, Any]:
 M0, M1 = (np.uint64(m) for m in stream.MULTIPLIERS)
 W0, W1 = (np.uint32(w) for w in stream.WEYL)
 ROUNDS = stream.ROUNDS
-SHIFT_32, TWO, THREE = np.uint64(32), np.uint64(2), np.uint64(3)
+# Indices are unsigned: for signed ones numba asks at each element whether they count from the end.
+ZERO, ONE, TWO, THREE, SIXTEEN, SHIFT_32, SIXTY_FOUR = map(np.uint64, (0, 1, 2, 3, 16, 32, 64))
+# Words of indices that are served several times, kept in the innermost cache.
+WORDS = 2**11
+# Words whose fate the compiler knows, given a threshold of KEPT.
+DROPPED, KEPT = np.uint32(0), np.uint32(1)
 
 
 @njit(inline="always")  # Without it a call a block triples the time.
@@ -117,32 +121,78 @@ def _fill(words, b, block, s0, s1, k0, k1):
 
 
 @njit
-def _run(x, y, start, words, k0, k1, s0, s1, threshold, scale, shift, fill):
-    n = y.size
-    lead = np.int64(start & THREE)
-    block = start >> TWO
-    for c in range((n + lead + 63) // 64):
-        here = block + np.uint64(16 * c)
-        at = 64 * c - lead
-        if at >= 0 and at + 64 <= n:
+def _run(x, y, at, end, start, words, k0, k1, s0, s1, threshold, scale, shift, fill):
+    """Serve one run of indices: 64 at a time, while the memory for the next ones is on its way."""
+    block, lead = start >> TWO, start & THREE
+    while at < end:
+        if lead == ZERO and end - at >= SIXTY_FOUR:
             for b in range(16):
-                _fill(words, b, here + np.uint64(b), s0, s1, k0, k1)
+                _fill(words, b, block + np.uint64(b), s0, s1, k0, k1)
             for i in range(64):
-                _put(y, at + i, x, words[i], threshold, scale, shift, fill)
+                _put(y, at + np.uint64(i), x, words[i], threshold, scale, shift, fill)
+            at += SIXTY_FOUR
         else:
-            first, last = max(0, -at), min(64, n - at)
-            for b in range(first // 4, (last + 3) // 4):
-                _fill(words, b, here + np.uint64(b), s0, s1, k0, k1)
-            for i in range(first, last):
-                _put(y, at + i, x, words[i], threshold, scale, shift, fill)
+            n = min(SIXTY_FOUR - lead, end - at)
+            for b in range((lead + n + THREE) >> TWO):
+                _fill(words, b, block + np.uint64(b), s0, s1, k0, k1)
+            for i in range(n):
+                word = words[lead + np.uint64(i)]
+                _put(y, at + np.uint64(i), x, word, threshold, scale, shift, fill)
+            at += n
+            lead = ZERO
+        block += SIXTEEN
 
 
-def _runs(x, y, starts, k0, k1, s0, s1, threshold, scale, shift, fill):
-    words = np.empty(64, np.uint32)
-    n = y.size // starts.size
-    for r in range(starts.size):
-        a, b = r * n, (r + 1) * n
-        _run(x[a:b], y[a:b], starts[r], words, k0, k1, s0, s1, threshold, scale, shift, fill)
+@njit
+def _shared(x, y, at, runs, n, repeat, start, words, k0, k1, s0, s1, threshold, scale, shift, fill):
+    """Serve runs that have the same indices, or indices of several elements: drawn once for all."""
+    first = ZERO
+    while first < n:
+        block, lead = (start + first) >> TWO, (start + first) & THREE
+        m = min(np.uint64(WORDS) - lead, n - first)
+        for b in range((lead + m + THREE) >> TWO):
+            _fill(words, b, block + np.uint64(b), s0, s1, k0, k1)
+        for r in range(runs):
+            here = at + (np.uint64(r) * n + first) * repeat
+            if repeat == ONE:
+                for i in range(m):
+                    word = words[lead + np.uint64(i)]
+                    _put(y, here + np.uint64(i), x, word, threshold, scale, shift, fill)
+            else:
+                for i in range(m):
+                    if words[lead + np.uint64(i)] >= threshold:
+                        for j in range(repeat):
+                            _put(y, here + np.uint64(j), x, KEPT, KEPT, scale, shift, fill)
+                    else:  # without a look at x
+                        for j in range(repeat):
+                            _put(y, here + np.uint64(j), x, DROPPED, KEPT, scale, shift, fill)
+                    here += repeat
+        first += m
+
+
+def _runs(x, y, starts, repeat, step, numbers, factors):
+    k0, k1, threshold = np.uint32(numbers[0]), np.uint32(numbers[1]), np.uint32(numbers[2])
+    s0, s1 = np.uint32(step), np.uint32(step >> SHIFT_32)
+    scale, shift, fill = factors[0], factors[1], factors[2]
+    words = np.empty(WORDS, np.uint32)
+    elements = np.uint64(y.size // starts.size)
+    repeat = np.uint64(repeat)
+    n, r = elements // repeat, 0
+    while r < starts.size:
+        at, start, same = np.uint64(r) * elements, starts[r], 1
+        while r + same < starts.size and starts[r + same] == start:
+            same += 1
+        if same == 1 and repeat == ONE:
+            _run(
+                *(x, y, at, at + elements, start, words),
+                *(k0, k1, s0, s1, threshold, scale, shift, fill),
+            )
+        else:
+            _shared(
+                *(x, y, at, same, n, repeat, start, words),
+                *(k0, k1, s0, s1, threshold, scale, shift, fill),
+            )
+        r += same
 
 
 # One element of each dtype ----------------------------------------------------------------------

@@ -6,15 +6,73 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
-# Elements below which waking a second thread costs more than it saves, and those of one turn.
-CROSSOVER = 2**19
-TURN = 7 * 2**14
+from anydrop import check
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+# The fewest elements of a turn. Between turns threads wait for the interpreter's lock, and with
+# shorter ones they would lose more by that than they gain.
+GRAIN = 2**17
 
 
-def thread_count() -> int:
-    """Return how many threads to use: ANYDROP_NUM_THREADS, OMP_NUM_THREADS or the cores."""
+def set_num_threads(threads: int | None) -> None:
+    """Set how many threads share a loop over a long array in the host's memory.
+
+    The number never changes a result. Other libraries' threads are their own affair.
+
+    Parameters
+    ----------
+    threads : int or None
+        The calling thread included, so 1 starts none. None goes back to the default: the
+        environment variable ``ANYDROP_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the cores that
+        this process may use.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `threads` is no int, or not > 0.
+
+    See Also
+    --------
+    get_num_threads : tells how many there are.
+
+    Examples
+    --------
+    >>> import anydrop
+    >>> anydrop.set_num_threads(2)
+    >>> anydrop.get_num_threads()
+    2
+    >>> anydrop.set_num_threads(None)
+    """
+    POOL.threads = None if threads is None else check.positive(threads, "threads")
+
+
+def get_num_threads() -> int:
+    """Return how many threads share a loop over a long array in the host's memory.
+
+    Returns
+    -------
+    int
+        The calling thread included.
+
+    See Also
+    --------
+    set_num_threads : sets it.
+
+    Examples
+    --------
+    >>> import anydrop
+    >>> anydrop.get_num_threads() > 0
+    True
+    """
+    return POOL.threads or _default()
+
+
+def _default() -> int:
     for name in ("ANYDROP_NUM_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(name, "").partition(",")[0].strip()
         if text.isdecimal() and int(text) > 0:
@@ -28,63 +86,118 @@ def thread_count() -> int:
 class Pool:
     """Helper threads beside the calling one, started at the first long loop.
 
-    One loop at a time has them: a second caller, such as another thread of the user's, does not
-    wait but runs its own loop alone. Numba's own thread layers abort or hang in such cases.
+    Callers in several threads share them, and no caller waits for one: helpers give way as soon as
+    there are more threads at work than there should be, so whoever brings threads of its own, such
+    as Dask, works with those. Numba's own thread layers abort or hang in such cases.
 
     Parameters
     ----------
     threads : int, optional
-        How many threads to use, the caller included. `thread_count` by default.
+        How many threads are to work, callers included; see `set_num_threads` for the default.
+    grain : int
+        The fewest elements of a turn.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
-        self._threads = threads
+    def __init__(self, threads: int | None = None, grain: int = GRAIN) -> None:
+        self.threads = threads
+        self._grain = grain
         self.forget()
 
     def forget(self) -> None:
         """Start anew, as a forked child must: it has none of its parent's threads."""
-        self._busy = threading.Lock()
+        self._lock = threading.Lock()
+        self._at_work = 0
         self._executor: ThreadPoolExecutor | None = None
+        self._most_helpers = 0
 
-    def run(self, work: Callable[[int, int], None], n: int) -> None:
-        """Call ``work(start, stop)`` on slices that cover ``range(n)``, in any order."""
-        threads = self._threads or (thread_count() if n >= CROSSOVER else 1)
-        if threads == 1 or n < CROSSOVER or not self._busy.acquire(blocking=False):
+    def run(self, work: Callable[[int, int], None], n: int, crossover: int = 0) -> None:
+        """Call ``work(start, stop)`` on slices that cover ``range(n)``, in any order.
+
+        Fewer elements than `crossover` stay with the caller: waking a helper would cost more than
+        it saves.
+
+        Helpers don't outlive the call. If `work` raises, no further turn is taken, and its error is
+        raised here once all have stopped.
+        """
+        threads = (self.threads or _default()) if n >= crossover else 1
+        if threads == 1:
             work(0, n)
             return
+        turns = deque(_turns(n, threads, self._grain))
+
+        def take() -> bool:
+            try:
+                start, stop = turns.popleft()
+            except IndexError:  # Another thread took the last one.
+                return False
+            work(start, stop)
+            return True
+
+        def assist() -> None:
+            try:
+                while self._at_work <= threads and take():
+                    pass
+            finally:
+                self._count(-1)
+
         helpers: list[Future[None]] = []
-        turns = deque(range(0, n, TURN))
-
-        def take() -> None:
-            while turns:
-                try:
-                    start = turns.popleft()
-                except IndexError:  # Another thread took the last one.
-                    return
-                work(start, min(start + TURN, n))
-
+        free = threads - self._count(+1)
         try:
-            self._start(helpers, take, min(threads, len(turns)) - 1, threads - 1)
-            take()
+            self._start(helpers, assist, min(free, len(turns) - 1), threads - 1)
+            while take():
+                pass
         finally:
+            self._count(-1)
             turns.clear()  # After an error nobody goes on; and all have stopped when this returns.
-            wait(helpers)
-            self._busy.release()
-        for helper in helpers:
-            helper.result()
+            errors = [helper.exception() for helper in helpers]
+        for error in filter(None, errors):
+            raise error
+
+    def _count(self, change: int) -> int:
+        """Count a thread that begins to work, or ends, and return how many there are."""
+        with self._lock:
+            self._at_work += change
+            return self._at_work
 
     def _start(
         self, helpers: list[Future[None]], task: Callable[[], None], count: int, most: int
     ) -> None:
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(most, thread_name_prefix="anydrop")
-        try:
-            for _ in range(count):
-                helpers.append(self._executor.submit(task))  # noqa: PERF401 - one by one
-        except RuntimeError:
-            # No thread can be started: too many, or the interpreter is shutting down. Those that
-            # were, and the caller, do all the work.
-            return
+        """Start helpers: each is counted from here on, and its task counts it off."""
+        for _ in range(count):
+            self._count(+1)
+            try:
+                helpers.append(self._executor_of(most).submit(task))
+            except RuntimeError:
+                # No thread can be started: too many, or the interpreter is shutting down. Those
+                # that were, and the caller, do all the work.
+                self._count(-1)
+                return
+
+    def _executor_of(self, most: int) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._executor is None or self._most_helpers < most:
+                if self._executor is not None:
+                    self._executor.shutdown(wait=False)
+                # Imported here: 4 ms for which no import of anydrop need wait.
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._executor = ThreadPoolExecutor(most, thread_name_prefix="anydrop")
+                self._most_helpers = most
+            return self._executor
+
+
+def _turns(n: int, threads: int, grain: int) -> list[tuple[int, int]]:
+    """Cut ``range(n)`` into turns: long ones first, short ones last, that all end together.
+
+    Each is three quarters of an equal share of what is left, after C. D. Polychronopoulos and D. J.
+    Kuck, *Guided self-scheduling*, IEEE Transactions on Computers 36, 1987, whose whole share
+    leaves too little to make up for a thread that is held up.
+    """
+    starts = [0]
+    while starts[-1] < n:
+        share = 3 * (n - starts[-1]) // (4 * threads)
+        starts.append(min(n, starts[-1] + max(share, grain)))
+    return list(pairwise(starts))
 
 
 POOL = Pool()

@@ -18,8 +18,10 @@ from anydrop.backends._threads import POOL, Pool
 from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend
 from anydrop.recipe import Axis, Placement, Recipe
 
-# Elements drawn before numba is imported, which takes half a second.
+# Elements drawn before numba is imported, which takes half a second; and how many a call counts for
+# by itself, so that many small ones bring it too.
 WARM_UP = 2**20
+CALL = 2**7
 # Uniform numbers at a time from a generator, so that they don't take eight bytes an element.
 DRAWN = 2**16
 # Starts of runs in one table.
@@ -71,15 +73,16 @@ class NumpyBackend(Backend):
         """Return the boolean keep mask of a recipe; see `Backend.keep`."""
         keep = np.empty(recipe.keep_shape, np.bool_)
         if keep.size:
-            kernels = self._kernels_for(keep)
-            constants = recipe.key, recipe.step_words, recipe.threshold
+            kernels = self._kernels_for(keep.size)
+            draw = kernels.kernel(keep.dtype, recipe.key, recipe.threshold)
+            step = check.known_step(recipe.step)
             placement, flat = recipe.placement, keep.reshape(-1)
 
             def work(start: int, stop: int) -> None:
-                for a, b, starts in _pieces(placement, start, stop, kernels.CHUNK):
-                    kernels.keep(flat[a:b], starts, *constants)
+                for a, b, starts, _ in _pieces(placement, start, stop, kernels.CHUNK):
+                    draw(flat[a:b], flat[a:b], starts, 1, step)
 
-            self._pool.run(work, keep.size)
+            self._pool.run(work, keep.size, kernels.CROSSOVER)
         return keep
 
     def select(
@@ -93,26 +96,25 @@ class NumpyBackend(Backend):
     ) -> Array:
         """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`.
 
-        A recipe without shared axes takes one pass over memory, in which its mask is drawn.
+        A recipe takes one pass over memory, in which its mask is drawn.
         """
         x = np.asarray(x)
         y = np.empty_like(x, subok=False) if out is None else out
         if not x.size:
             return y
-        if isinstance(keep, Recipe) and keep.shared_axes:
-            keep = self.keep(keep, x)
+        kernels = self._kernels_for(x.size)
         if isinstance(keep, Recipe):
-            kernels = self._kernels_for(x)
-            constants = keep.key, keep.step_words, keep.threshold, scale, shift, fill
-            placement = keep.placement
+            native = x.dtype.newbyteorder("=")
+            draw = kernels.kernel(native, keep.key, keep.threshold, scale, shift, fill)
+            step, spread = check.known_step(keep.step), keep.spread
 
             def work(source: Array, target: Array, first: int) -> None:
                 last = first + len(source)
-                for a, b, starts in _pieces(placement, first, last, kernels.CHUNK):
+                for a, b, starts, repeat in _pieces(spread, first, last, kernels.CHUNK):
                     here = slice(a - first, b - first)
-                    kernels.select(source[here], target[here], starts, *constants)
+                    draw(source[here], target[here], starts, repeat, step)
 
-            self._each(work, x, y)
+            self._each(work, x, y, kernels.CROSSOVER)
             return y
 
         def multiply(source: Array, target: Array, first: int) -> None:
@@ -120,7 +122,7 @@ class NumpyBackend(Backend):
                 here = slice(a, a + _chunked.CHUNK)
                 _chunked.affine(source[here], target[here], scale, shift)
 
-        self._each(multiply, x, y)
+        self._each(multiply, x, y, kernels.CROSSOVER)
         if keep is not None:
             _chunked.put(y, keep, fill)
         return y
@@ -131,17 +133,17 @@ class NumpyBackend(Backend):
         drawn = np.empty(recipe.keep_shape, dtype)
         if drawn.size:
             words = np.dtype(np.uint32)
-            kernels = self._kernels_for(drawn, words)
-            constants = recipe.key, recipe.step_words
+            kernels = self._kernels_for(drawn.size)
+            draw, step = kernels.kernel(words, recipe.key), check.known_step(recipe.step)
             placement, flat = recipe.placement, drawn.reshape(-1)
 
             def work(start: int, stop: int) -> None:
-                for a, b, starts in _pieces(placement, start, stop, _chunked.CHUNK):
+                for a, b, starts, _ in _pieces(placement, start, stop, _chunked.CHUNK):
                     piece = np.empty(b - a, words)
-                    kernels.words(piece, starts, *constants)
+                    draw(piece, piece, starts, 1, step)
                     flat[a:b] = _normals.standard(self.xp, piece, dtype)
 
-            self._pool.run(work, drawn.size)
+            self._pool.run(work, drawn.size, _chunked.CROSSOVER)
         return drawn
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
@@ -205,7 +207,7 @@ class NumpyBackend(Backend):
         fused = [(NumpyBackend(use_numba=True), like)] if _numba() else []
         return [*fused, (NumpyBackend(use_numba=False), like)]
 
-    def _each(self, work: Work, x: Array, y: Array) -> None:
+    def _each(self, work: Work, x: Array, y: Array, crossover: int) -> None:
         """Call ``work(source, target, first)`` on flat pieces of x and y in C order.
 
         The kernels read and write plain memory: contiguous, aligned, in native byte order. Other
@@ -214,7 +216,7 @@ class NumpyBackend(Backend):
         apart = x is y or not np.may_share_memory(x, y)
         if apart and _is_plain(x) and _is_plain(y):
             source, target = x.reshape(-1), y.reshape(-1)
-            self._pool.run(lambda a, b: work(source[a:b], target[a:b], a), x.size)
+            self._pool.run(lambda a, b: work(source[a:b], target[a:b], a), x.size, crossover)
             return
         native = x.dtype.newbyteorder("=")
         with np.nditer(
@@ -239,16 +241,13 @@ class NumpyBackend(Backend):
                     target[...] = copy
                 first += len(source)
 
-    def _kernels_for(self, x: Array, dtype: Any = None) -> ModuleType:
-        """Return the kernels for the elements of x, which may be the ones that bring numba.
-
-        They are prepared for a dtype, that of x if no other is given.
-        """
-        self._until_numba -= x.size
-        if self._until_numba <= 0:
-            self._kernels = _numba() or _chunked
-            self._until_numba = math.inf
-        self._kernels.prepare(dtype or x.dtype.newbyteorder("="))
+    def _kernels_for(self, n: int) -> ModuleType:
+        """Return the kernels for n elements, which may be the ones that bring numba."""
+        if self._until_numba < math.inf:
+            self._until_numba -= n + CALL
+            if self._until_numba <= 0:
+                self._kernels = _numba() or _chunked
+                self._until_numba = math.inf
         return self._kernels
 
 
@@ -263,33 +262,38 @@ def _numba() -> ModuleType | None:
 
 def _pieces(
     placement: Placement, start: int, stop: int, most: int
-) -> Iterator[tuple[int, int, Array]]:
+) -> Iterator[tuple[int, int, Array, int]]:
     """Cut elements of a placement, counted in C order, into runs of neighbouring indices.
 
-    Yields (start, stop, first index of each run) of pieces of at most `most` elements that
-    cover ``range(start, stop)``. All runs of a piece have the same length.
+    Yields (start, stop, first index of each run, elements of each index) of pieces of at most
+    `most` elements that cover ``range(start, stop)``. All runs of a piece have the same length.
     """
-    *outer, (run, _) = placement.axes
+    *outer, (run, _), (repeat, _) = (
+        placement.axes if not placement.axes[-1].stride else (*placement.axes, Axis(1, 0))
+    )
     while start < stop:
-        row, column = divmod(start, run)
+        row, column = divmod(start, run * repeat)
+        index, within = divmod(column, repeat)
         left = min(stop - start, most)
-        if not outer:
-            n = left
-            starts = np.array([placement.first + column], np.uint64)
-        elif column or left < run:
-            n = min(run - column, left)
-            starts = _starts(placement.first + column, outer, row, 1)
+        if within or left < repeat:  # a part of the elements of one index
+            n = each = min(left, repeat - within)
+            starts = _starts(placement.first + index, outer, row, 1)
+        elif index or not outer or left < run * repeat:
+            n, each = min(run - index, left // repeat) * repeat, repeat
+            starts = _starts(placement.first + index, outer, row, 1)
         else:
             # Short runs go many at a time, but no more than fit a table of their starts.
-            rows = min(left // run, STARTS)
-            n = rows * run
+            rows = min(left // (run * repeat), STARTS)
+            n, each = rows * run * repeat, repeat
             starts = _starts(placement.first, outer, row, rows)
-        yield start, start + n, starts
+        yield start, start + n, starts, each
         start += n
 
 
 def _starts(first: int, outer: list[Axis], row: int, rows: int) -> Array:
     """Return the first indices of consecutive rows."""
+    if not outer:
+        return np.array([first], np.uint64)
     left = np.arange(row, row + rows, dtype=np.uint64)
     starts = np.full(rows, first, np.uint64)
     for length, stride in reversed(outer):

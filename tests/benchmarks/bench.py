@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anydrop import Mask
-from anydrop.backends._threads import Pool, thread_count
+from anydrop import Mask, get_num_threads
+from anydrop.backends._threads import Pool
 from anydrop.backends.numpy import NumpyBackend
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def multiply_on(pool: Pool, x: np.ndarray, out: np.ndarray) -> None:
     def work(a: int, b: int) -> None:
         np.multiply(x[a:b], np.float32(1 / KEEP), out=out[a:b])
 
-    pool.run(work, x.size)
+    pool.run(work, x.size, 2**20)
 
 
 def contestants(n: int, with_torch: bool) -> dict[str, Callable[[], np.ndarray]]:
@@ -64,7 +64,7 @@ def contestants(n: int, with_torch: bool) -> dict[str, Callable[[], np.ndarray]]
     if with_torch:
         import torch
 
-        torch.set_num_threads(thread_count())
+        torch.set_num_threads(get_num_threads())
         tensor = torch.from_numpy(x)
         calls["torch.nn.functional.dropout"] = lambda: torch.nn.functional.dropout(
             tensor, P
@@ -129,7 +129,7 @@ def main() -> None:
     n = options.elements
 
     print(
-        f"{n / 1e6:.1f}M float32, p = {P}, {thread_count()} threads, NumPy {np.__version__}, "
+        f"{n / 1e6:.1f}M float32, p = {P}, {get_num_threads()} threads, NumPy {np.__version__}, "
         f"Python {platform.python_version()}, {platform.machine()}"
     )
     medians = race(contestants(n, options.torch), options.rounds)
