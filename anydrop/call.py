@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 from anydrop import check, stream
 from anydrop._typing import Array
@@ -33,6 +33,35 @@ class Affine(NamedTuple):
     scale: float
     shift: float
     fill: float
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def scaled(mask: Mask) -> tuple[float, ...]:
+    """Return what becomes of an element if it is scaled, or set to 0."""
+    return (mask.scale,)
+
+
+def selects(
+    affine: Callable[[Mask], tuple[float, ...]] = scaled,
+) -> Callable[[Function], Function]:
+    """Say of a function that in training it does nothing but `Mask.select` by the mask it returns.
+
+    So a layer can do that by itself when the next array of the same kind comes.
+
+    Parameters
+    ----------
+    affine : callable
+        Returns what becomes of an element by such a mask: the scale and, where they are not 0, the
+        shift and the fill.
+    """
+
+    def marked(function: Function) -> Function:
+        vars(function)["affine"] = affine
+        return function
+
+    return marked
 
 
 class Call:

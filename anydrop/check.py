@@ -230,6 +230,8 @@ def one_spelling(shared: object, noise: object) -> None:
 
 def all_shared(shared: object, noise: object, size: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shared axes of an array, which Keras's noise shape may name instead."""
+    if type(shared) is tuple and not shared and noise is None:
+        return ()
     one_spelling(shared, noise)
     if noise is None:
         return shared_axes(shared, len(size))

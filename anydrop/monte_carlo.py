@@ -15,6 +15,7 @@ from anydrop._find import HasMode, with_modes
 from anydrop._statistics import Classes, Moments, Statistics
 from anydrop._typing import Array
 from anydrop.layers.base import Layer
+from anydrop.layers.lend import lent
 
 Outputs: TypeAlias = Literal["values", "probabilities", "logits"]
 
@@ -158,7 +159,7 @@ def monte_carlo(
     others = [one for one in found if not any(one is layer for layer in chosen)]
     with ExitStack() as stack:
         for i, layer in enumerate(chosen):
-            stack.enter_context(layer._lent(_child(seed, i), share_batch=same_masks))
+            stack.enter_context(lent(layer, _child(seed, i), share_batch=same_masks))
         stack.enter_context(_at_inference(others))
         for layer in chosen:  # since a module's eval() may reach its layers
             layer.train()

@@ -22,6 +22,7 @@ MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
 WORD = 0xFFFFFFFF
+LAST_STEP = 2**64 - 1
 
 Seed: TypeAlias = "int | tuple[int, ...] | np.random.SeedSequence"
 # The low and high 32 bits of a 64-bit number, such as a key or a step.

@@ -175,10 +175,21 @@ def test_a_step_that_changes_before_the_backward_pass():
 def test_a_layer_that_a_checkpoint_runs_again(use_reentrant):
     """Its second forward would draw the next mask, and the gradient be that of another function."""
     layer, x = anydrop.Dropout(0.5, seed=0), torch.ones(50, requires_grad=True)
-    y = checkpoint(layer, x, use_reentrant=use_reentrant)
-    with pytest.raises(TypeError, match="a layer counts its forwards"):
-        y.sum().backward()
-    assert layer.step == 1
+    for step in (1, 2, 3):  # of which all but the first are repeated
+        y = checkpoint(lambda x: layer(x).sin(), x, use_reentrant=use_reentrant)
+        with pytest.raises(TypeError, match="a layer counts its forwards"):
+            y.sum().backward()
+        assert layer.step == step
+
+
+def test_a_layer_that_a_checkpoint_need_not_run_again():
+    """Since nothing is saved for its derivative."""
+    layer, x = anydrop.Dropout(0.5, seed=0), torch.ones(50, requires_grad=True)
+    for step in (1, 2, 3):
+        checkpoint(layer, x, use_reentrant=False).sum().backward()
+        assert layer.step == step
+        assert torch.equal(x.grad, 2.0 * layer.mask)
+        x.grad = None
 
 
 @pytest.mark.parametrize("use_reentrant", [True, False])

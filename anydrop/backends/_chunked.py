@@ -18,10 +18,13 @@ from anydrop.backends.base import COMPUTE, NO_SHIFT, dtype_name
 NAME = "chunked NumPy"
 # The most elements of one call: of fewer the interpreter would take too large a part, more outgrow
 # the cache.
-CHUNK = 9 * 2**14
+CHUNK = 2**17
 # Elements below which a second thread costs more than it saves: it waits for the interpreter's lock
 # after each of some fifty passes over a chunk. ``nox -s bench`` measures it.
 CROSSOVER = 2**23
+
+# Numbers below it overflow in no dtype that is computed in.
+LARGE = 2.0**127
 
 UINT64 = np.uint64
 WORD, SHIFT_32 = UINT64(stream.WORD), UINT64(32)
@@ -124,8 +127,11 @@ def put(y: Array, kept: Array, fill: float) -> None:
 
 def factors(dtype: Any, scale: float, shift: float, fill: float) -> Array:
     """Return the three numbers in the dtype in which arrays of a dtype are multiplied."""
-    with np.errstate(over="ignore"):
-        return np.array([scale, shift, fill], compute_dtype(dtype))
+    numbers = [scale, shift, fill]
+    if max(map(abs, numbers)) < LARGE:
+        return np.array(numbers, compute_dtype(dtype))
+    with np.errstate(over="ignore"):  # which takes longer than all else here
+        return np.array(numbers, compute_dtype(dtype))
 
 
 @lru_cache

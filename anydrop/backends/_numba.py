@@ -11,13 +11,14 @@ half types on the CPU.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numba
 import numpy as np
-from numba import from_dtype, njit, types
-from numba.extending import overload
+from numba import carray, from_dtype, njit, types
+from numba.extending import intrinsic, overload, register_jitable
 
 from anydrop import stream
 from anydrop._typing import Array
@@ -48,20 +49,46 @@ def kernel(
 ) -> Kernel:
     """Return the function that draws with these constants; see `_chunked.kernel`."""
     bits, compiled = _compiled(dtype)
-    # Packed, since to pass a number to compiled code costs about as much as an array.
-    numbers = np.array([*key, threshold], np.uint64)
-    factors = _chunked.factors(_number(dtype), scale, shift, fill)
+    constants = _packed(dtype, key, threshold, scale, shift, fill)
     if bits is None:
 
         def draw(x: Array, y: Array, starts: Array, repeat: int, step: int) -> None:
-            compiled(x, y, starts, repeat, step, numbers, factors)
+            compiled(x, y, starts, repeat, step, *constants)
 
     else:
 
         def draw(x: Array, y: Array, starts: Array, repeat: int, step: int) -> None:
-            compiled(x.view(bits), y.view(bits), starts, repeat, step, numbers, factors)
+            compiled(x.view(bits), y.view(bits), starts, repeat, step, *constants)
 
     return draw
+
+
+def kernel_at(
+    dtype: Any,
+    key: stream.Key,
+    threshold: int = 0,
+    scale: float = 1.0,
+    shift: float = NO_SHIFT,
+    fill: float = 0.0,
+) -> Callable[[int, int, int, Array, int, int], None]:
+    """Return a `kernel` that takes, for x and y, their addresses and then their number of elements.
+
+    For libraries that tell an address sooner than they make a NumPy array.
+    """
+    compiled, constants = _compiled_at(dtype), _packed(dtype, key, threshold, scale, shift, fill)
+
+    def draw(x: int, y: int, n: int, starts: Array, repeat: int, step: int) -> None:
+        compiled(x, y, n, starts, repeat, step, *constants)
+
+    return draw
+
+
+def _packed(
+    dtype: Any, key: stream.Key, threshold: int, scale: float, shift: float, fill: float
+) -> tuple[Array, Array]:
+    """Return a kernel's constants in two arrays: to pass a number costs as much as an array."""
+    numbers = np.array([*key, threshold], np.uint64)
+    return numbers, _chunked.factors(_number(dtype), scale, shift, fill)
 
 
 def _number(dtype: Any) -> Any:
@@ -72,24 +99,42 @@ def _number(dtype: Any) -> Any:
 @lru_cache
 def _compiled(dtype: Any) -> tuple[Any, Any]:
     """Return how arrays of a dtype enter their kernel, None if as they are, and the kernel."""
-    bits = BITS.get(dtype_name(dtype))
-    element, factor = from_dtype(bits or dtype), from_dtype(_chunked.compute_dtype(_number(dtype)))
-    signature = types.void(
-        types.Array(element, 1, "C", readonly=True),
-        types.Array(element, 1, "C"),
-        types.Array(types.uint64, 1, "C", readonly=True),
-        types.intp,
-        types.uint64,
-        types.Array(types.uint64, 1, "C", readonly=True),
-        types.Array(factor, 1, "C", readonly=True),
-    )
+    element = _element(dtype)
+    arrays = types.Array(element, 1, "C", readonly=True), types.Array(element, 1, "C")
+    return BITS.get(dtype_name(dtype)), _compile(_runs, dtype, *arrays)
+
+
+@lru_cache
+def _compiled_at(dtype: Any) -> Any:
+    """Return the kernel of a dtype that takes addresses."""
+    element = _element(dtype)
+
+    def runs_at(x, y, n, starts, repeat, step, numbers, factors):
+        _runs(
+            *(carray(_pointer(x), n, element), carray(_pointer(y), n, element)),
+            *(starts, repeat, step, numbers, factors),
+        )
+
+    return _compile(runs_at, dtype, types.uintp, types.uintp, types.intp)
+
+
+def _element(dtype: Any) -> Any:
+    return from_dtype(BITS.get(dtype_name(dtype)) or dtype)
+
+
+def _compile(function: Any, dtype: Any, *memory: Any) -> Any:
+    """Compile a function of memory, starts, repeat, step and packed constants."""
+    indices = types.Array(types.uint64, 1, "C", readonly=True)
+    factor = from_dtype(_chunked.compute_dtype(_number(dtype)))
+    factors = types.Array(factor, 1, "C", readonly=True)
+    signature = types.void(*memory, indices, types.intp, types.uint64, indices, factors)
     try:
-        return bits, njit(signature, nogil=True, cache=True)(_runs)
+        return njit(signature, nogil=True, cache=True)(function)
     except Exception as error:
         # No folder that the cache may be written to, or a damaged file in it: unpickling that
         # raises anything. What is wrong with the kernel itself is raised again below.
         logging.getLogger(__name__).info("compiling without a cache: %s", error)
-        return bits, njit(signature, nogil=True)(_runs)
+        return njit(signature, nogil=True)(function)
 
 
 M0, M1 = (np.uint64(m) for m in stream.MULTIPLIERS)
@@ -170,6 +215,7 @@ def _shared(x, y, at, runs, n, repeat, start, words, k0, k1, s0, s1, threshold, 
         first += m
 
 
+@register_jitable
 def _runs(x, y, starts, repeat, step, numbers, factors):
     k0, k1, threshold = np.uint32(numbers[0]), np.uint32(numbers[1]), np.uint32(numbers[2])
     s0, s1 = np.uint32(step), np.uint32(step >> SHIFT_32)
@@ -193,6 +239,16 @@ def _runs(x, y, starts, repeat, step, numbers, factors):
                 *(k0, k1, s0, s1, threshold, scale, shift, fill),
             )
         r += same
+
+
+@intrinsic
+def _pointer(context, address):
+    """Return an address as a pointer."""
+
+    def code(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(address), code
 
 
 # One element of each dtype ----------------------------------------------------------------------

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +23,9 @@ except ImportError:
     BFLOAT16 = None
 
 HOST = NumpyBackend()
+
+# Takes a tensor and a step.
+Draw: TypeAlias = Callable[[Tensor, int], Tensor]
 
 
 def array(x: Tensor) -> Array:
@@ -66,3 +73,28 @@ def select(
         return y.copy_(wide)
     HOST.select(array(x), recipe, scale, shift, fill, out=array(y.detach()))
     return y
+
+
+def again(
+    x: Tensor, recipe: Recipe, scale: float, shift: float, fill: float
+) -> tuple[Draw, Draw] | None:
+    """Return what does `select` at any step for small tensors like x, and its backward pass.
+
+    The tensors must be contiguous, and of the host's memory. None if x is not one.
+    """
+    memory = array(x.detach())
+    piece, kernel_at = HOST.only_piece(memory, recipe), HOST.kernel_at
+    if piece is None or kernel_at is None:
+        return None
+    (starts, repeat), n = piece, memory.size
+    kernel = partial(kernel_at, memory.dtype, recipe.key, recipe.threshold, scale)
+
+    def drawing(draw: Callable[..., None]) -> Draw:
+        def again(x: Tensor, step: int) -> Tensor:
+            y = torch.empty_like(x)
+            draw(x.data_ptr(), y.data_ptr(), n, starts, repeat, step)
+            return y
+
+        return again
+
+    return drawing(kernel(shift, fill)), drawing(kernel())

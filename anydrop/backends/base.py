@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import array_api_compat
 import numpy as np
@@ -31,6 +31,10 @@ COMPUTE = {
     "complex64": "float32",
     "complex128": "float64",
 }
+
+# What does a pass again: it takes an array and a step to the result, or to None if the array is not
+# of the kind that it knows.
+Pass: TypeAlias = Callable[[Array, int], "Array | None"]
 
 # Adding it changes nothing, not even a zero's sign: x + 0.0 would turn -0 into +0.
 NO_SHIFT = -0.0
@@ -215,6 +219,21 @@ class Backend:
             Of this library.
         """
         return forward(*arrays)
+
+    def again(
+        self,
+        x: Array,
+        recipe: Recipe,
+        scale: float,
+        shift: float = NO_SHIFT,
+        fill: float = 0.0,
+    ) -> tuple[Pass, Pass] | None:
+        """Return how to do a `select` again, and its backward pass, for arrays like x at any step.
+
+        A layer asks once, and then calls these without the checks of a call. None, as here, says
+        that nothing would be gained. The arguments are those of the call that was made.
+        """
+        return None
 
     def at_step(self, rng: Any, step: int) -> Any:
         """Return the generator of a layer's draw number `step`.

@@ -6,16 +6,17 @@ import importlib
 import logging
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from anydrop import check
+from anydrop import check, stream
 from anydrop._typing import Array
 from anydrop.backends import _chunked, _normals
 from anydrop.backends._threads import POOL, Pool
-from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend
+from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, Pass
 from anydrop.recipe import Axis, Placement, Recipe
 
 # Elements drawn before numba is imported, which takes half a second; and how many a call counts for
@@ -26,6 +27,8 @@ CALL = 2**7
 DRAWN = 2**16
 # Starts of runs in one table.
 STARTS = 2**14
+# Elements beyond which what a call costs beside its kernel is not worth remembering.
+SMALL = 2**18
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +71,11 @@ class NumpyBackend(Backend):
     def kernel(self) -> str:  # type: ignore[override]
         """What draws the masks."""
         return str(self._kernels.NAME)
+
+    @property
+    def kernel_at(self) -> Any:
+        """What makes a kernel that takes addresses, if there is one: see `_numba.kernel_at`."""
+        return getattr(self._kernels, "kernel_at", None)
 
     def keep(self, recipe: Recipe, like: Array) -> Array:
         """Return the boolean keep mask of a recipe; see `Backend.keep`."""
@@ -126,6 +134,48 @@ class NumpyBackend(Backend):
         if keep is not None:
             _chunked.put(y, keep, fill)
         return y
+
+    def again(
+        self,
+        x: Array,
+        recipe: Recipe,
+        scale: float,
+        shift: float = NO_SHIFT,
+        fill: float = 0.0,
+    ) -> tuple[Pass, Pass] | None:
+        """Return how to do `select` again for small plain arrays; see `Backend.again`."""
+        piece = self.only_piece(x, recipe)
+        if piece is None:
+            return None
+        (starts, repeat), dtype, shape = piece, x.dtype, x.shape
+        kernel = partial(self._kernels.kernel, dtype, recipe.key, recipe.threshold, scale)
+
+        def passing(draw: _chunked.Kernel) -> Pass:
+            def again(x: Array, step: int) -> Array | None:
+                if type(x) is not np.ndarray or x.dtype is not dtype or x.shape != shape:
+                    return None
+                flags = x.flags
+                if not flags.c_contiguous or not flags.aligned or step > stream.LAST_STEP:
+                    return None
+                y = np.empty(shape, dtype)
+                draw(x.ravel(), y.ravel(), starts, repeat, step)
+                return y
+
+            return again
+
+        return passing(kernel(shift, fill)), passing(kernel())
+
+    def only_piece(self, x: Array, recipe: Recipe) -> tuple[Array, int] | None:
+        """Return starts and repeat of the one call of a kernel that serves a small plain array.
+
+        None if it takes more than one, or so long a one that all else does not matter; or as long
+        as numba may still come.
+        """
+        settled, most = self._until_numba == math.inf, min(SMALL, self._kernels.CHUNK)
+        if not settled or not _is_plain(x) or not 0 < x.size <= most:
+            return None
+        (_, _, starts, repeat), *others = _pieces(recipe.spread, 0, x.size, most)
+        return None if others else (starts, repeat)
 
     def normals(self, recipe: Recipe, like: Array) -> Array:
         """Return standard normal numbers, made a piece at a time; see `Backend.normals`."""
@@ -268,9 +318,8 @@ def _pieces(
     Yields (start, stop, first index of each run, elements of each index) of pieces of at most
     `most` elements that cover ``range(start, stop)``. All runs of a piece have the same length.
     """
-    *outer, (run, _), (repeat, _) = (
-        placement.axes if not placement.axes[-1].stride else (*placement.axes, Axis(1, 0))
-    )
+    axes = placement.axes
+    *outer, (run, _), (repeat, _) = (*axes, Axis(1, 0)) if axes[-1].stride else axes
     while start < stop:
         row, column = divmod(start, run * repeat)
         index, within = divmod(column, repeat)

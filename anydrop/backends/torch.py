@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,22 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from anydrop import check
+from anydrop import check, stream
 from anydrop._typing import Array
 from anydrop.backends import _torch_cpu, _torch_dtensor, _torch_int64, _torch_op
-from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, dtype_name
+from anydrop.backends._torch_eager import (
+    PLAIN,
+    is_followed,
+    is_host,
+    is_known,
+    is_memory,
+    is_watched,
+    mode_of,
+    read,
+)
+from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, Pass, dtype_name
 from anydrop.recipe import Recipe
 
-# The types whose memory holds what they mean: other subclasses have a say in every operation.
-PLAIN = (Tensor, torch.nn.Parameter)
 NAMES = {
     dtype: dtype_name(dtype)
     for dtype in (
@@ -65,9 +72,9 @@ class TorchBackend(Backend):
 
         Where a compiler or a transform traces the call, it sees ordinary operations on int64.
         """
-        recipe = _read(recipe)
-        if _is_watched() or type(like) not in PLAIN or not _is_known(recipe):
-            with _mode_of(like):
+        recipe = read(recipe)
+        if is_watched() or type(like) not in PLAIN or not is_known(recipe):
+            with mode_of(like):
                 return _torch_int64.keep(recipe, like.device, chunk=None)
         kernel = self._draws or _torch_op.kernel_for(like.device)
         kept: Tensor = _torch_op.kernels(kernel).keep(recipe, like.device)
@@ -93,17 +100,65 @@ class TorchBackend(Backend):
         elif not isinstance(keep, Recipe):
             y = _torch_int64.apply(x, keep, scale, shift, fill)
         else:
-            keep = _read(keep)
-            memory = _is_memory(x) and (out is None or _is_memory(out.detach()))
-            if self._draws in ("", "cpu") and memory and _is_known(keep):
+            recipe = read(keep)
+            if self._draws in ("", "cpu") and is_host(x) and is_known(recipe):
                 addend = NO_SHIFT if shift is None else shift
-                y = _torch_cpu.select(x, keep, scale, addend, fill, out)
-                if out is not None and not out.is_inference():
-                    torch.autograd.graph.increment_version(out)
-                return y
-            with _mode_of(x):
-                y = _torch_op.select(x, keep, self._draws, scale, shift, fill)
+                drawn = partial(
+                    _torch_cpu.select, recipe=recipe, scale=scale, shift=addend, fill=fill
+                )
+                if out is None and is_followed(x):
+                    return _torch_op.redrawn(drawn, lambda g: self.select(g, recipe, scale), x)
+                if out is None:
+                    return drawn(x)
+                if is_memory(x) and is_memory(out.detach()):
+                    drawn(x, out=out)
+                    if not out.is_inference():
+                        torch.autograd.graph.increment_version(out)
+                    return out
+            with mode_of(x):
+                y = _torch_op.select(x, recipe, self._draws, scale, shift, fill)
         return y if out is None else out.copy_(y)
+
+    def again(
+        self,
+        x: Tensor,
+        recipe: Recipe,
+        scale: float,
+        shift: float = NO_SHIFT,
+        fill: float = 0.0,
+    ) -> tuple[Pass, Pass] | None:
+        """Return how to do `select` again for small tensors in the host's memory."""
+        if self._draws not in ("", "cpu") or not is_host(x) or not is_known(recipe):
+            return None
+        kernels = _torch_cpu.again(x, recipe, scale, shift, fill)
+        if kernels is None:
+            return None
+        dtype, shape = x.dtype, x.shape
+
+        def passing(draw: Callable[[Tensor, int], Tensor], *, counts: bool) -> Pass:
+            def again(x: Tensor, step: int) -> Tensor | None:
+                if not is_host(x) or x.dtype is not dtype or x.shape != shape:
+                    return None
+                if not x.is_contiguous() or step > stream.LAST_STEP:
+                    return None
+                if counts and torch._C._current_graph_task_id() != -1:
+                    return None
+                if not is_followed(x):
+                    return draw(x, step)
+
+                def of(gradient: Tensor) -> Tensor:
+                    dx: Tensor | None = backward(gradient.contiguous(), step)
+                    if dx is None:
+                        dx = self.select(gradient, recipe._replace(step=step), scale)
+                    return dx
+
+                return _torch_op.redrawn(lambda x: draw(x, step), of, x)
+
+            return again
+
+        forward, linear = kernels
+        backward = passing(linear, counts=False)
+        return passing(forward, counts=True), backward
 
     def normals(self, recipe: Recipe, like: Tensor) -> Tensor:
         """Return standard normal numbers; see `Backend.normals`."""
@@ -112,11 +167,11 @@ class TorchBackend(Backend):
                 "normal noise is not drawn for a DTensor: take its local part, x.to_local(), and "
                 "tell where that lies with window="
             )
-        recipe, dtype = _read(recipe), COMPUTE[self.dtype_name(like)]
-        plain = not _is_watched() and type(like) in PLAIN and _is_known(recipe)
+        recipe, dtype = read(recipe), COMPUTE[self.dtype_name(like)]
+        plain = not is_watched() and type(like) in PLAIN and is_known(recipe)
         if plain and self._draws in ("", "cpu") and like.device.type == "cpu":
             return _torch_cpu.normals(recipe, dtype)
-        with _mode_of(like):
+        with mode_of(like):
             chunk = _torch_int64.CHUNK if plain else None
             return _torch_int64.normals(recipe, like.device, dtype, self.xp, chunk)
 
@@ -130,7 +185,7 @@ class TorchBackend(Backend):
         if (
             not (torch.is_grad_enabled() and any(array.requires_grad for array in arrays))
             or any(type(array) not in PLAIN for array in arrays)
-            or _is_watched()
+            or is_watched()
             or torch._C._are_functorch_transforms_active()
             or forward_ad._current_level >= 0
         ):
@@ -188,14 +243,14 @@ class TorchBackend(Backend):
 
     def pack(self, keep: Tensor) -> Tensor:
         """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
-        if _is_memory(keep):
+        if is_memory(keep):
             return torch.from_numpy(np.packbits(keep.numpy(), bitorder="little"))
         bits: Tensor = super().pack(keep)
         return bits
 
     def unpack(self, bits: Tensor, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Return the boolean mask of bits that `pack` made."""
-        if _is_memory(bits):
+        if is_memory(bits):
             flat = np.unpackbits(bits.numpy(), count=math.prod(shape), bitorder="little")
             return torch.from_numpy(flat.view(np.bool_).reshape(shape))
         keep: Tensor = super().unpack(bits, shape, like)
@@ -269,65 +324,3 @@ class TorchBackend(Backend):
 def _is_distributed(x: Tensor) -> bool:
     """Tell whether a tensor is a `DTensor`, without importing what only its users need."""
     return type(x).__name__ == "DTensor"
-
-
-def _mode_of(x: Tensor) -> AbstractContextManager[Any]:
-    """Return the mode of a fake tensor, which may have left it: it meets no real ones outside."""
-    mode = None if type(x) in PLAIN or _is_watched() else getattr(x, "fake_mode", None)
-    return mode or nullcontext()
-
-
-def _is_watched() -> bool:
-    """Tell whether a compiler or a mode, such as that of fake tensors, sees every operation."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._get_tracing_state() is not None
-    )
-
-
-def _is_memory(x: Tensor) -> bool:
-    """Tell whether a tensor is the host's memory and nothing else, to anyone who watches."""
-    return (
-        type(x) in PLAIN
-        and not _is_watched()
-        # Within a transform even a tensor that is made there is a wrapper.
-        and not torch._C._are_functorch_transforms_active()
-        and torch._C._dispatch_keys(x) == _host_keys()
-        and not (x.requires_grad and torch.is_grad_enabled())
-        and forward_ad._current_level < 0
-    )
-
-
-@lru_cache
-def _host_keys() -> Any:
-    """Return what the dispatcher knows of a dense tensor in the host's memory.
-
-    One with a bit to conjugate or negate it, or seen by a transform of ``torch.func``, has more.
-    """
-    with torch.inference_mode(False):
-        return torch._C._dispatch_keys(torch.empty(0, device="cpu"))
-
-
-def _is_known(recipe: Recipe) -> bool:
-    """Tell whether a recipe's step and its window's offset are numbers."""
-    place = (recipe.step, *(recipe.window.offset if recipe.window else ()))
-    return not any(map(check.is_foreign, place))
-
-
-def _read(recipe: Recipe) -> Recipe:
-    """Return a recipe with the values of those of its tensors that can be read without waiting."""
-    if _is_known(recipe):
-        return recipe
-    step, window = recipe.step, recipe.window
-    if _is_readable(step):
-        step = check.known_step(step)
-    if window is not None and all(map(_is_readable, window.offset)):
-        offset = check.known_offset(*window, recipe.shape)
-        window = window._replace(offset=offset)
-    return recipe._replace(step=step, window=window)
-
-
-def _is_readable(value: Any) -> bool:
-    """Tell whether a step or an offset has a value that can be read without waiting."""
-    return _is_memory(value) if isinstance(value, Tensor) else True

@@ -6,7 +6,7 @@ from typing import Any, Unpack, final
 
 from anydrop import check
 from anydrop._typing import Array
-from anydrop.call import Affine, Call, Keywords
+from anydrop.call import Affine, Call, Keywords, selects
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.spatial import DataFormat, SpatialLayer, check_data_format
 from anydrop.schedules import Rate
@@ -38,6 +38,7 @@ def affine(p: float) -> Affine:
     return Affine(a, b if p else -0.0, a * SATURATION + b)
 
 
+@selects(lambda mask: affine(mask.p))
 def alpha_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Set elements to where SELU saturates, and keep mean 0 and variance 1.
 
@@ -93,6 +94,7 @@ def alpha_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any
     return call.dropped(affine=affine(call.p))
 
 
+@selects(lambda mask: affine(mask.p))
 def feature_alpha_dropout(
     x: Array,
     p: float = 0.5,

@@ -6,12 +6,13 @@ from typing import Any, Unpack, final
 
 from anydrop import check
 from anydrop._typing import Array
-from anydrop.call import Call, Keywords
+from anydrop.call import Call, Keywords, selects
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.option import Option
 from anydrop.schedules import Rate
 
 
+@selects()
 def attention_dropout(
     weights: Array,
     p: float = 0.1,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import abc
 import inspect
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any, ClassVar, Self
@@ -17,7 +15,8 @@ from anydrop import check, schedules, stream
 from anydrop._typing import Array
 from anydrop.backends import resolve
 from anydrop.layers.option import Option
-from anydrop.mask import Drawn
+from anydrop.layers.repeat import Repeat, repeat
+from anydrop.mask import Drawn, Mask
 
 
 class Layer(abc.ABC):
@@ -56,6 +55,7 @@ class Layer(abc.ABC):
         self._step = 0
         self._training = True
         self._mask: Drawn | None = None
+        self._again: Repeat | None = None
         self._home: tuple[Any, ...] = ()  # backend and device of the last training input
         self._share_batch = False  # whether all examples of a batch share one mask
         self._lent_in: int | None = None  # the thread that it is lent to, if any
@@ -109,45 +109,6 @@ class Layer(abc.ABC):
         shared = tuple(sorted({*own, *examples}))
         return {"shared_axes": shared} | ({} if noise is None else {"noise_shape": None})
 
-    @contextmanager
-    def _lent(self, seed: stream.Seed, *, share_batch: bool) -> Iterator[None]:
-        """Draw from another seed, in training mode, and then be again as before.
-
-        A schedule stays where the layer's own steps have brought it.
-
-        Parameters
-        ----------
-        seed : int, tuple of int or numpy.random.SeedSequence
-            Of which the draws begin at step 0.
-        share_batch : bool
-            Whether all examples of a batch share one mask.
-        """
-        here = threading.get_ident()
-        if self._lent_in not in (None, here):
-            raise RuntimeError(
-                f"this {type(self).__name__} is at work in another thread: one layer belongs to "
-                "one thread at a time, so give each thread a copy.deepcopy of the model"
-            )
-        own = self.__dict__.copy()
-        # A step that is an array stays one: a compiler would take an int for a constant.
-        step = self._step * 0 if check.is_foreign(self._step) else 0
-        self.__dict__.update(
-            _options=self._options | self._arguments(),
-            _seed=seed,
-            _rng=None,
-            _step=step,
-            _training=True,
-            _mask=None,
-            _home=(),
-            _share_batch=share_batch,
-            _lent_in=here,
-        )
-        try:
-            yield
-        finally:
-            self.__dict__.clear()
-            self.__dict__.update(own)
-
     # Passes ------------------------------------------------------------------------------------
 
     def forward(self, x: Array, training: bool | None = None) -> Array:
@@ -170,6 +131,17 @@ class Layer(abc.ABC):
         TypeError, ValueError
             As the function of this layer does. The layer is then as it was.
         """
+        again = self._again
+        if (
+            again is not None
+            and again.options is self._options
+            and (self._training if training is None else training is True)
+        ):
+            y = again.forward(x, self._step)
+            if y is not None:
+                self._mask = again.mask.at(self._step)
+                self._step += 1
+                return y
         return self._forward(x, training)
 
     __call__ = forward
@@ -181,6 +153,7 @@ class Layer(abc.ABC):
         backend = resolve(x)
         backend.check_stateful(counts=True)
         y, mask = self._call(x, training, **inputs)
+        self._again = repeat(self._function, x, mask, self._options)
         self._mask, self._home = mask, (backend, backend.device(x))
         # Not +=, which would change a tensor in place that whoever read the step has too.
         self._step = self._step + 1
@@ -210,13 +183,18 @@ class Layer(abc.ABC):
         ValueError
             If its shape is not that of the last training output.
         """
-        if self._mask is None:
+        mask = self._mask
+        if mask is None:
             raise RuntimeError(
                 f"{type(self).__name__}.backward() belongs to the last forward in training mode, "
                 "and there was none yet: call forward(x, training=True) first"
             )
+        if self._again is not None and isinstance(mask, Mask):
+            dx = self._again.backward(gradient, mask.step)
+            if dx is not None:
+                return dx
         resolve(gradient).check_stateful(counts=False)
-        return self._mask.apply(gradient)
+        return mask.apply(gradient)
 
     # State -------------------------------------------------------------------------------------
 
@@ -236,7 +214,7 @@ class Layer(abc.ABC):
 
     @step.setter
     def step(self, value: int) -> None:
-        self._step = check.layer_step(value)
+        self._step, self._again = check.layer_step(value), None
 
     @property
     def training(self) -> bool:
@@ -348,7 +326,7 @@ class Layer(abc.ABC):
     # device an empty array stands, since every library's arrays can travel.
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
+        state = self.__dict__ | {"_again": None}
         if isinstance(self._rng, ModuleType):
             state["_rng"] = self._rng.__name__
         if self._home:

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, Unpack, final
 
 from anydrop import check
 from anydrop._typing import Array
-from anydrop.call import Call, Keywords
+from anydrop.call import Call, Keywords, selects
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.option import Option
 from anydrop.schedules import Rate
@@ -20,6 +20,7 @@ def check_mode(value: object, name: str = "mode") -> Mode:
     return known
 
 
+@selects()
 def stochastic_depth(
     x: Array, p: float = 0.5, *, mode: Mode = "row", **keywords: Unpack[Keywords]
 ) -> Any:

@@ -7,13 +7,14 @@ from typing import Any, final
 
 from anydrop import check
 from anydrop._typing import Array
-from anydrop.call import Call
+from anydrop.call import Call, selects
 from anydrop.layers.drop_layer import DropLayer
 from anydrop.recipe import Window
 from anydrop.schedules import Rate
 from anydrop.stream import Seed
 
 
+@selects()
 def dropout(
     x: Array,
     p: float = 0.5,

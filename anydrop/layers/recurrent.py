@@ -8,7 +8,7 @@ from anydrop import check
 from anydrop._typing import Array
 from anydrop.backends import resolve
 from anydrop.backends.base import Backend
-from anydrop.call import Call, Keywords
+from anydrop.call import Call, Keywords, selects
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.option import Option
 from anydrop.mask import KeepMask, Mask, StoredMask
@@ -18,6 +18,7 @@ from anydrop.schedules import Rate
 UNSCALED = "at inference zoneout takes the expectation already"
 
 
+@selects()
 def locked_dropout(
     x: Array, p: float = 0.5, *, time_axis: int, **keywords: Unpack[Keywords]
 ) -> Any:

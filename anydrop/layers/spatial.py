@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, Unpack, final
 
 from anydrop import check
 from anydrop._typing import Array
-from anydrop.call import Call, Keywords
+from anydrop.call import Call, Keywords, selects
 from anydrop.layers.drop_layer import DropLayer
 from anydrop.layers.option import Option
 from anydrop.schedules import Rate
@@ -65,6 +65,7 @@ def _dropped(
     return call.dropped(axes)
 
 
+@selects()
 def dropout1d(
     x: Array,
     p: float = 0.5,
@@ -119,6 +120,7 @@ def dropout1d(
     return _dropped(x, p, 1, data_format, batched, keywords)
 
 
+@selects()
 def dropout2d(
     x: Array,
     p: float = 0.5,
@@ -164,6 +166,7 @@ def dropout2d(
     return _dropped(x, p, 2, data_format, batched, keywords)
 
 
+@selects()
 def dropout3d(
     x: Array,
     p: float = 0.5,

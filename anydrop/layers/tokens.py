@@ -7,7 +7,7 @@ from typing import Any, Unpack, final
 
 from anydrop import check
 from anydrop._typing import Array
-from anydrop.call import Call, Keywords
+from anydrop.call import Call, Keywords, selects
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.option import Option
 from anydrop.mask import StoredMask
@@ -16,6 +16,7 @@ from anydrop.schedules import Rate
 UNSCALED = "tokens are no numbers that could be scaled"
 
 
+@selects()
 def embedding_dropout(table: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Drop whole rows of an embedding table: every occurrence of a word at once.
 
