@@ -59,6 +59,14 @@ class Placement(NamedTuple):
     first: int
     axes: tuple[Axis, ...]
 
+    @property
+    def rows(self) -> tuple[tuple[Axis, ...], int, int]:
+        """The outer axes, how many indices run on in each row, and how many elements share each."""
+        *outer, last = self.axes
+        if last.stride:
+            return tuple(outer), last.length, 1
+        return tuple(outer[:-1]), outer[-1].length, last.length
+
 
 def keep_shape(shape: tuple[int, ...], shared_axes: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape of a keep mask: that of the array, with length 1 along shared axes."""

@@ -6,6 +6,7 @@ It has what `anydrop.backends._numba` has, with the same arguments and the same 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ import numpy as np
 from anydrop import stream
 from anydrop._typing import Array
 from anydrop.backends.base import COMPUTE, NO_SHIFT, dtype_name
+from anydrop.recipe import Axis, Placement
 
 NAME = "chunked NumPy"
 # The most elements of one call: of fewer the interpreter would take too large a part, more outgrow
@@ -34,19 +36,17 @@ LOW, HIGH = (slice(0, -1), slice(1, None))[:: 1 if sys.byteorder == "little" els
 
 
 class Kernel(Protocol):
-    """What draws, with a key and all else given that does not change from call to call."""
+    """What draws a placement, with all else given that does not change from call to call."""
 
-    def __call__(self, x: Array, y: Array, starts: Array, repeat: int, step: int, /) -> None:
-        """Write to `y` what is drawn for runs of neighbouring indices.
+    def __call__(self, x: Array, y: Array, start: int, step: int, /) -> None:
+        """Write to `y` what is drawn for the elements of the placement from `start` on.
 
         Parameters
         ----------
         x, y : arrays of one dtype, shape (n,)
-            C-contiguous; may be the same memory. Runs follow each other and have the same length.
-        starts : array of uint64, shape (runs,)
-            The first index of each run.
-        repeat : int
-            How many elements share each index.
+            C-contiguous; may be the same memory.
+        start : int
+            Where in the placement, counted in C order.
         step : int
             Which draw.
         """
@@ -54,6 +54,7 @@ class Kernel(Protocol):
 
 def kernel(
     dtype: Any,
+    placement: Placement,
     key: stream.Key,
     threshold: int = 0,
     scale: float = 1.0,
@@ -67,6 +68,8 @@ def kernel(
     dtype : numpy.dtype
         Of `y`: bool for a keep mask, uint32 for the words themselves, both whatever `x` is; of
         others ``where(keep, x * scale + shift, fill)``.
+    placement : Placement
+        The indices of the elements.
     key : tuple of int
         Two words.
     threshold : int
@@ -76,22 +79,61 @@ def kernel(
     """
     least = np.uint32(threshold)
 
-    def keep(x: Array, y: Array, starts: Array, repeat: int, step: int) -> None:
-        kept = _words(starts, len(y) // repeat, key, step) >= least
-        y.reshape(-1, repeat)[...] = kept[:, None]
+    def keep(x: Array, y: Array, words: Array) -> None:
+        np.greater_equal(words[:, None], least, out=y)
 
-    def words(x: Array, y: Array, starts: Array, repeat: int, step: int) -> None:
-        y.reshape(-1, repeat)[...] = _words(starts, len(y) // repeat, key, step)[:, None]
+    def copy(x: Array, y: Array, words: Array) -> None:
+        y[...] = words[:, None]
 
-    def select(x: Array, y: Array, starts: Array, repeat: int, step: int) -> None:
-        kept = _words(starts, len(y) // repeat, key, step) >= least
-        affine(x, y, scale, shift)
-        if repeat == 1:
-            put(y, kept, fill)
-        else:
-            put(y.reshape(-1, repeat), kept[:, None], fill)
+    def select(x: Array, y: Array, words: Array) -> None:
+        kept = words >= least
+        affine(x, y.reshape(-1), scale, shift)
+        put(*(y.reshape(-1), kept) if len(kept) == y.size else (y, kept[:, None]), fill)
 
-    return {np.dtype(bool): keep, np.dtype(np.uint32): words}.get(dtype, select)
+    use = {np.dtype(bool): keep, np.dtype(np.uint32): copy}.get(dtype, select)
+
+    def draw(x: Array, y: Array, start: int, step: int) -> None:
+        for a, b, starts, repeat in _pieces(placement, start, start + len(y)):
+            here = slice(a - start, b - start)
+            words = _words(starts, (b - a) // repeat, key, step)
+            use(x[here], y[here].reshape(-1, repeat), words)
+
+    return draw
+
+
+def _pieces(placement: Placement, start: int, stop: int) -> Iterator[tuple[int, int, Array, int]]:
+    """Cut elements of a placement, counted in C order, into runs of neighbouring indices.
+
+    Yields (start, stop, first index of each run, elements of each index) of pieces of at most
+    `CHUNK` elements that cover ``range(start, stop)``. All runs of a piece have the same length.
+    """
+    outer, run, repeat = placement.rows
+    while start < stop:
+        row, column = divmod(start, run * repeat)
+        index, within = divmod(column, repeat)
+        left = min(stop - start, CHUNK)
+        if within or left < repeat:  # a part of the elements of one index
+            n = each = min(left, repeat - within)
+            starts = _starts(placement.first + index, outer, row, 1)
+        elif index or not outer or left < run * repeat:
+            n, each = min(run - index, left // repeat) * repeat, repeat
+            starts = _starts(placement.first + index, outer, row, 1)
+        else:  # Short runs go many at a time.
+            rows = left // (run * repeat)
+            n, each = rows * run * repeat, repeat
+            starts = _starts(placement.first, outer, row, rows)
+        yield start, start + n, starts, each
+        start += n
+
+
+def _starts(first: int, outer: tuple[Axis, ...], row: int, rows: int) -> Array:
+    """Return the first indices of consecutive rows."""
+    left = np.arange(row, row + rows, dtype=UINT64)
+    starts = np.full(rows, first, UINT64)
+    for length, stride in reversed(outer):
+        left, here = np.divmod(left, UINT64(length))
+        starts += here * UINT64(stride)
+    return starts
 
 
 def affine(x: Array, y: Array, scale: float, shift: float) -> None:

@@ -25,13 +25,12 @@ from anydrop._typing import Array
 from anydrop.backends import _chunked
 from anydrop.backends._chunked import Kernel
 from anydrop.backends.base import NO_SHIFT, dtype_name
+from anydrop.recipe import Placement
 
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set, and these kernels are nothing uncompiled")
 
 NAME = "numba"
-# No limit on the elements of one call: the kernels need no memory of their own.
-CHUNK = 2**62
 # Elements below which a second thread costs more than it saves; ``nox -s bench`` measures it.
 CROSSOVER = 2**20
 
@@ -39,55 +38,49 @@ CROSSOVER = 2**20
 BITS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
 
 
-def kernel(
-    dtype: Any,
-    key: stream.Key,
-    threshold: int = 0,
-    scale: float = 1.0,
-    shift: float = NO_SHIFT,
-    fill: float = 0.0,
-) -> Kernel:
+def kernel(dtype: Any, *constants: Any) -> Kernel:
     """Return the function that draws with these constants; see `_chunked.kernel`."""
-    bits, compiled = _compiled(dtype)
-    constants = _packed(dtype, key, threshold, scale, shift, fill)
+    (bits, compiled), (numbers, factors) = _compiled(dtype), _packed(dtype, *constants)
     if bits is None:
 
-        def draw(x: Array, y: Array, starts: Array, repeat: int, step: int) -> None:
-            compiled(x, y, starts, repeat, step, *constants)
+        def draw(x: Array, y: Array, start: int, step: int) -> None:
+            compiled(x, y, start, step, numbers, factors)
 
     else:
 
-        def draw(x: Array, y: Array, starts: Array, repeat: int, step: int) -> None:
-            compiled(x.view(bits), y.view(bits), starts, repeat, step, *constants)
+        def draw(x: Array, y: Array, start: int, step: int) -> None:
+            compiled(x.view(bits), y.view(bits), start, step, numbers, factors)
 
     return draw
 
 
-def kernel_at(
-    dtype: Any,
-    key: stream.Key,
-    threshold: int = 0,
-    scale: float = 1.0,
-    shift: float = NO_SHIFT,
-    fill: float = 0.0,
-) -> Callable[[int, int, int, Array, int, int], None]:
-    """Return a `kernel` that takes, for x and y, their addresses and then their number of elements.
+def kernel_at(dtype: Any, *constants: Any) -> Callable[[int, int, int, int], None]:
+    """Return a `kernel` of n elements at two addresses, from the placement's first one on.
 
-    For libraries that tell an address sooner than they make a NumPy array.
+    It is called with the addresses of x and y, n and a step, by libraries that tell an address
+    sooner than they make a NumPy array.
     """
-    compiled, constants = _compiled_at(dtype), _packed(dtype, key, threshold, scale, shift, fill)
+    compiled, (numbers, factors) = _compiled_at(dtype), _packed(dtype, *constants)
 
-    def draw(x: int, y: int, n: int, starts: Array, repeat: int, step: int) -> None:
-        compiled(x, y, n, starts, repeat, step, *constants)
+    def draw(x: int, y: int, n: int, step: int) -> None:
+        compiled(x, y, n, step, numbers, factors)
 
     return draw
 
 
 def _packed(
-    dtype: Any, key: stream.Key, threshold: int, scale: float, shift: float, fill: float
+    dtype: Any,
+    placement: Placement,
+    key: stream.Key,
+    threshold: int = 0,
+    scale: float = 1.0,
+    shift: float = NO_SHIFT,
+    fill: float = 0.0,
 ) -> tuple[Array, Array]:
     """Return a kernel's constants in two arrays: to pass a number costs as much as an array."""
-    numbers = np.array([*key, threshold], np.uint64)
+    outer, run, repeat = placement.rows
+    axes = (number for axis in reversed(outer) for number in axis)
+    numbers = np.array([*key, threshold, placement.first, run, repeat, *axes], np.uint64)
     return numbers, _chunked.factors(_number(dtype), scale, shift, fill)
 
 
@@ -101,7 +94,7 @@ def _compiled(dtype: Any) -> tuple[Any, Any]:
     """Return how arrays of a dtype enter their kernel, None if as they are, and the kernel."""
     element = _element(dtype)
     arrays = types.Array(element, 1, "C", readonly=True), types.Array(element, 1, "C")
-    return BITS.get(dtype_name(dtype)), _compile(_runs, dtype, *arrays)
+    return BITS.get(dtype_name(dtype)), _compile(_runs, dtype, *arrays, types.uint64)
 
 
 @lru_cache
@@ -109,11 +102,9 @@ def _compiled_at(dtype: Any) -> Any:
     """Return the kernel of a dtype that takes addresses."""
     element = _element(dtype)
 
-    def runs_at(x, y, n, starts, repeat, step, numbers, factors):
-        _runs(
-            *(carray(_pointer(x), n, element), carray(_pointer(y), n, element)),
-            *(starts, repeat, step, numbers, factors),
-        )
+    def runs_at(x, y, n, step, numbers, factors):
+        source, target = carray(_pointer(x), n, element), carray(_pointer(y), n, element)
+        _runs(source, target, ZERO, step, numbers, factors)
 
     return _compile(runs_at, dtype, types.uintp, types.uintp, types.intp)
 
@@ -123,11 +114,10 @@ def _element(dtype: Any) -> Any:
 
 
 def _compile(function: Any, dtype: Any, *memory: Any) -> Any:
-    """Compile a function of memory, starts, repeat, step and packed constants."""
-    indices = types.Array(types.uint64, 1, "C", readonly=True)
+    """Compile a function of memory, a step and packed constants."""
     factor = from_dtype(_chunked.compute_dtype(_number(dtype)))
-    factors = types.Array(factor, 1, "C", readonly=True)
-    signature = types.void(*memory, indices, types.intp, types.uint64, indices, factors)
+    packed = (types.Array(kind, 1, "C", readonly=True) for kind in (types.uint64, factor))
+    signature = types.void(*memory, types.uint64, *packed)
     try:
         return njit(signature, nogil=True, cache=True)(function)
     except Exception as error:
@@ -216,29 +206,53 @@ def _shared(x, y, at, runs, n, repeat, start, words, k0, k1, s0, s1, threshold, 
 
 
 @register_jitable
-def _runs(x, y, starts, repeat, step, numbers, factors):
+def _runs(x, y, start, step, numbers, factors):
+    """Serve the elements of a placement from `start` on, row by row; see `_packed`."""
     k0, k1, threshold = np.uint32(numbers[0]), np.uint32(numbers[1]), np.uint32(numbers[2])
+    index, run, repeat, axes = numbers[3], numbers[4], numbers[5], numbers[6:]
     s0, s1 = np.uint32(step), np.uint32(step >> SHIFT_32)
     scale, shift, fill = factors[0], factors[1], factors[2]
     words = np.empty(WORDS, np.uint32)
-    elements = np.uint64(y.size // starts.size)
-    repeat = np.uint64(repeat)
-    n, r = elements // repeat, 0
-    while r < starts.size:
-        at, start, same = np.uint64(r) * elements, starts[r], 1
-        while r + same < starts.size and starts[r + same] == start:
-            same += 1
-        if same == 1 and repeat == ONE:
-            _run(
-                *(x, y, at, at + elements, start, words),
-                *(k0, k1, s0, s1, threshold, scale, shift, fill),
-            )
+
+    # Where the row begins, along each outer axis from the innermost on, and in the stream.
+    left = start // (run * repeat)
+    row = np.empty(axes.size // 2, np.uint64)
+    for a in range(row.size):
+        row[a] = left % axes[2 * a]
+        left //= axes[2 * a]
+        index += row[a] * axes[2 * a + 1]
+    column, within = start // repeat % run, start % repeat
+
+    at, end = ZERO, np.uint64(y.size)
+    while at < end:
+        left, rows = end - at, ONE
+        if within > ZERO or left < repeat:  # a part of the elements of one index
+            n, each = ONE, min(left, repeat - within)
+            within = (within + each) % repeat
+            whole = within == ZERO
         else:
-            _shared(
-                *(x, y, at, same, n, repeat, start, words),
-                *(k0, k1, s0, s1, threshold, scale, shift, fill),
-            )
-        r += same
+            n, each = min(run - column, left // repeat), repeat
+            whole = True
+            if n == run and row.size > 0 and axes[1] == ZERO:  # rows of the same indices
+                rows = min(axes[0] - row[0], left // (run * repeat))
+                row[0] += rows - ONE
+        constants = (words, k0, k1, s0, s1, threshold, scale, shift, fill)
+        if rows == ONE and each == ONE:
+            _run(x, y, at, at + n, index + column, *constants)
+        else:
+            _shared(x, y, at, rows, n, each, index + column, *constants)
+        at += rows * n * each
+        if whole:
+            column += n
+        if column == run:
+            column = ZERO
+            for a in range(row.size):
+                row[a] += ONE
+                index += axes[2 * a + 1]
+                if row[a] < axes[2 * a]:
+                    break
+                row[a] = ZERO
+                index -= axes[2 * a] * axes[2 * a + 1]
 
 
 @intrinsic

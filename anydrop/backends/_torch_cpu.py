@@ -83,16 +83,16 @@ def again(
     The tensors must be contiguous, and of the host's memory. None if x is not one.
     """
     memory = array(x.detach())
-    piece, kernel_at = HOST.only_piece(memory, recipe), HOST.kernel_at
-    if piece is None or kernel_at is None:
+    kernel_at = getattr(HOST.settled(memory), "kernel_at", None)
+    if kernel_at is None:
         return None
-    (starts, repeat), n = piece, memory.size
-    kernel = partial(kernel_at, memory.dtype, recipe.key, recipe.threshold, scale)
+    kernel = partial(kernel_at, memory.dtype, recipe.spread, recipe.key, recipe.threshold, scale)
+    n = memory.size
 
     def drawing(draw: Callable[..., None]) -> Draw:
         def again(x: Tensor, step: int) -> Tensor:
             y = torch.empty_like(x)
-            draw(x.data_ptr(), y.data_ptr(), n, starts, repeat, step)
+            draw(x.data_ptr(), y.data_ptr(), n, step)
             return y
 
         return again

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -17,7 +17,7 @@ from anydrop._typing import Array
 from anydrop.backends import _chunked, _normals
 from anydrop.backends._threads import POOL, Pool
 from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, Pass
-from anydrop.recipe import Axis, Placement, Recipe
+from anydrop.recipe import Recipe
 
 # Elements drawn before numba is imported, which takes half a second; and how many a call counts for
 # by itself, so that many small ones bring it too.
@@ -25,8 +25,6 @@ WARM_UP = 2**20
 CALL = 2**7
 # Uniform numbers at a time from a generator, so that they don't take eight bytes an element.
 DRAWN = 2**16
-# Starts of runs in one table.
-STARTS = 2**14
 # Elements beyond which what a call costs beside its kernel is not worth remembering.
 SMALL = 2**18
 
@@ -72,23 +70,16 @@ class NumpyBackend(Backend):
         """What draws the masks."""
         return str(self._kernels.NAME)
 
-    @property
-    def kernel_at(self) -> Any:
-        """What makes a kernel that takes addresses, if there is one: see `_numba.kernel_at`."""
-        return getattr(self._kernels, "kernel_at", None)
-
     def keep(self, recipe: Recipe, like: Array) -> Array:
         """Return the boolean keep mask of a recipe; see `Backend.keep`."""
         keep = np.empty(recipe.keep_shape, np.bool_)
         if keep.size:
-            kernels = self._kernels_for(keep.size)
-            draw = kernels.kernel(keep.dtype, recipe.key, recipe.threshold)
-            step = check.known_step(recipe.step)
-            placement, flat = recipe.placement, keep.reshape(-1)
+            kernels = self.kernels_for(keep.size)
+            draw = kernels.kernel(keep.dtype, recipe.placement, recipe.key, recipe.threshold)
+            step, flat = check.known_step(recipe.step), keep.reshape(-1)
 
             def work(start: int, stop: int) -> None:
-                for a, b, starts, _ in _pieces(placement, start, stop, kernels.CHUNK):
-                    draw(flat[a:b], flat[a:b], starts, 1, step)
+                draw(flat[start:stop], flat[start:stop], start, step)
 
             self._pool.run(work, keep.size, kernels.CROSSOVER)
         return keep
@@ -110,22 +101,19 @@ class NumpyBackend(Backend):
         y = np.empty_like(x, subok=False) if out is None else out
         if not x.size:
             return y
-        kernels = self._kernels_for(x.size)
+        kernels, affine = self.kernels_for(x.size), (scale, shift, fill)
         if isinstance(keep, Recipe):
             native = x.dtype.newbyteorder("=")
-            draw = kernels.kernel(native, keep.key, keep.threshold, scale, shift, fill)
-            step, spread = check.known_step(keep.step), keep.spread
+            draw = kernels.kernel(native, keep.spread, keep.key, keep.threshold, *affine)
+            step = check.known_step(keep.step)
 
-            def work(source: Array, target: Array, first: int) -> None:
-                last = first + len(source)
-                for a, b, starts, repeat in _pieces(spread, first, last, kernels.CHUNK):
-                    here = slice(a - first, b - first)
-                    draw(source[here], target[here], starts, repeat, step)
+            def work(source: Array, target: Array, start: int) -> None:
+                draw(source, target, start, step)
 
             self._each(work, x, y, kernels.CROSSOVER)
             return y
 
-        def multiply(source: Array, target: Array, first: int) -> None:
+        def multiply(source: Array, target: Array, start: int) -> None:
             for a in range(0, len(source), _chunked.CHUNK):
                 here = slice(a, a + _chunked.CHUNK)
                 _chunked.affine(source[here], target[here], scale, shift)
@@ -144,11 +132,11 @@ class NumpyBackend(Backend):
         fill: float = 0.0,
     ) -> tuple[Pass, Pass] | None:
         """Return how to do `select` again for small plain arrays; see `Backend.again`."""
-        piece = self.only_piece(x, recipe)
-        if piece is None:
+        kernels = self.settled(x)
+        if kernels is None:
             return None
-        (starts, repeat), dtype, shape = piece, x.dtype, x.shape
-        kernel = partial(self._kernels.kernel, dtype, recipe.key, recipe.threshold, scale)
+        dtype, shape = x.dtype, x.shape
+        kernel = partial(kernels.kernel, dtype, recipe.spread, recipe.key, recipe.threshold, scale)
 
         def passing(draw: _chunked.Kernel) -> Pass:
             def again(x: Array, step: int) -> Array | None:
@@ -158,24 +146,20 @@ class NumpyBackend(Backend):
                 if not flags.c_contiguous or not flags.aligned or step > stream.LAST_STEP:
                     return None
                 y = np.empty(shape, dtype)
-                draw(x.ravel(), y.ravel(), starts, repeat, step)
+                draw(x.ravel(), y.ravel(), 0, step)
                 return y
 
             return again
 
         return passing(kernel(shift, fill)), passing(kernel())
 
-    def only_piece(self, x: Array, recipe: Recipe) -> tuple[Array, int] | None:
-        """Return starts and repeat of the one call of a kernel that serves a small plain array.
+    def settled(self, x: Array) -> ModuleType | None:
+        """Return the kernels that serve small plain arrays like x from now on.
 
-        None if it takes more than one, or so long a one that all else does not matter; or as long
-        as numba may still come.
+        None if x is not one, and all but the kernel does not matter, or as long as numba may come.
         """
-        settled, most = self._until_numba == math.inf, min(SMALL, self._kernels.CHUNK)
-        if not settled or not _is_plain(x) or not 0 < x.size <= most:
-            return None
-        (_, _, starts, repeat), *others = _pieces(recipe.spread, 0, x.size, most)
-        return None if others else (starts, repeat)
+        small = _is_plain(x) and 0 < x.size <= SMALL
+        return self._kernels if small and self._until_numba == math.inf else None
 
     def normals(self, recipe: Recipe, like: Array) -> Array:
         """Return standard normal numbers, made a piece at a time; see `Backend.normals`."""
@@ -183,15 +167,14 @@ class NumpyBackend(Backend):
         drawn = np.empty(recipe.keep_shape, dtype)
         if drawn.size:
             words = np.dtype(np.uint32)
-            kernels = self._kernels_for(drawn.size)
-            draw, step = kernels.kernel(words, recipe.key), check.known_step(recipe.step)
-            placement, flat = recipe.placement, drawn.reshape(-1)
+            draw = self.kernels_for(drawn.size).kernel(words, recipe.placement, recipe.key)
+            step, flat = check.known_step(recipe.step), drawn.reshape(-1)
 
             def work(start: int, stop: int) -> None:
-                for a, b, starts, _ in _pieces(placement, start, stop, _chunked.CHUNK):
-                    piece = np.empty(b - a, words)
-                    draw(piece, piece, starts, 1, step)
-                    flat[a:b] = _normals.standard(self.xp, piece, dtype)
+                for a in range(start, stop, _chunked.CHUNK):
+                    piece = np.empty(min(_chunked.CHUNK, stop - a), words)
+                    draw(piece, piece, a, step)
+                    flat[a : a + len(piece)] = _normals.standard(self.xp, piece, dtype)
 
             self._pool.run(work, drawn.size, _chunked.CROSSOVER)
         return drawn
@@ -291,7 +274,7 @@ class NumpyBackend(Backend):
                     target[...] = copy
                 first += len(source)
 
-    def _kernels_for(self, n: int) -> ModuleType:
+    def kernels_for(self, n: int) -> ModuleType:
         """Return the kernels for n elements, which may be the ones that bring numba."""
         if self._until_numba < math.inf:
             self._until_numba -= n + CALL
@@ -308,47 +291,6 @@ def _numba() -> ModuleType | None:
     except Exception as error:  # A broken numba raises anything; there is a way without it.
         _log.info("drawing without numba: %r", error)
         return None
-
-
-def _pieces(
-    placement: Placement, start: int, stop: int, most: int
-) -> Iterator[tuple[int, int, Array, int]]:
-    """Cut elements of a placement, counted in C order, into runs of neighbouring indices.
-
-    Yields (start, stop, first index of each run, elements of each index) of pieces of at most
-    `most` elements that cover ``range(start, stop)``. All runs of a piece have the same length.
-    """
-    axes = placement.axes
-    *outer, (run, _), (repeat, _) = (*axes, Axis(1, 0)) if axes[-1].stride else axes
-    while start < stop:
-        row, column = divmod(start, run * repeat)
-        index, within = divmod(column, repeat)
-        left = min(stop - start, most)
-        if within or left < repeat:  # a part of the elements of one index
-            n = each = min(left, repeat - within)
-            starts = _starts(placement.first + index, outer, row, 1)
-        elif index or not outer or left < run * repeat:
-            n, each = min(run - index, left // repeat) * repeat, repeat
-            starts = _starts(placement.first + index, outer, row, 1)
-        else:
-            # Short runs go many at a time, but no more than fit a table of their starts.
-            rows = min(left // (run * repeat), STARTS)
-            n, each = rows * run * repeat, repeat
-            starts = _starts(placement.first, outer, row, rows)
-        yield start, start + n, starts, each
-        start += n
-
-
-def _starts(first: int, outer: list[Axis], row: int, rows: int) -> Array:
-    """Return the first indices of consecutive rows."""
-    if not outer:
-        return np.array([first], np.uint64)
-    left = np.arange(row, row + rows, dtype=np.uint64)
-    starts = np.full(rows, first, np.uint64)
-    for length, stride in reversed(outer):
-        left, here = np.divmod(left, np.uint64(length))
-        starts += here * np.uint64(stride)
-    return starts
 
 
 def _is_plain(x: Array) -> bool:

@@ -1,150 +1,96 @@
-"""How fast dropout is, beside a multiply and beside what people use today.
+"""How fast dropout is, beside a multiply and beside what people use today: ``nox -s bench``.
 
-The contestants take turns within one run, each on fresh numbers into poisoned outputs that are
-checked afterwards; what is printed are medians and their ratios. Run it by ``nox -s bench``.
+Contestants take turns within one run, write into poisoned memory, and have every result checked.
+What counts are ratios of medians, since machines differ and are shared.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
-import subprocess
-import sys
-import time
-from typing import TYPE_CHECKING, Any
+import json
+import tempfile
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
 
+import contests_dask
+import contests_jax
+import contests_numpy
+import contests_small
+import contests_torch
+import measures
 import numpy as np
+import plots
+import report
+import torch
+from contest import Contest, Times
+from machine import description
+from rich.console import Console
+from rich.progress import track
 
-from anydrop import Mask, get_num_threads
-from anydrop.backends._threads import Pool
-from anydrop.backends.numpy import NumpyBackend
+import anydrop
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-P = 0.1
-KEEP = 1 - P
-
-
-def multiply_on(pool: Pool, x: np.ndarray, out: np.ndarray) -> None:
-    """Multiply on as many threads as dropout uses: the least that any kernel must do."""
-
-    def work(a: int, b: int) -> None:
-        np.multiply(x[a:b], np.float32(1 / KEEP), out=out[a:b])
-
-    pool.run(work, x.size, 2**20)
+SIZES = [2**14, 2**20, 2**24, 2**27]
+DTYPES = ["float16", "float32", "float64"]
 
 
-def contestants(n: int, with_torch: bool) -> dict[str, Callable[[], np.ndarray]]:
-    """Return name -> a call that gives a result to check; the first is the measure."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal(n, dtype=np.float32) + 10  # no zeros, so that a zero means dropped
-    out = np.empty_like(x)
-    pool = Pool()
-    mask = Mask.from_seed((n,), P, seed=0)
-    fused, plain = NumpyBackend(use_numba=True, pool=pool), NumpyBackend(use_numba=False, pool=pool)
-
-    def into(call: Callable[[], Any]) -> Callable[[], np.ndarray]:
-        def poisoned() -> np.ndarray:
-            call()
-            return out
-
-        return poisoned
-
-    calls = {
-        "multiply, into out": into(lambda: multiply_on(pool, x, out)),
-        "anydrop with numba, into out": into(lambda: fused.select(x, mask, mask.scale, out=out)),
-        "anydrop with numba": lambda: fused.select(x, mask, mask.scale),
-        "anydrop without numba": lambda: plain.select(x, mask, mask.scale),
-        "x * ((rng.random(x.shape) < keep) / keep)": lambda: (
-            x * ((rng.random(x.shape) < KEEP) / KEEP)
-        ),
-    }
-    if with_torch:
-        import torch
-
-        torch.set_num_threads(get_num_threads())
-        tensor = torch.from_numpy(x)
-        calls["torch.nn.functional.dropout"] = lambda: torch.nn.functional.dropout(
-            tensor, P
-        ).numpy()
-    calls["out"] = lambda: out  # not timed: what is poisoned
-    return calls
+def contests(sizes: list[int], dtypes: list[str]) -> Iterator[Contest]:
+    """Yield all contests, one at a time, since the arrays of one fill much of the memory."""
+    large = [n for n in sizes if n >= 2**24]
+    yield from contests_small.calls()
+    yield from contests_numpy.crossovers(dtypes)
+    yield from contests_numpy.passes(sizes, dtypes)
+    for n in large[:1]:
+        yield from contests_numpy.shared(n)
+    yield from contests_torch.arrays(sizes, dtypes)
+    # JAX has float64 only where a program enables it for all its arrays.
+    yield from contests_jax.arrays(sizes, [d for d in dtypes if d != "float64"])
+    yield from contests_dask.arrays(large)
 
 
-def race(calls: dict[str, Callable[[], np.ndarray]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each contestant, in turns."""
-    out = calls.pop("out")()
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for round_ in range(rounds + 1):
-        for name, call in calls.items():
-            out.fill(np.nan)
-            start = time.perf_counter()
-            result = call()
-            elapsed = time.perf_counter() - start
-            dropped = 0.0 if "multiply" in name else P
-            assert abs((result == 0).mean() - dropped) < 1e-3, name
-            assert abs(result.mean() / (10 / KEEP * (1 - dropped)) - 1) < 1e-2, name
-            if round_:  # the first warms up
-                seconds[name].append(elapsed)
-    return {name: statistics.median(times) for name, times in seconds.items()}
-
-
-def extra_memory(n: int, use_numba: bool) -> float:
-    """Return the MB that a forward and a backward allocate at most, beyond their results."""
-    import tracemalloc
-
-    backend = NumpyBackend(use_numba=use_numba)
-    x, mask = np.ones(n, np.float32), Mask.from_seed((n,), P, seed=0)
-    backend.select(x[:1000], Mask.from_seed((1000,), P, seed=0), 1.0)
-    tracemalloc.start()
-    y = backend.select(x, mask, mask.scale)
-    dx = backend.select(y, mask, mask.scale)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return (peak - y.nbytes - dx.nbytes) / 1e6
-
-
-def import_time(rounds: int = 15) -> float:
-    """Return the median ms that ``import anydrop`` adds to ``import numpy``."""
-    code = (
-        "import time, numpy; t = time.perf_counter(); import anydrop; print(time.perf_counter()-t)"
-    )
-    command = [sys.executable, "-c", code]
-    times = [
-        float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        for _ in range(rounds)
-    ]
-    return statistics.median(times) * 1e3
+def rounds_of(contest: Contest, rounds: int) -> int:
+    """Return how many rounds a contest goes: of the longest arrays only a third."""
+    return rounds if contest.key.elements < 2**27 else max(3, rounds // 3)
 
 
 def main() -> None:
-    """Run the race and print it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--elements", type=int, default=2**24, help="float32 (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=9, help="of each contestant (%(default)s)")
-    parser.add_argument("--torch", action="store_true", help="race against PyTorch too")
+    """Run the contests, print their outcome, and write a JSON file and pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="elements")
+    parser.add_argument("--dtypes", nargs="+", default=DTYPES, choices=DTYPES)
+    parser.add_argument("--rounds", type=int, default=9, help="of each contest (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder to write")
     options = parser.parse_args()
-    n = options.elements
 
-    print(
-        f"{n / 1e6:.1f}M float32, p = {P}, {get_num_threads()} threads, NumPy {np.__version__}, "
-        f"Python {platform.python_version()}, {platform.machine()}"
-    )
-    medians = race(contestants(n, options.torch), options.rounds)
-    multiply, *_ = medians.values()
-    ours = medians["anydrop with numba"]
-    print(f"{'':45} {'ns/element':>10} {'x multiply':>10} {'x anydrop':>10}")
-    for name, seconds in medians.items():
-        nanoseconds, times, against = seconds / n * 1e9, seconds / multiply, seconds / ours
-        print(f"{name:45} {nanoseconds:10.2f} {times:10.2f} {against:10.2f}")
-    for use_numba in (True, False):
-        print(
-            f"memory of a forward and a backward beyond their results, "
-            f"{'with' if use_numba else 'without'} numba: {extra_memory(n, use_numba):.2f} MB"
-        )
-    print(f"import anydrop adds {import_time():.1f} ms to import numpy")
+    for ones in (np.ones(2**21, "f4"), torch.ones(2**21)):  # which bring numba's kernels
+        anydrop.dropout(ones, 0.5, seed=0)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)
+    machine = description()
+    console.print(report.machine(machine))
+    times: list[Times] = []
+    every = contests(options.sizes, options.dtypes)
+    for contest in track(every, "contests", console=console):
+        times.append(contest.run(rounds_of(contest, options.rounds)))
+        console.print(report.contest(times[-1]))
+    with tempfile.TemporaryDirectory() as folder:
+        found: dict[str, Any] = {
+            "date": date.today().isoformat(),
+            "machine": machine,
+            "measures": measures.memory() | measures.first_calls(options.rounds),
+            "processors": measures.processors(folder),
+            "contests": [
+                {**one.key._asdict(), "seconds": {n: list(q) for n, q in one.seconds.items()}}
+                for one in times
+            ],
+        }
+    options.out.mkdir(exist_ok=True)
+    (options.out / "bench.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    plots.draw(found, options.out)
+    console.print(report.goals(found))
+    console.print(f"written: {', '.join(sorted(str(file) for file in options.out.iterdir()))}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,149 @@
+"""NumPy arrays: beside a multiply, which is the least that can be done, and NumPy's expression."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from contest import Contest, Contestant, Key, numbers
+from names import (
+    ALL,
+    EXPRESSION,
+    INTO,
+    INTO_ONE,
+    MULTIPLY,
+    MULTIPLY_ONE,
+    ONE,
+    OURS,
+    PLAIN,
+    STORED,
+    P,
+)
+
+import anydrop
+from anydrop.backends import _numba
+from anydrop.backends._threads import Pool
+from anydrop.backends.numpy import NumpyBackend
+
+
+def multiplied(x: np.ndarray, out: np.ndarray, threads: int | None = None) -> Contestant:
+    """Return a multiply that is shared among as many threads as dropout is."""
+    pool, factor = Pool(threads), x.dtype.type(3.0)
+    source, target = x.reshape(-1), out.reshape(-1)
+
+    def work(a: int, b: int) -> None:
+        np.multiply(source[a:b], factor, out=target[a:b])
+
+    def call() -> None:
+        pool.run(work, source.size, _numba.CROSSOVER)
+
+    return Contestant(call, out=out, p=0.0, scale=3.0, fresh=False)
+
+
+def stepping(function: Callable[..., Any], x: Any, p: float, **options: Any) -> Callable[[], Any]:
+    """Return a call of a function of the catalogue that takes another step each time."""
+    steps = itertools.count()
+    return lambda: function(x, p, seed=0, step=next(steps), **options)
+
+
+def with_one_thread(call: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a call that starts no helpers."""
+
+    def alone() -> Any:
+        anydrop.set_num_threads(1)
+        try:
+            return call()
+        finally:
+            anydrop.set_num_threads(None)
+
+    return alone
+
+
+def by(backend: NumpyBackend, x: np.ndarray, p: float, **options: Any) -> Callable[[], Any]:
+    """Return a call of a backend's own that takes another step each time."""
+    mask, steps = anydrop.Mask.from_seed(x.shape, p, seed=0), itertools.count()
+    return lambda: backend.select(x, mask.at(next(steps)), mask.scale, **options)
+
+
+def forward(n: int, dtype: str, p: float) -> Contest:
+    """Return the contest of forward passes."""
+    x = numbers(n, dtype)
+    out, rng, drop = np.empty_like(x), np.random.default_rng(0), anydrop.Dropout(p, seed=0)
+    keep = 1 - p
+    into = stepping(anydrop.dropout, x, p, out=out)
+    contestants = {
+        MULTIPLY: multiplied(x, out),
+        MULTIPLY_ONE: multiplied(x, out, 1),
+        INTO: Contestant(into, out=out),
+        INTO_ONE: Contestant(with_one_thread(into), out=out),
+        OURS: Contestant(lambda: drop(x)),
+        PLAIN: Contestant(by(NumpyBackend(use_numba=False), x, p)),
+        EXPRESSION: Contestant(lambda: x * ((rng.random(x.shape) < keep) / keep)),
+    }
+    return Contest(Key("numpy", "forward", n, dtype, p), x, contestants)
+
+
+def backward(n: int, dtype: str, p: float) -> Contest:
+    """Return the contest of backward passes, of one mask that was drawn before."""
+    g = numbers(n, dtype)
+    out, drop = np.empty_like(g), anydrop.Dropout(p, seed=0)
+    drop(g)
+    drop(g)  # from here on a layer knows the call
+    factor = (np.random.default_rng(0).random(g.shape) < 1 - p) / (1 - p)
+    contestants = {
+        MULTIPLY: multiplied(g, out),
+        OURS: Contestant(lambda: drop.backward(g), fresh=False),
+        STORED: Contestant(lambda: g * factor, fresh=False),
+    }
+    return Contest(Key("numpy", "backward", n, dtype, p), g, contestants)
+
+
+def passes(sizes: list[int], dtypes: list[str]) -> Iterator[Contest]:
+    """Yield the contests of plain dropout."""
+    for n, dtype, p in itertools.product(sizes, dtypes, P):
+        yield forward(n, dtype, p)
+        yield backward(n, dtype, p)
+
+
+def shared(n: int) -> Iterator[Contest]:
+    """Yield the contests of variants in which many elements share a fate."""
+    side = round(n ** (1 / 4))
+    images, sequences = (side,) * 4, (side, side * side // 16, side * 16)
+    variants = {
+        "spatial": (anydrop.dropout2d, images, {}),
+        "locked": (anydrop.locked_dropout, sequences, {"time_axis": 1}),
+        "drop path": (anydrop.drop_path, images, {}),
+    }
+    for (what, (function, shape, options)), p in itertools.product(variants.items(), P):
+        x = numbers(n, "float32").reshape(shape)
+        out = np.empty_like(x)
+        into = stepping(function, x, p, out=out, **options)
+        contestants = {
+            MULTIPLY: multiplied(x, out),
+            INTO: Contestant(into, out=out, fresh=False, rate=False),
+        }
+        yield Contest(Key("shared", what, n, "float32", p), x, contestants)
+
+
+class Always(Pool):
+    """A pool that shares loops of any length."""
+
+    def run(self, work: Callable[[int, int], None], n: int, crossover: int = 0) -> None:
+        super().run(work, n)
+
+
+def crossovers(dtypes: list[str]) -> Iterator[Contest]:
+    """Yield contests of one thread and all, from short arrays to long ones, with both kernels."""
+    kernels = {"numba": True, "NumPy": False}
+    for (kernel, fast), dtype, power in itertools.product(kernels.items(), dtypes, range(17, 25)):
+        x = numbers(2**power, dtype)
+        out = np.empty_like(x)
+        contestants = {
+            name: Contestant(
+                by(NumpyBackend(use_numba=fast, pool=Always(threads)), x, 0.1, out=out), out=out
+            )
+            for name, threads in ((ONE, 1), (ALL, None))
+        }
+        yield Contest(Key("crossover", kernel, x.size, dtype), x, contestants)

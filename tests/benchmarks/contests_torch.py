@@ -1,0 +1,67 @@
+"""PyTorch tensors in the host's memory, beside `torch.nn.functional.dropout`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from contest import Contest, Contestant, Key, numbers
+from names import F_DROPOUT, MULTIPLIED, OURS, P
+from torch.nn import functional
+
+import anydrop
+
+
+def arrays(sizes: list[int], dtypes: list[str]) -> Iterator[Contest]:
+    """Yield the contests of tensors of a size."""
+    torch.set_num_threads(anydrop.get_num_threads())
+    for n, dtype, p in itertools.product(sizes, dtypes, P):
+        yield forward(n, dtype, p)
+        yield forward_and_backward(n, dtype, p)
+
+
+def tripled(call: Callable[[], Any]) -> Contestant:
+    """Return a multiply by 3."""
+    return Contestant(call, array=numpy, p=0.0, scale=3.0, fresh=False)
+
+
+def numpy(y: torch.Tensor) -> np.ndarray:
+    """Return a tensor as a NumPy array."""
+    array: np.ndarray = y.detach().numpy()
+    return array
+
+
+def forward(n: int, dtype: str, p: float) -> Contest:
+    """Return the contest of forward passes that no gradient runs through."""
+    x = numbers(n, dtype)
+    t, drop = torch.from_numpy(x), anydrop.Dropout(p, seed=0)
+    contestants = {
+        MULTIPLIED: tripled(lambda: t * 3.0),
+        OURS: Contestant(lambda: drop(t), array=numpy),
+        F_DROPOUT: Contestant(lambda: functional.dropout(t, p), array=numpy),
+    }
+    return Contest(Key("torch", "forward", n, dtype, p), x, contestants)
+
+
+def forward_and_backward(n: int, dtype: str, p: float) -> Contest:
+    """Return the contest of a forward pass and of the backward pass that autograd makes of it."""
+    x = numbers(n, dtype)
+    t, g, drop = torch.from_numpy(x).requires_grad_(), torch.from_numpy(x), anydrop.Dropout(p)
+
+    def gradient_of(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], Any]:
+        def call() -> torch.Tensor | None:
+            t.grad = None
+            function(t).backward(g)
+            return t.grad
+
+        return call
+
+    contestants = {
+        MULTIPLIED: tripled(gradient_of(lambda t: t * 3.0)),
+        OURS: Contestant(gradient_of(drop), array=numpy),
+        F_DROPOUT: Contestant(gradient_of(lambda t: functional.dropout(t, p)), array=numpy),
+    }
+    return Contest(Key("torch", "forward and backward", n, dtype, p), x, contestants)

@@ -1,0 +1,155 @@
+"""What is to be reached, as ratios of the medians of contestants of one contest."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import NamedTuple
+
+import names
+from contest import Key, Times
+
+LARGE, LARGEST = 2**24, 2**27
+
+
+class Ratio(NamedTuple):
+    """A goal: how one contestant's time is to compare with another's, whatever p is."""
+
+    text: str
+    group: str
+    what: str
+    elements: int
+    above: str
+    below: str
+    bound: float
+    most: bool = True  # whether the ratio may be at most that; else at least
+
+    def key(self, p: float) -> Key:
+        return Key(self.group, self.what, self.elements, "float32", p)
+
+
+def at_most(text: str, *ratio: object) -> Ratio:
+    """Return the goal that a contestant takes at most so many times as long as another."""
+    return Ratio(text, *ratio)  # type: ignore[arg-type]
+
+
+def faster(text: str, *ratio: object) -> Ratio:
+    """Return the goal that a contestant is at least so many times as fast as another."""
+    group, what, n, ours, theirs, bound = ratio
+    return Ratio(text, group, what, n, theirs, ours, bound, most=False)  # type: ignore[arg-type]
+
+
+GOALS = (
+    at_most(
+        "NumPy, into a given array: time beside a multiply's",
+        *("numpy", "forward", LARGE, names.INTO, names.MULTIPLY, 1.6),
+    ),
+    faster(
+        "NumPy: times as fast as NumPy's expression",
+        *("numpy", "forward", LARGE, names.OURS, names.EXPRESSION, 5.0),
+    ),
+    faster(
+        "... into a given array",
+        *("numpy", "forward", LARGE, names.INTO, names.EXPRESSION, 10.0),
+    ),
+    at_most(
+        "NumPy without numba: time beside NumPy's expression's",
+        *("numpy", "forward", LARGE, names.PLAIN, names.EXPRESSION, 1.0),
+    ),
+    faster(
+        "two threads: times as fast as one",
+        *("numpy", "forward", LARGE, names.INTO, names.INTO_ONE, 1.8),
+    ),
+    faster(
+        "PyTorch, forward: times as fast as F.dropout",
+        *("torch", "forward", LARGE, names.OURS, names.F_DROPOUT, 5.0),
+    ),
+    faster(
+        "PyTorch, forward and backward: times as fast as F.dropout",
+        *("torch", "forward and backward", LARGE, names.OURS, names.F_DROPOUT, 2.0),
+    ),
+    faster(
+        "JAX under jit: times as fast as bernoulli with threefry",
+        *("jax", "forward", LARGE, names.OURS, names.THREEFRY, 3.5),
+    ),
+    faster(
+        "... with rbg",
+        *("jax", "forward", LARGE, names.OURS, names.RBG, 2.5),
+    ),
+    at_most(
+        "a layer's call on 8 float32, NumPy: time beside F.dropout's on a tensor",
+        *("small", "forward", 8, names.LAYER, names.F_DROPOUT, 0.7),
+    ),
+    at_most(
+        "... on a tensor",
+        *("small", "forward", 8, names.TENSOR, names.F_DROPOUT, 1.0),
+    ),
+    at_most(
+        "... on a tensor that requires grad",
+        *("small", "forward", 8, names.FOLLOWED, names.F_FOLLOWED, 1.0),
+    ),
+    at_most(
+        "a layer's call on 64 x 256 float32, NumPy: time beside the expression's",
+        *("small", "forward", 2**14, names.LAYER, names.EXPRESSION, 0.5),
+    ),
+    *(
+        at_most(
+            f"{what}, into a given array: time beside a multiply's",
+            *("shared", what, LARGE, names.INTO, names.MULTIPLY, 1.3),
+        )
+        for what in ("spatial", "locked", "drop path")
+    ),
+    *(
+        at_most(
+            f"Dask, 16 chunks of {n / 1e6:.1f}M in all: time beside NumPy's",
+            *("dask", "forward", n, names.CHUNKS, names.WHOLE, 1.3),
+        )
+        for n in (LARGE, LARGEST)
+    ),
+)
+
+# Of what is no ratio, by its name in the measures: at most so much.
+BOUNDS = {
+    "kept, seed, bytes an element": 0.0005,
+    "kept by autograd, bytes an element": 0.0,
+    "kept, rng, bytes an element": 0.126,
+    "peak beyond the results, numba, MB": 4.0,
+    "peak beyond the results, NumPy alone, MB": 4.0,
+    "first call": 0.5,
+}
+
+
+class Outcome(NamedTuple):
+    """What was seen of a goal, at its worst, and whether that suffices."""
+
+    text: str
+    bound: str
+    seen: str
+    met: bool
+
+
+def outcomes(times: list[Times], measures: dict[str, float]) -> list[Outcome]:
+    """Return what came of every goal whose contests, or measures, are here."""
+    seconds = {one.key: one.seconds for one in times}
+    found = []
+    for goal in GOALS:
+        ratios = [
+            seconds[key][goal.above].median / seconds[key][goal.below].median
+            for key in map(goal.key, names.P)
+            if key in seconds
+        ]
+        if ratios:
+            sign, holds, worst = limits(goal)
+            seen = worst(ratios)
+            met = holds(seen, goal.bound)
+            found.append(Outcome(goal.text, f"{sign} {goal.bound:g}", f"{seen:.2f}", met))
+    for name, bound in BOUNDS.items():
+        if name in measures:
+            seen = measures[name]
+            found.append(Outcome(name, f"<= {bound:g}", f"{seen:.3g}", seen <= bound))
+    return found
+
+
+def limits(goal: Ratio) -> tuple[str, Callable[..., bool], Callable[..., float]]:
+    """Return the sign of a goal, its comparison, and what picks the worst of several ratios."""
+    return ("<=", operator.le, max) if goal.most else (">=", operator.ge, min)

@@ -1,0 +1,137 @@
+"""What is measured once and not in turns: memory, first calls, and other processors' kernels."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+from typing import Any
+
+import numpy as np
+
+import anydrop
+from anydrop.backends.numpy import NumpyBackend
+
+# What LLVM calls processors without AVX, with AVX2, and with AVX-512.
+PROCESSORS = ("x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4")
+
+
+def printed(code: str, **environment: str) -> str:
+    """Return what a program prints in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
+    return done.stdout.strip()
+
+
+def memory(n: int = 2**24, p: float = 0.1) -> dict[str, float]:
+    """Return bytes an element that are kept from forward to backward, and MB at the peak."""
+    x, found = np.ones(n, np.float32), dict[str, float]()
+    sources: dict[str, dict[str, Any]] = {
+        "seed": {"seed": 0},
+        "rng": {"rng": np.random.default_rng(0)},
+    }
+    for name, source in sources.items():
+        drop = anydrop.Dropout(p, **source)
+        drop(x[: 2**20])
+        drop(x[: 2**20])
+        tracemalloc.start()
+        y = drop(x)
+        found[f"kept, {name}, bytes an element"] = (
+            tracemalloc.get_traced_memory()[0] - y.nbytes
+        ) / n
+        tracemalloc.stop()
+    for name, fast in {"numba": True, "NumPy alone": False}.items():
+        backend, mask = NumpyBackend(use_numba=fast), anydrop.Mask.from_seed((n,), p, seed=0)
+        backend.select(x[:1000], mask._replace(shape=(1000,)), 1.0)
+        tracemalloc.start()
+        y = backend.select(x, mask, mask.scale)
+        dx = backend.select(y, mask, mask.scale)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        found[f"peak beyond the results, {name}, MB"] = (peak - y.nbytes - dx.nbytes) / 1e6
+    found["kept by autograd, bytes an element"] = kept_by_autograd(x, p)
+    return found
+
+
+def kept_by_autograd(x: np.ndarray, p: float) -> float:
+    """Return the bytes an element that PyTorch saves for the backward pass."""
+    import torch
+
+    kept: list[torch.Tensor] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    t = torch.from_numpy(x).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        anydrop.Dropout(p, seed=0)(t)
+    return sum(tensor.nbytes for tensor in kept) / x.size
+
+
+def first_calls(rounds: int) -> dict[str, float]:
+    """Return median seconds in new processes, whose kernels were compiled before."""
+    code = """
+        import time, numpy as np
+        x = np.ones(2**21, np.float32)
+        start = time.perf_counter()
+        import anydrop
+        imported = time.perf_counter()
+        y = anydrop.dropout(x, 0.5, seed=0)
+        called = time.perf_counter()
+        assert abs((y == 0).mean() - 0.5) < 0.01 and anydrop.resolve(x).kernel == "numba"
+        print(imported - start, called - imported)
+    """
+    printed(code)
+    pairs = [tuple(map(float, printed(code).split())) for _ in range(rounds)]
+    imports, calls = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return {"import anydrop, after numpy": imports, "first call": calls}
+
+
+def processors(folder: str) -> dict[str, dict[str, float]]:
+    """Return nanoseconds an element, on one thread in the cache, as compiled for each processor.
+
+    Of those that this machine can run: LLVM is told of one, and does without what that lacks.
+    """
+    code = """
+        import time, statistics, numpy as np
+        from anydrop import Mask
+        from anydrop.backends import _numba
+        mask = Mask.from_seed((2**14,), 0.5, seed=0)
+        for dtype in ("float16", "float32", "float64"):
+            x = np.linspace(1, 2, 2**14).astype(dtype)
+            y = np.empty_like(x)
+            draw = _numba.kernel(x.dtype, mask.spread, mask.key, mask.threshold, mask.scale)
+            seconds = []
+            for step in range(2000):
+                y.fill(np.nan)
+                start = time.perf_counter()
+                draw(x, y, 0, step)
+                seconds.append(time.perf_counter() - start)
+                assert abs((y == 0).mean() - 0.5) < 0.03
+            print(dtype, statistics.median(seconds) / x.size * 1e9)
+    """
+    here = ("native", *(name for name in PROCESSORS if runs(name)))
+    found = {}
+    for name in here:
+        pretended = {} if name == "native" else {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": ""}
+        lines = printed(code, NUMBA_CACHE_DIR=folder, **pretended).splitlines()
+        found[name] = {dtype: float(ns) for dtype, ns in (line.split() for line in lines)}
+    return found
+
+
+def runs(processor: str) -> bool:
+    """Tell whether this machine has what code for a processor needs."""
+    from llvmlite import binding
+
+    has = binding.get_host_cpu_features()
+    needs = {"x86-64": "sse2", "x86-64-v2": "sse4.2", "x86-64-v3": "avx2", "x86-64-v4": "avx512bw"}
+    return bool(has.get(needs[processor]))

@@ -1,0 +1,188 @@
+"""Pictures of a run: time by size, the roofline, and from which size on threads pay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import names
+from contest import Key, times_of
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+# Colour-blind safe, after Okabe and Ito.
+INK, BLUE, ORANGE, GREEN, PINK, GREY = (
+    *("#222222", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C8C8C"),
+)
+DTYPES = {"float16": PINK, "float32": BLUE, "float64": GREEN}
+SIZES = {"float16": 2, "float32": 4, "float64": 8}
+LARGE = 2**24
+
+Seconds = Mapping[Key, Mapping[str, Any]]
+
+
+def draw(found: dict[str, Any], folder: Path) -> None:
+    """Write every picture of a run to a folder."""
+    seconds: Seconds = {one.key: one.seconds for one in times_of(found)}
+    figures = {"bench-sizes": sizes(seconds), "bench-crossover": crossover(seconds)}
+    if any(key.elements == LARGE for key in seconds):
+        native = found["processors"]["native"]
+        figures["bench-roofline"] = roofline(seconds, native, found["machine"])
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight", facecolor="white")
+
+
+def plain(axis: Axes, title: str) -> None:
+    """Take the frame off, but for the axes, and set the title."""
+    axis.set_title(title, fontsize=10.5, color=INK, loc="left")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(visible=True, color="#E6E6E6", linewidth=0.7)
+    axis.set_axisbelow(True)
+    axis.tick_params(labelsize=9, colors=INK)
+
+
+def count(n: float, _: Any = None) -> str:
+    """Return a number of elements, short."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if n >= size:
+            return f"{n / size:.3g}{letter}"
+    return f"{n:.0f}"
+
+
+LINES = {
+    "NumPy": {
+        ("numpy", names.EXPRESSION): ("NumPy's expression", GREY, "-"),
+        ("numpy", names.PLAIN): ("anydrop without numba", BLUE, ":"),
+        ("numpy", names.OURS): ("anydrop", BLUE, "-"),
+        ("numpy", names.INTO): ("anydrop, into a given array", BLUE, "--"),
+        ("numpy", names.MULTIPLY): ("a multiply, into a given array", ORANGE, "--"),
+    },
+    "PyTorch": {
+        ("torch", names.F_DROPOUT): ("F.dropout", GREY, "-"),
+        ("torch", names.OURS): ("anydrop", BLUE, "-"),
+        ("torch", names.MULTIPLIED): ("a multiply", ORANGE, "-"),
+    },
+    "JAX, under jit": {
+        ("jax", names.THREEFRY): ("bernoulli, threefry", GREY, "-"),
+        ("jax", names.RBG): ("bernoulli, rbg", GREY, "--"),
+        ("jax", names.OURS): ("anydrop", BLUE, "-"),
+        ("jax", names.MULTIPLIED): ("a multiply", ORANGE, "-"),
+    },
+}
+
+
+def sizes(seconds: Seconds) -> Figure:
+    """Draw nanoseconds an element over the size, for each library."""
+    figure = Figure(figsize=(11, 3.7))
+    for axis, (title, lines) in zip(figure.subplots(1, 3, sharey=True), LINES.items(), strict=True):
+        plain(axis, title)
+        for (group, name), (label, colour, style) in lines.items():
+            points = sorted(
+                (key.elements, one[name].median / key.elements * 1e9)
+                for key, one in seconds.items()
+                if key[:2] == (group, "forward") and key[3:] == ("float32", 0.1)
+            )
+            if points:
+                axis.plot(*zip(*points, strict=True), style, color=colour, marker="o", ms=3.5)
+                axis.lines[-1].set_label(label)
+        axis.set(xscale="log", yscale="log", xlabel="elements, float32")
+        axis.xaxis.set_major_formatter(FuncFormatter(count))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        axis.legend(fontsize=8, frameon=False, loc="upper right")
+    figure.axes[0].set_ylabel("ns an element")
+    figure.suptitle("A forward pass, p = 0.1", fontsize=12, color=INK, x=0.09, ha="left")
+    figure.tight_layout()
+    return figure
+
+
+def roofline(seconds: Seconds, kernel: dict[str, float], machine: dict[str, str]) -> Figure:
+    """Draw elements a second over elements a byte, with the roofs of memory and of arithmetic."""
+    threads = int(machine["threads"].split()[0])
+    figure = Figure(figsize=(7.2, 4.6))
+    axis = figure.subplots()
+    plain(axis, f"Roofline: {LARGE / 1e6:.1f}M elements into a given array, {threads} threads")
+    # x is read, and of y each line is read before it is written.
+    moved = {dtype: 3 * size for dtype, size in SIZES.items()}
+    at = {
+        dtype: seconds[Key("numpy", "forward", LARGE, dtype, 0.1)]
+        for dtype in DTYPES
+        if Key("numpy", "forward", LARGE, dtype, 0.1) in seconds
+    }
+    bandwidth = max(
+        moved[dtype] * LARGE / one[names.MULTIPLY].median
+        for dtype, one in at.items()
+        if dtype != "float16"  # which NumPy multiplies by software
+    )
+    span = [1 / 40, 1 / 3]
+    axis.plot(span, [bandwidth * x / 1e9 for x in span], color=ORANGE, linewidth=2)
+    axis.annotate(
+        f"memory: {bandwidth / 1e9:.0f} GB/s, by a multiply",
+        (span[0], bandwidth * span[0] / 1e9),
+        xytext=(2, 16),
+        textcoords="offset points",
+        color=ORANGE,
+        fontsize=9,
+        rotation=33,
+        rotation_mode="anchor",
+    )
+    for dtype, one in at.items():
+        colour, x = DTYPES[dtype], 1 / moved[dtype]
+        roof = threads / kernel[dtype]
+        axis.hlines(roof, x / 1.45, x * 1.45, color=colour, linewidth=2)
+        axis.annotate(
+            f"arithmetic, {dtype}",
+            (x * 1.45, roof),
+            xytext=(4, -3),
+            textcoords="offset points",
+            color=colour,
+            fontsize=9,
+        )
+        y = LARGE / one[names.INTO].median / 1e9
+        reached = y / min(roof, bandwidth * x / 1e9)
+        axis.plot(x, y, "o", color=colour, ms=9)
+        axis.annotate(
+            f"{y:.1f} G elements/s\n{reached:.0%} of the lower roof",
+            (x, y),
+            xytext=(0, -30),
+            textcoords="offset points",
+            ha="center",
+            color=colour,
+            fontsize=9,
+        )
+    axis.set(xscale="log", yscale="log", xlabel="elements a byte of memory traffic")
+    axis.set_ylabel("10⁹ elements a second")
+    ticks = [1 / moved[dtype] for dtype in at]
+    axis.set_xticks(ticks, [f"1/{moved[dtype]}\n{dtype}" for dtype in at])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axis.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: f"{y:g}" if y in (2, 5) else ""))
+    axis.set(xlim=(span[0], span[1]), ylim=(0.5, 10))
+    figure.tight_layout()
+    return figure
+
+
+def crossover(seconds: Seconds) -> Figure:
+    """Draw how many times as fast all threads are as one, over the size, for both kernels."""
+    figure = Figure(figsize=(9, 3.4))
+    kernels = ("numba", "NumPy")
+    for axis, kernel in zip(figure.subplots(1, 2, sharey=True), kernels, strict=True):
+        plain(axis, f"kernels in {kernel}")
+        axis.axhline(1, color=INK, linewidth=1)
+        for dtype, colour in DTYPES.items():
+            points = sorted(
+                (key.elements, one[names.ONE].median / one[names.ALL].median)
+                for key, one in seconds.items()
+                if key[:2] == ("crossover", kernel) and key.dtype == dtype
+            )
+            if points:
+                axis.plot(*zip(*points, strict=True), color=colour, marker="o", ms=3.5)
+                axis.lines[-1].set_label(dtype)
+        axis.set(xscale="log", xlabel="elements")
+        axis.xaxis.set_major_formatter(FuncFormatter(count))
+        axis.legend(fontsize=8, frameon=False, loc="upper left")
+    figure.axes[0].set_ylabel("one thread's time / all threads'")
+    figure.tight_layout()
+    return figure
