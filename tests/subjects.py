@@ -41,7 +41,7 @@ class Eager(Pool):
     def __init__(self, threads: int) -> None:
         super().__init__(threads, grain=13)
 
-    def run(self, work: Callable[[int, int], None], n: int, crossover: int = 0) -> None:
+    def run(self, work: Callable[[int, int], None], n: int, crossover: float = 0) -> None:
         super().run(work, n)
 
 

@@ -17,10 +17,6 @@ from anydrop.testing.reference import keep
 KINDS = [False, True] if available("numba") else [False]
 
 
-# Enough elements for several threads to share, with either kernel.
-MANY = 2**23 + 777
-
-
 @pytest.mark.parametrize("use_numba", KINDS)
 def test_any_number_of_threads_draws_one_mask(use_numba):
     n = 300_777
@@ -35,8 +31,9 @@ def test_any_number_of_threads_draws_one_mask(use_numba):
 
 
 @pytest.mark.parametrize("use_numba", KINDS)
-def test_long_loops_are_shared(use_numba, monkeypatch):
-    """The kernels' own limits let helpers in, and the mask does not show it."""
+@pytest.mark.parametrize("n", [2**20 - 1, 2**23 + 777])
+def test_who_draws_a_long_array(use_numba, n, monkeypatch):
+    """Numba's kernels let helpers in where these pay, and NumPy's never; no mask shows it."""
     pool, names = Pool(2), set()
     take = pool.run
 
@@ -48,12 +45,19 @@ def test_long_loops_are_shared(use_numba, monkeypatch):
         take(named, n, crossover)
 
     monkeypatch.setattr(pool, "run", run)
-    y = NumpyBackend(use_numba=use_numba, pool=pool).select(
-        np.ones(MANY, "f4"), anydrop.Mask.from_seed((MANY,), 0.5, seed=1), 1.0
-    )
-    assert names == {"MainThread", "anydrop"}
-    end = keep((1000,), 0.5, seed=1, window=((MANY - 1000,), (MANY,)))
-    assert np.array_equal(y[-1000:], end)
+    backend, mask = NumpyBackend(use_numba=use_numba, pool=pool), mask_of(n)
+    end = keep((1000,), 0.5, seed=1, window=((n - 1000,), (n,)))
+    for drawn in (
+        lambda: backend.select(np.ones(n, "f4"), mask, 1.0),
+        lambda: backend.keep(mask, 0),
+    ):
+        names.clear()
+        assert np.array_equal(drawn()[-1000:], end)
+        assert names == ({"MainThread", "anydrop"} if use_numba and n > 2**20 else {"MainThread"})
+
+
+def mask_of(n):
+    return anydrop.Mask.from_seed((n,), 0.5, seed=1)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 4])

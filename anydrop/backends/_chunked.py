@@ -5,6 +5,7 @@ It has what `anydrop.backends._numba` has, with the same arguments and the same 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
@@ -21,9 +22,9 @@ NAME = "chunked NumPy"
 # The most elements of one call: of fewer the interpreter would take too large a part, more outgrow
 # the cache.
 CHUNK = 2**17
-# Elements below which a second thread costs more than it saves: it waits for the interpreter's lock
-# after each of some fifty passes over a chunk. ``nox -s bench`` measures it.
-CROSSOVER = 2**23
+# A second thread never saves what it costs: after each of some fifty passes over a chunk it waits
+# for the interpreter's lock. ``nox -s bench`` measures it.
+CROSSOVER = math.inf
 
 # Numbers below it overflow in no dtype that is computed in.
 LARGE = 2.0**127
@@ -95,8 +96,8 @@ def kernel(
     def draw(x: Array, y: Array, start: int, step: int) -> None:
         for a, b, starts, repeat in _pieces(placement, start, start + len(y)):
             here = slice(a - start, b - start)
-            words = _words(starts, (b - a) // repeat, key, step)
-            use(x[here], y[here].reshape(-1, repeat), words)
+            # No name for the words: it would keep them while the next ones are drawn.
+            use(x[here], y[here].reshape(-1, repeat), _words(starts, (b - a) // repeat, key, step))
 
     return draw
 

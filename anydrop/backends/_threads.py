@@ -110,7 +110,7 @@ class Pool:
         self._executor: ThreadPoolExecutor | None = None
         self._most_helpers = 0
 
-    def run(self, work: Callable[[int, int], None], n: int, crossover: int = 0) -> None:
+    def run(self, work: Callable[[int, int], None], n: int, crossover: float = 0) -> None:
         """Call ``work(start, stop)`` on slices that cover ``range(n)``, in any order.
 
         Fewer elements than `crossover` stay with the caller: waking a helper would cost more than

@@ -25,6 +25,8 @@ WARM_UP = 2**20
 CALL = 2**7
 # Uniform numbers at a time from a generator, so that they don't take eight bytes an element.
 DRAWN = 2**16
+# Normal numbers below which a second thread costs more than it saves, whatever draws their words.
+NOISE = 2**21
 # Elements beyond which what a call costs beside its kernel is not worth remembering.
 SMALL = 2**18
 
@@ -176,7 +178,7 @@ class NumpyBackend(Backend):
                     draw(piece, piece, a, step)
                     flat[a : a + len(piece)] = _normals.standard(self.xp, piece, dtype)
 
-            self._pool.run(work, drawn.size, _chunked.CROSSOVER)
+            self._pool.run(work, drawn.size, NOISE)
         return drawn
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
@@ -240,7 +242,7 @@ class NumpyBackend(Backend):
         fused = [(NumpyBackend(use_numba=True), like)] if _numba() else []
         return [*fused, (NumpyBackend(use_numba=False), like)]
 
-    def _each(self, work: Work, x: Array, y: Array, crossover: int) -> None:
+    def _each(self, work: Work, x: Array, y: Array, crossover: float) -> None:
         """Call ``work(source, target, first)`` on flat pieces of x and y in C order.
 
         The kernels read and write plain memory: contiguous, aligned, in native byte order. Other

@@ -121,12 +121,17 @@ class Contest:
         self.check(name, result)
         return elapsed / times
 
+    def times_of(self, name: str) -> int:
+        """Return how many calls make a sample, and warm up on the way."""
+        self.sample(name, 1)
+        times = 1
+        while self.sample(name, times) * times < SAMPLE:
+            times *= 2
+        return times
+
     def run(self, rounds: int) -> Times:
         """Let the contestants take turns, and return the seconds of each."""
-        times = {}
-        for name in self.contestants:  # the first call of each warms up, the second is measured
-            self.sample(name, 1)
-            times[name] = max(1, math.ceil(SAMPLE / self.sample(name, 1)))
+        times = {name: self.times_of(name) for name in self.contestants}
         seconds: dict[str, list[float]] = {name: [] for name in self.contestants}
         for _ in range(rounds):
             for name, samples in seconds.items():

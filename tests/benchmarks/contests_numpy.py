@@ -130,7 +130,7 @@ def shared(n: int) -> Iterator[Contest]:
 class Always(Pool):
     """A pool that shares loops of any length."""
 
-    def run(self, work: Callable[[int, int], None], n: int, crossover: int = 0) -> None:
+    def run(self, work: Callable[[int, int], None], n: int, crossover: float = 0) -> None:
         super().run(work, n)
 
 
