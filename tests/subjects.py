@@ -41,8 +41,14 @@ class Eager(Pool):
     def __init__(self, threads: int) -> None:
         super().__init__(threads, grain=13)
 
-    def run(self, work: Callable[[int, int], None], n: int, crossover: float = 0) -> None:
-        super().run(work, n)
+    def run(
+        self,
+        work: Callable[[int, int], None],
+        n: int,
+        crossover: float = 0,
+        elements: int = 1,
+    ) -> None:
+        super().run(work, n, 0, elements)
 
 
 def numpy_subjects() -> list[Subject]:

@@ -14,14 +14,14 @@ PACKAGE = Path(anydrop.__file__).parent
 APARTMENTS = {"demo", "layers", "testing"}
 # From the ground up. A module imports from floors below its own, or from its own folder.
 FLOORS = [
-    ["_tracing", "_typing", "_version", "backends.capabilities"],
+    ["_tracing", "_typing", "_version", "backends._axes", "backends.capabilities"],
     ["stream"],
     ["check"],
     ["recipe"],
     ["backends._normals", "backends._words"],
     ["backends.base"],
     ["backends._threads"],
-    ["backends._chunked", "backends._cuda", "backends._xla"],
+    ["backends._chunked", "backends._cuda", "backends._numba_kernels", "backends._xla"],
     ["backends._numba", "backends._xla_recipes"],
     ["backends.numpy", "backends.cupy", "backends.jax"],
     ["backends._torch_cpu", "backends._torch_eager", "backends._torch_int64"],
@@ -48,6 +48,7 @@ FLOORS = [
 # Who, beside everyone's NumPy and array-api-compat, may import which library.
 LIBRARIES = {
     "backends._numba": {"numba"},
+    "backends._numba_kernels": {"numba"},
     "backends._torch_cpu": {"ml_dtypes", "torch"},
     "backends._torch_dtensor": {"torch"},
     "backends._torch_eager": {"torch"},

@@ -3,12 +3,17 @@
 import numpy as np
 import pytest
 from conftest import serving
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from subjects import cuda_on_host_subjects, numpy_subjects
 
 import anydrop
 from anydrop import Window
+from anydrop.backends.numpy import NumpyBackend
 from anydrop.testing.reference import keep
 
+# Draws masks in C order whatever the arrays' layout, and is itself tested elsewhere.
+WITHOUT = NumpyBackend(use_numba=False)
 SHAPE = (6, 8, 10)
 DTYPES = ("f2", "f4", "f8", "c8", "c16")
 
@@ -109,6 +114,65 @@ def test_windows_of_many_and_of_long_runs(shape):
     part = anydrop.Mask.from_seed(shape, 0.5, seed=5, window=window)
     assert np.array_equal(part.keep(like=np.empty(0)), whole[region])
     assert np.array_equal(part.apply(np.ones(shape, "f4")) != 0, whole[region])
+
+
+@st.composite
+def views(draw):
+    """Return how to cut a view of a shape out of memory: order of axes, strides, directions."""
+    shape = draw(st.lists(st.sampled_from([1, 2, 3, 63, 64, 65, 130]), min_size=1, max_size=3))
+    order = draw(st.permutations(range(len(shape))))
+    strides = draw(st.lists(st.sampled_from([1, 1, 2, 3, -1, -2]), min_size=3, max_size=3))
+    return tuple(shape), tuple(order), tuple(strides)
+
+
+def cut(shape, order, strides, values):
+    """Return a view as `views` describes it, with the values in C order."""
+    memory = np.zeros([shape[a] * abs(strides[a]) for a in order], values.dtype)
+    view = memory.transpose(np.argsort(order))
+    view = view[tuple(slice(None, None, step) for step in strides[: len(shape)])]
+    view[...] = values
+    assert view.base is not None
+    return view
+
+
+def test_any_strides():
+    """Of input and output, each in an order and of directions of its own."""
+
+    @settings(max_examples=60)
+    @given(
+        source=views(),
+        target=st.permutations(range(3)),
+        directions=st.lists(st.sampled_from([1, 2, -1]), min_size=3, max_size=3),
+        dtype=st.sampled_from(["f2", "f4", "f8", "c8"]),
+        shared=st.sets(st.integers(0, 2)),
+        inside=st.booleans(),
+        repeated=st.booleans(),
+    )
+    def check(source, target, directions, dtype, shared, inside, repeated):
+        shape, order, strides = source
+        ndim = len(shape)
+        values = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+        x = cut(shape, order, strides, values)
+        if repeated:  # an input may have one element in many places
+            x = np.broadcast_to(x[:1], shape)
+        sevens = np.full(shape, 7, dtype)
+        out = cut(shape, tuple(a for a in target if a < ndim), directions, sevens)
+        shared = tuple(sorted(a for a in shared if a < ndim))
+        window = Window((3,) * ndim, tuple(n + 7 for n in shape)) if inside else None
+        recipe = {"seed": 4, "shared_axes": shared, "window": window}
+        kept = WITHOUT.keep(anydrop.Mask.from_seed(shape, 0.5, **recipe), x)
+        expected = np.where(kept, x * np.asarray(2, dtype), np.asarray(0, dtype))
+        assert np.array_equal(anydrop.dropout(x, 0.5, **recipe), expected)
+        assert anydrop.dropout(x, 0.5, out=out, **recipe) is out
+        assert np.array_equal(out, expected)
+        # Nothing beside it was written to: all that is left of the memory is zeros.
+        out[...] = 0
+        memory = out
+        while memory.base is not None:
+            memory = memory.base
+        assert not memory.any()
+
+    check()
 
 
 def test_memmap_and_scalars(tmp_path):

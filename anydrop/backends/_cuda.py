@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from anydrop.backends import _normals
+from anydrop.backends._axes import Step, merged
 from anydrop.recipe import Recipe
 
 
@@ -93,13 +94,6 @@ class Launch(NamedTuple):
     blocks: int
     threads: int
     args: np.ndarray[Any, Any]
-
-
-class _Step(NamedTuple):
-    length: int
-    mask: int
-    x: int
-    y: int
 
 
 @lru_cache
@@ -236,11 +230,11 @@ def _plan(
     block. A mask that is not drawn is given, or keeps everything if its threshold stays 0.
     """
     _, size, width, aligned = ELEMENTS[dtype]
-    axes = _merged(shape, mask, x, y)
+    axes = merged(shape, mask, x, y)
     if any(axis.x % aligned or axis.y % aligned for axis in axes):
         raise _misaligned(dtype)
     if not axes or (drawn and axes[-1].mask not in (0, 1)):
-        axes.append(_Step(1, 1, size, size))
+        axes.append(Step(1, 1, size, size))
     *outer, run = axes
     # A run is grouped from the start of its first block; if that is not the same for all runs, from
     # the earliest that it may be.
@@ -257,19 +251,6 @@ def _plan(
     for a, axis in enumerate(axes):
         args.axes[a] = axis
     return kernel_names(dtype)[not flat], min(-(-items // THREADS), MOST_BLOCKS), args
-
-
-def _merged(shape: tuple[int, ...], *strides: tuple[int, ...]) -> list[_Step]:
-    """Return the axes in C order, without those of length 1; those that run on are one."""
-    axes = list[_Step]()
-    for length, *steps in reversed(list(zip(shape, *strides, strict=True))):
-        if length == 1:
-            continue
-        if axes and steps == [axes[0].length * step for step in axes[0][1:]]:
-            axes[0] = axes[0]._replace(length=axes[0].length * length)
-        else:
-            axes.insert(0, _Step(length, *steps))
-    return axes
 
 
 def _misaligned(dtype: str) -> ValueError:

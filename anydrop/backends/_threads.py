@@ -110,20 +110,26 @@ class Pool:
         self._executor: ThreadPoolExecutor | None = None
         self._most_helpers = 0
 
-    def run(self, work: Callable[[int, int], None], n: int, crossover: float = 0) -> None:
+    def run(
+        self,
+        work: Callable[[int, int], None],
+        n: int,
+        crossover: float = 0,
+        elements: int = 1,
+    ) -> None:
         """Call ``work(start, stop)`` on slices that cover ``range(n)``, in any order.
 
-        Fewer elements than `crossover` stay with the caller: waking a helper would cost more than
-        it saves.
+        Each of the n stands for so many `elements`. Fewer of these than `crossover` stay with the
+        caller: waking a helper would cost more than it saves.
 
         Helpers don't outlive the call. If `work` raises, no further turn is taken, and its error is
         raised here once all have stopped.
         """
-        threads = (self.threads or _default()) if n >= crossover else 1
+        threads = (self.threads or _default()) if n * elements >= crossover else 1
         if threads == 1:
             work(0, n)
             return
-        turns = deque(_turns(n, threads, self._grain))
+        turns = deque(_turns(n, threads, max(1, self._grain // elements)))
 
         def take() -> bool:
             try:

@@ -105,9 +105,16 @@ class NumpyBackend(Backend):
             return y
         kernels, affine = self.kernels_for(x.size), (scale, shift, fill)
         if isinstance(keep, Recipe):
+            step = check.known_step(keep.step)
+            if hasattr(kernels, "tiled") and not _is_plain(x, y) and _is_walkable(x, y):
+                tiles = kernels.tiled(x, y, keep, *affine)
+                self._pool.run(
+                    lambda a, b: tiles.draw(a, b, step),
+                    *(tiles.total, kernels.CROSSOVER, tiles.elements),
+                )
+                return y
             native = x.dtype.newbyteorder("=")
             draw = kernels.kernel(native, keep.spread, keep.key, keep.threshold, *affine)
-            step = check.known_step(keep.step)
 
             def work(source: Array, target: Array, start: int) -> None:
                 draw(source, target, start, step)
@@ -248,8 +255,7 @@ class NumpyBackend(Backend):
         The kernels read and write plain memory: contiguous, aligned, in native byte order. Other
         arrays go through NumPy's buffered iterator, a piece at a time.
         """
-        apart = x is y or not np.may_share_memory(x, y)
-        if apart and _is_plain(x) and _is_plain(y):
+        if _is_plain(x, y) and _are_apart(x, y):
             source, target = x.reshape(-1), y.reshape(-1)
             self._pool.run(lambda a, b: work(source[a:b], target[a:b], a), x.size, crossover)
             return
@@ -295,5 +301,21 @@ def _numba() -> ModuleType | None:
         return None
 
 
-def _is_plain(x: Array) -> bool:
-    return bool(x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative)
+def _is_plain(*arrays: Array) -> bool:
+    """Tell whether all elements follow each other in memory, as the machine reads them."""
+    return all(x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative for x in arrays)
+
+
+def _is_walkable(x: Array, y: Array) -> bool:
+    """Tell whether a kernel can go from element to element, as the machine reads them."""
+    return _are_apart(x, y) and all(
+        array.flags.aligned
+        and array.dtype.isnative
+        and not any(stride % array.itemsize for stride in array.strides)
+        for array in (x, y)
+    )
+
+
+def _are_apart(x: Array, y: Array) -> bool:
+    """Tell whether no element of y is an element of x elsewhere."""
+    return x is y or not np.may_share_memory(x, y)

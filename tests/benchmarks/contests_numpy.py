@@ -130,8 +130,14 @@ def shared(n: int) -> Iterator[Contest]:
 class Always(Pool):
     """A pool that shares loops of any length."""
 
-    def run(self, work: Callable[[int, int], None], n: int, crossover: float = 0) -> None:
-        super().run(work, n)
+    def run(
+        self,
+        work: Callable[[int, int], None],
+        n: int,
+        crossover: float = 0,
+        elements: int = 1,
+    ) -> None:
+        super().run(work, n, 0, elements)
 
 
 def crossovers(dtypes: list[str]) -> Iterator[Contest]:

@@ -1,0 +1,93 @@
+"""Writes the tables and pictures of docs/performance.md from the run that is kept beside it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tests" / "benchmarks"))
+
+import goals  # noqa: E402
+import plots  # noqa: E402
+from contest import Times, times_of  # noqa: E402
+
+RUN = json.loads((HERE / "performance" / "run.json").read_text(encoding="utf-8"))
+
+
+def table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, [":--", *([":-:"] * (len(columns) - 1))], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def machine() -> str:
+    rows = [[name, text] for name, text in {"date": RUN["date"], **RUN["machine"]}.items()]
+    return table(["", ""], rows)
+
+
+def reached() -> str:
+    rows = [
+        [one.text, one.bound.replace("<=", "≤").replace(">=", "≥"), one.seen, "✓" if one.met else "✗"]
+        for one in goals.outcomes(times_of(RUN), RUN["measures"])
+    ]
+    return table(["", "wanted", "seen", ""], rows)
+
+
+def processors() -> str:
+    names = {
+        "native": "this machine's own",
+        "x86-64-v4": "with AVX-512",
+        "x86-64-v3": "with AVX2",
+        "x86-64-v2": "with SSE4.2 and no AVX",
+        "x86-64": "with SSE2 alone",
+    }
+    found = RUN["processors"]
+    dtypes = list(found["native"])
+    rows = [
+        [name, *(f"{found[key][d]:.2f} ({found[key][d] / found['native'][d]:.1f})" for d in dtypes)]
+        for key, name in names.items()
+        if key in found
+    ]
+    return table(["compiled for a processor", *dtypes], rows)
+
+
+def contests(group: str, what: str, elements: int, unit: float, digits: int) -> str:
+    """Return a table of a group's contests at p = 0.1, a column a dtype."""
+    found: dict[str, Times] = {
+        one.key.dtype: one
+        for one in times_of(RUN)
+        if one.key[:3] == (group, what, elements) and one.key.p == 0.1
+    }
+    contestants = next(iter(found.values())).seconds
+    rows = [
+        [
+            f"`{name}`" if "(" in name or "." in name else name,
+            *(f"{one.seconds[name].median * unit:.{digits}f}" for one in found.values()),
+        ]
+        for name in contestants
+    ]
+    return table(["", *found], rows)
+
+
+def write(folder: Path, pictures: Path) -> None:
+    """Write one file a table, and the pictures."""
+    folder.mkdir(exist_ok=True)
+    large, each = 2**24, 1e9 / 2**24
+    tables = {
+        "machine": machine(),
+        "goals": reached(),
+        "processors": processors(),
+        "numpy": contests("numpy", "forward", large, each, 2),
+        "numpy_backward": contests("numpy", "backward", large, each, 2),
+        "torch": contests("torch", "forward", large, each, 2),
+        "torch_backward": contests("torch", "forward and backward", large, each, 2),
+        "jax": contests("jax", "forward", large, each, 2),
+        "dask": contests("dask", "forward", large, each, 2),
+        "small": contests("small", "forward", 8, 1e6, 1),
+        "small_backward": contests("small", "forward and backward", 8, 1e6, 1),
+    }
+    for name, text in tables.items():
+        (folder / f"performance_{name}.md").write_text(text, encoding="utf-8")
+    pictures.mkdir(exist_ok=True)
+    plots.draw(RUN, pictures)
