@@ -136,8 +136,6 @@ def verify(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Print how fast it is beside what people use: ``nox -s bench -- --torch`` adds PyTorch."""
-    session.install("-e", ".[fast]")
-    if "--torch" in session.posargs:
-        session.install("torch")
+    """Time it beside what people use, and write tables and pictures; ``-- --help`` has options."""
+    session.install("-e", ".[fast,torch,jax,dask,progress]", "matplotlib>=3.9")
     session.run("python", "tests/benchmarks/bench.py", *session.posargs)

@@ -11,6 +11,7 @@ import anydrop
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+import performance_tables  # noqa: E402
 import pictures  # noqa: E402
 import support_tables  # noqa: E402
 
@@ -72,8 +73,9 @@ def draw_pictures(app):
 
 
 def write_tables(app):
-    """Write the support matrix from the table that the tests take their skips from."""
+    """Write the support matrix from the tests' table, and the bench's from its last run."""
     support_tables.write(HERE / "_tables")
+    performance_tables.write(HERE / "_tables", HERE / "_pictures")
 
 
 def check_that_every_public_name_is_documented(app, env):

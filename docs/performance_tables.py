@@ -28,7 +28,12 @@ def machine() -> str:
 
 def reached() -> str:
     rows = [
-        [one.text, one.bound.replace("<=", "≤").replace(">=", "≥"), one.seen, "✓" if one.met else "✗"]
+        [
+            one.text,
+            one.bound.replace("<=", "≤").replace(">=", "≥"),
+            one.seen,
+            "✓" if one.met else "✗",
+        ]
         for one in goals.outcomes(times_of(RUN), RUN["measures"])
     ]
     return table(["", "wanted", "seen", ""], rows)

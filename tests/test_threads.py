@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from conftest import python
 from subjects import Eager, available
 
 import anydrop
-from anydrop.backends._threads import GRAIN, POOL, Pool
+from anydrop.backends._threads import GRAIN, POOL, Pool, without_helpers
 from anydrop.backends.numpy import NumpyBackend
 from anydrop.testing.reference import keep
 
@@ -203,6 +204,17 @@ def test_a_helper_gives_way_to_a_second_caller():
     pool.run(second, 50)
     caller.join()
     assert sum(helper for helper, _ in turns) == 1  # the turn that it had begun
+    assert helpers_of(pool, 100)
+
+
+def test_a_thread_that_wants_no_helpers():
+    pool = Pool(2, grain=10)
+    with without_helpers():
+        with without_helpers():
+            assert not helpers_of(pool, 100)
+        assert not helpers_of(pool, 100)
+        other = ThreadPoolExecutor(1).submit(helpers_of, pool, 100)
+        assert other.result()  # it is that thread's own affair
     assert helpers_of(pool, 100)
 
 

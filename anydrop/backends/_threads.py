@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,20 @@ def _default() -> int:
         return os.cpu_count() or 1
 
 
+_LOCAL = threading.local()
+
+
+@contextmanager
+def without_helpers() -> Iterator[None]:
+    """Have the loops of this thread stay in it: where a scheduler has threads for other work."""
+    before = getattr(_LOCAL, "alone", False)
+    _LOCAL.alone = True
+    try:
+        yield
+    finally:
+        _LOCAL.alone = before
+
+
 class Pool:
     """Helper threads beside the calling one, started at the first long loop.
 
@@ -125,7 +140,8 @@ class Pool:
         Helpers don't outlive the call. If `work` raises, no further turn is taken, and its error is
         raised here once all have stopped.
         """
-        threads = (self.threads or _default()) if n * elements >= crossover else 1
+        short = n * elements < crossover or getattr(_LOCAL, "alone", False)
+        threads = 1 if short else self.threads or _default()
         if threads == 1:
             work(0, n)
             return

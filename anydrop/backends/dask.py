@@ -11,6 +11,8 @@ chunking gives the same mask.
 from __future__ import annotations
 
 import math
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ from dask.layers import ArraySliceDep
 from anydrop import check
 from anydrop._typing import Array
 from anydrop.backends import load, resolve
+from anydrop.backends._threads import without_helpers
 from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend
 from anydrop.recipe import Recipe, Window
 
@@ -243,7 +246,8 @@ def _part(recipe: Recipe, slices: tuple[slice, ...]) -> Recipe:
 
 
 def _draw(slices: tuple[slice, ...], *, method: str, recipe: Recipe, like: Array) -> Array:
-    return getattr(resolve(like), method)(_part(recipe, slices), like)
+    with _as_a_task():
+        return getattr(resolve(like), method)(_part(recipe, slices), like)
 
 
 def _select(
@@ -263,7 +267,14 @@ def _select(
             "the chunks where it was made, e.g. with map_blocks(..., chunks=...)"
         )
     backend.check_input(x)
-    return backend.select(x, keep, scale, shift, fill)
+    with _as_a_task():
+        return backend.select(x, keep, scale, shift, fill)
+
+
+def _as_a_task() -> AbstractContextManager[None]:
+    """Leave the cores to other tasks, unless the main thread does them all, one by one."""
+    alone = threading.current_thread() is threading.main_thread()
+    return nullcontext() if alone else without_helpers()
 
 
 def _pack(keep: Array) -> Array:

@@ -27,8 +27,8 @@ CALL = 2**7
 DRAWN = 2**16
 # Normal numbers below which a second thread costs more than it saves, whatever draws their words.
 NOISE = 2**21
-# Elements beyond which what a call costs beside its kernel is not worth remembering.
-SMALL = 2**18
+# Elements from which on what a call costs beside its kernel is not worth remembering.
+SMALL = 2**20
 
 _log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class NumpyBackend(Backend):
 
         None if x is not one, and all but the kernel does not matter, or as long as numba may come.
         """
-        small = _is_plain(x) and 0 < x.size <= SMALL
+        small = _is_plain(x) and 0 < x.size < min(SMALL, self._kernels.CROSSOVER)
         return self._kernels if small and self._until_numba == math.inf else None
 
     def normals(self, recipe: Recipe, like: Array) -> Array:

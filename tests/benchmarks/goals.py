@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import names
@@ -128,11 +128,13 @@ class Outcome(NamedTuple):
     met: bool
 
 
-def outcomes(times: list[Times], measures: dict[str, float]) -> list[Outcome]:
+def outcomes(
+    times: list[Times], measures: dict[str, float], goals: Sequence[Ratio] = GOALS
+) -> list[Outcome]:
     """Return what came of every goal whose contests, or measures, are here."""
     seconds = {one.key: one.seconds for one in times}
     found = []
-    for goal in GOALS:
+    for goal in goals:
         ratios = [
             seconds[key][goal.above].median / seconds[key][goal.below].median
             for key in map(goal.key, names.P)
