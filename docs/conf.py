@@ -45,8 +45,8 @@ nitpick_ignore_regex = [
 PARAMETERS = """
     array backward batched data_format dtype entropy examples fill gradient ids keep_shape key like
     mode name new noise_shape out p placement predict recipe rng same_masks samples scale scaling
-    seed shape shared_axes shift size std step step_words steps table threshold token training
-    weights window x
+    seed shape shared_axes shift size std step step_words steps table threads threshold token
+    training weights window x
 """
 nitpick_ignore = [("py:obj", name) for name in PARAMETERS.split()]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from contest import Contest, Contestant, Key, Quartiles, Times, numbers
 from goals import GOALS, outcomes
-from names import EXPRESSION, INTO, MULTIPLY, OURS
+from names import EXPRESSION, FIRST_CALL, INTO, MULTIPLY, OURS
 
 import anydrop
 
@@ -100,7 +100,7 @@ def test_goals_are_seen_at_the_worse_p():
 
 
 def test_measures_have_bounds():
-    (first,) = [o for o in outcomes([], {"first call": 0.6}) if o.text == "first call"]
-    assert not first.met
-    (first,) = [o for o in outcomes([], {"first call": 0.4}) if o.text == "first call"]
+    (first,) = outcomes([], {FIRST_CALL: 0.6})
+    assert first == (FIRST_CALL, "<= 0.5", "0.6", False)
+    (first,) = outcomes([], {FIRST_CALL: 0.4})
     assert first.met

@@ -11,6 +11,7 @@ import tracemalloc
 from typing import Any
 
 import numpy as np
+from names import FIRST_CALL, IMPORT, KEPT, PEAK
 
 import anydrop
 from anydrop.backends.numpy import NumpyBackend
@@ -35,8 +36,8 @@ def memory(n: int = 2**24, p: float = 0.1) -> dict[str, float]:
     """Return bytes an element that are kept from forward to backward, and MB at the peak."""
     x, found = np.ones(n, np.float32), dict[str, float]()
     sources: dict[str, dict[str, Any]] = {
-        "seed": {"seed": 0},
-        "rng": {"rng": np.random.default_rng(0)},
+        "a layer with a seed (some hundred in all)": {"seed": 0},
+        "a layer with a generator": {"rng": np.random.default_rng(0)},
     }
     for name, source in sources.items():
         drop = anydrop.Dropout(p, **source)
@@ -44,11 +45,9 @@ def memory(n: int = 2**24, p: float = 0.1) -> dict[str, float]:
         drop(x[: 2**20])
         tracemalloc.start()
         y = drop(x)
-        found[f"kept, {name}, bytes an element"] = (
-            tracemalloc.get_traced_memory()[0] - y.nbytes
-        ) / n
+        found[KEPT.format(name)] = (tracemalloc.get_traced_memory()[0] - y.nbytes) / n
         tracemalloc.stop()
-    for name, fast in {"numba": True, "NumPy alone": False}.items():
+    for name, fast in {"with numba": True, "without": False}.items():
         backend, mask = NumpyBackend(use_numba=fast), anydrop.Mask.from_seed((n,), p, seed=0)
         backend.select(x[:1000], mask._replace(shape=(1000,)), 1.0)
         tracemalloc.start()
@@ -56,8 +55,8 @@ def memory(n: int = 2**24, p: float = 0.1) -> dict[str, float]:
         dx = backend.select(y, mask, mask.scale)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        found[f"peak beyond the results, {name}, MB"] = (peak - y.nbytes - dx.nbytes) / 1e6
-    found["kept by autograd, bytes an element"] = kept_by_autograd(x, p)
+        found[PEAK.format(name)] = (peak - y.nbytes - dx.nbytes) / 1e6
+    found[KEPT.format("autograd, of a tensor")] = kept_by_autograd(x, p)
     return found
 
 
@@ -93,7 +92,7 @@ def first_calls(rounds: int) -> dict[str, float]:
     printed(code)
     pairs = [tuple(map(float, printed(code).split())) for _ in range(rounds)]
     imports, calls = (statistics.median(column) for column in zip(*pairs, strict=True))
-    return {"import anydrop, after numpy": imports, "first call": calls}
+    return {IMPORT: imports, FIRST_CALL: calls}
 
 
 def processors(folder: str) -> dict[str, dict[str, float]]:

@@ -18,4 +18,12 @@ JOINED, DASK_MULTIPLY = "the same, joined to one array", "multiply on 16 chunks"
 
 LAYER, TENSOR = "anydrop's layer, NumPy", "anydrop's layer, PyTorch"
 FUNCTION, MODULE = "anydrop.dropout, NumPy", "torch.nn.Dropout"
+# Of what is measured and not raced.
+KEPT = "bytes an element that {} keeps from forward to backward"
+PEAK = "MB beyond the results of a forward and a backward, {}"
+FIRST_CALL, IMPORT = (
+    "seconds of the first call in a process",
+    "seconds of import anydrop after numpy",
+)
+
 FOLLOWED, F_FOLLOWED = f"{TENSOR}, requires grad", f"{F_DROPOUT}, requires grad"

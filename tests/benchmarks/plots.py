@@ -19,6 +19,8 @@ INK, BLUE, ORANGE, GREEN, PINK, GREY = (
 DTYPES = {"float16": PINK, "float32": BLUE, "float64": GREEN}
 SIZES = {"float16": 2, "float32": 4, "float64": 8}
 LARGE = 2**24
+# As anydrop.backends._numba.CROSSOVER.
+SHARED = 2**20
 
 Seconds = Mapping[Key, Mapping[str, Any]]
 
@@ -75,9 +77,10 @@ LINES = {
 
 def sizes(seconds: Seconds) -> Figure:
     """Draw nanoseconds an element over the size, for each library."""
-    figure = Figure(figsize=(11, 3.7))
-    for axis, (title, lines) in zip(figure.subplots(1, 3, sharey=True), LINES.items(), strict=True):
-        plain(axis, title)
+    figure = Figure(figsize=(11, 4.6))
+    rows = figure.subplots(1, 3, sharey=True)
+    for axis, (title, lines) in zip(rows, LINES.items(), strict=True):
+        plain(axis, f"{title}: a forward pass")
         for (group, name), (label, colour, style) in lines.items():
             points = sorted(
                 (key.elements, one[name].median / key.elements * 1e9)
@@ -85,15 +88,15 @@ def sizes(seconds: Seconds) -> Figure:
                 if key[:2] == (group, "forward") and key[3:] == ("float32", 0.1)
             )
             if points:
-                axis.plot(*zip(*points, strict=True), style, color=colour, marker="o", ms=3.5)
-                axis.lines[-1].set_label(label)
-        axis.set(xscale="log", yscale="log", xlabel="elements, float32")
+                line = {"color": colour, "linestyle": style, "marker": "o", "ms": 3.5}
+                axis.plot(*zip(*points, strict=True), label=label, **line)
+        axis.set(xscale="log", yscale="log", xlabel="elements, float32, p = 0.1")
         axis.xaxis.set_major_formatter(FuncFormatter(count))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        axis.legend(fontsize=8, frameon=False, loc="upper right")
+        below = {"loc": "upper left", "bbox_to_anchor": (-0.03, -0.19)}
+        axis.legend(fontsize=8.5, frameon=False, **below)
     figure.axes[0].set_ylabel("ns an element")
-    figure.suptitle("A forward pass, p = 0.1", fontsize=12, color=INK, x=0.09, ha="left")
     figure.tight_layout()
     return figure
 
@@ -121,12 +124,10 @@ def roofline(seconds: Seconds, kernel: dict[str, float], machine: dict[str, str]
     axis.annotate(
         f"memory: {bandwidth / 1e9:.0f} GB/s, by a multiply",
         (span[0], bandwidth * span[0] / 1e9),
-        xytext=(2, 16),
+        xytext=(4, -14),
         textcoords="offset points",
         color=ORANGE,
         fontsize=9,
-        rotation=33,
-        rotation_mode="anchor",
     )
     for dtype, one in at.items():
         colour, x = DTYPES[dtype], 1 / moved[dtype]
@@ -134,9 +135,10 @@ def roofline(seconds: Seconds, kernel: dict[str, float], machine: dict[str, str]
         axis.hlines(roof, x / 1.45, x * 1.45, color=colour, linewidth=2)
         axis.annotate(
             f"arithmetic, {dtype}",
-            (x * 1.45, roof),
-            xytext=(4, -3),
+            (x, roof),
+            xytext=(0, 5),
             textcoords="offset points",
+            ha="center",
             color=colour,
             fontsize=9,
         )
@@ -146,9 +148,8 @@ def roofline(seconds: Seconds, kernel: dict[str, float], machine: dict[str, str]
         axis.annotate(
             f"{y:.1f} G elements/s\n{reached:.0%} of the lower roof",
             (x, y),
-            xytext=(0, -30),
+            xytext=(11, -22),
             textcoords="offset points",
-            ha="center",
             color=colour,
             fontsize=9,
         )
@@ -159,7 +160,7 @@ def roofline(seconds: Seconds, kernel: dict[str, float], machine: dict[str, str]
     axis.xaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axis.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: f"{y:g}" if y in (2, 5) else ""))
-    axis.set(xlim=(span[0], span[1]), ylim=(0.5, 10))
+    axis.set(xlim=(span[0], span[1]), ylim=(0.6, 9))
     figure.tight_layout()
     return figure
 
@@ -171,6 +172,17 @@ def crossover(seconds: Seconds) -> Figure:
     for axis, kernel in zip(figure.subplots(1, 2, sharey=True), kernels, strict=True):
         plain(axis, f"kernels in {kernel}")
         axis.axhline(1, color=INK, linewidth=1)
+        if kernel == "numba":
+            axis.axvline(SHARED, color=GREY, linewidth=1, linestyle="--")
+            axis.annotate(
+                "shared from here on",
+                (SHARED, 0.03),
+                xycoords=("data", "axes fraction"),
+                xytext=(4, 0),
+                textcoords="offset points",
+                fontsize=8.5,
+                color=GREY,
+            )
         for dtype, colour in DTYPES.items():
             points = sorted(
                 (key.elements, one[names.ONE].median / one[names.ALL].median)
