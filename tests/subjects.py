@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,20 +36,30 @@ def available(name: str) -> bool:
 NUMPY_DTYPES = tuple(d for d in DTYPES if d != "bfloat16" or available("ml_dtypes"))
 
 
-class Eager(Pool):
-    """A pool that shares loops of any length, in turns of 13 elements or more."""
+class Watched(Pool):
+    """A pool that remembers the names of the threads that worked."""
 
-    def __init__(self, threads: int) -> None:
-        super().__init__(threads, grain=13)
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.names: set[str] = set()
 
-    def run(
-        self,
-        work: Callable[[int, int], None],
-        n: int,
-        crossover: float = 0,
-        elements: int = 1,
-    ) -> None:
-        super().run(work, n, 0, elements)
+    def run(self, work: Callable[[int, int], None], *limits: Any) -> None:
+        def named(start: int, stop: int) -> None:
+            self.names.add(threading.current_thread().name)
+            work(start, stop)
+
+        super().run(named, *limits)
+
+    def helped(self) -> bool:
+        """Tell whether others than the caller worked, and forget."""
+        names = {name for name in self.names if name.startswith("anydrop")}
+        self.names.clear()
+        return bool(names)
+
+
+def eager(threads: int) -> Pool:
+    """Return a pool that shares loops of any length, in turns of 13 elements or more."""
+    return Pool(threads, grain=13, crossover=0)
 
 
 def numpy_subjects() -> list[Subject]:
@@ -58,7 +69,7 @@ def numpy_subjects() -> list[Subject]:
         Subject(f"{name}-{threads}", np.array, NUMPY_DTYPES, kernel=kernel)
         for name, fast in kinds.items()
         for threads in (1, 2, 3, 4)
-        for kernel in (NumpyBackend(use_numba=fast, pool=Eager(threads)),)
+        for kernel in (NumpyBackend(use_numba=fast, pool=eager(threads)),)
     ]
 
 

@@ -3,18 +3,16 @@
 import json
 import pickle
 import re
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import needs_strict, python
-from subjects import available
+from subjects import Watched, available
 
 import anydrop
 import anydrop.backends
 from anydrop import Dropout, Mask, Window
-from anydrop.backends._threads import Pool
 from anydrop.backends.numpy import NumpyBackend
 from anydrop.testing.reference import bits, keep, numbers, select
 
@@ -339,19 +337,9 @@ def test_dtype_without_dropout():
 @pytest.mark.parametrize(("scheduler", "helps"), [("threads", False), ("synchronous", True)])
 def test_who_shares_a_long_chunk(scheduler, helps, monkeypatch):
     """Dask's threads have other chunks to draw; the main thread, if it draws them all, has help."""
-    pool, names = Pool(2), set()
-    take = pool.run
-
-    def run(work, *limits):
-        def named(start, stop):
-            names.add(threading.current_thread().name)
-            work(start, stop)
-
-        take(named, *limits)
-
-    monkeypatch.setattr(pool, "run", run)
+    pool = Watched(2)
     backend = NumpyBackend(use_numba=True, pool=pool)
     monkeypatch.setitem(anydrop.backends._BY_TYPE, np.ndarray, backend)
     x = da.ones(2**23, chunks=2**22, dtype="f4")
     anydrop.dropout(x, 0.5, seed=0).persist(scheduler=scheduler, num_workers=1)
-    assert any(name.startswith("anydrop") for name in names) == helps
+    assert pool.helped() == helps

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from conftest import python
-from subjects import Eager, available
+from subjects import Watched, available, eager
 
 import anydrop
 from anydrop.backends._threads import GRAIN, POOL, Pool, without_helpers
@@ -26,35 +26,24 @@ def test_any_number_of_threads_draws_one_mask(use_numba):
     expected = NumpyBackend(use_numba=False, pool=Pool(1)).select(x, mask, 1.5)
     kept = NumpyBackend(use_numba=False, pool=Pool(1)).keep(mask, x)
     for threads in (1, 2, 3, 4):
-        backend = NumpyBackend(use_numba=use_numba, pool=Eager(threads))
+        backend = NumpyBackend(use_numba=use_numba, pool=eager(threads))
         assert np.array_equal(backend.select(x, mask, 1.5), expected)
         assert np.array_equal(backend.keep(mask, x), kept)
 
 
 @pytest.mark.parametrize("use_numba", KINDS)
 @pytest.mark.parametrize("n", [2**20 - 1, 2**23 + 777])
-def test_who_draws_a_long_array(use_numba, n, monkeypatch):
+def test_who_draws_a_long_array(use_numba, n):
     """Numba's kernels let helpers in where these pay, and NumPy's never; no mask shows it."""
-    pool, names = Pool(2), set()
-    take = pool.run
-
-    def run(work, n, crossover):
-        def named(start, stop):
-            names.add(threading.current_thread().name.partition("_")[0])
-            work(start, stop)
-
-        take(named, n, crossover)
-
-    monkeypatch.setattr(pool, "run", run)
+    pool = Watched(2)
     backend, mask = NumpyBackend(use_numba=use_numba, pool=pool), mask_of(n)
     end = keep((1000,), 0.5, seed=1, window=((n - 1000,), (n,)))
     for drawn in (
         lambda: backend.select(np.ones(n, "f4"), mask, 1.0),
         lambda: backend.keep(mask, 0),
     ):
-        names.clear()
         assert np.array_equal(drawn()[-1000:], end)
-        assert names == ({"MainThread", "anydrop"} if use_numba and n > 2**20 else {"MainThread"})
+        assert pool.helped() == (use_numba and n > 2**20)
 
 
 def mask_of(n):

@@ -111,11 +111,15 @@ class Pool:
         How many threads are to work, callers included; see `set_num_threads` for the default.
     grain : int
         The fewest elements of a turn.
+    crossover : float, optional
+        The fewest elements that are shared, if not what a loop says itself.
     """
 
-    def __init__(self, threads: int | None = None, grain: int = GRAIN) -> None:
+    def __init__(
+        self, threads: int | None = None, grain: int = GRAIN, crossover: float | None = None
+    ) -> None:
         self.threads = threads
-        self._grain = grain
+        self._grain, self._crossover = grain, crossover
         self.forget()
 
     def forget(self) -> None:
@@ -140,6 +144,7 @@ class Pool:
         Helpers don't outlive the call. If `work` raises, no further turn is taken, and its error is
         raised here once all have stopped.
         """
+        crossover = crossover if self._crossover is None else self._crossover
         short = n * elements < crossover or getattr(_LOCAL, "alone", False)
         threads = 1 if short else self.threads or _default()
         if threads == 1:

@@ -7,7 +7,6 @@ What counts are ratios of medians, since machines differ and are shared.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from datetime import date
@@ -87,7 +86,7 @@ def main() -> None:
             ],
         }
     options.out.mkdir(exist_ok=True)
-    (options.out / "bench.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (options.out / "bench.json").write_text(report.as_json(found), encoding="utf-8")
     plots.draw(found, options.out)
     console.print(report.goals(found))
     console.print(f"written: {', '.join(sorted(str(file) for file in options.out.iterdir()))}")

@@ -151,7 +151,8 @@ def quartiles(samples: list[float]) -> Quartiles:
     """Return the quartiles of samples."""
     if len(samples) == 1:
         return Quartiles(*samples * 3)
-    return Quartiles(*statistics.quantiles(samples, n=4, method="inclusive"))
+    three = statistics.quantiles(samples, n=4, method="inclusive")
+    return Quartiles(*(float(f"{seconds:.4g}") for seconds in three))
 
 
 class Times(NamedTuple):

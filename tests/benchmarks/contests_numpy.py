@@ -127,19 +127,6 @@ def shared(n: int) -> Iterator[Contest]:
         yield Contest(Key("shared", what, n, "float32", p), x, contestants)
 
 
-class Always(Pool):
-    """A pool that shares loops of any length."""
-
-    def run(
-        self,
-        work: Callable[[int, int], None],
-        n: int,
-        crossover: float = 0,
-        elements: int = 1,
-    ) -> None:
-        super().run(work, n, 0, elements)
-
-
 def crossovers(dtypes: list[str]) -> Iterator[Contest]:
     """Yield contests of one thread and all, from short arrays to long ones, with both kernels."""
     kernels = {"numba": True, "NumPy": False}
@@ -148,7 +135,8 @@ def crossovers(dtypes: list[str]) -> Iterator[Contest]:
         out = np.empty_like(x)
         contestants = {
             name: Contestant(
-                by(NumpyBackend(use_numba=fast, pool=Always(threads)), x, 0.1, out=out), out=out
+                by(NumpyBackend(use_numba=fast, pool=Pool(threads, crossover=0)), x, 0.1, out=out),
+                out=out,
             )
             for name, threads in ((ONE, 1), (ALL, None))
         }

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from contest import Times, times_of
 from goals import outcomes
 from rich.table import Table
+
+
+def as_json(found: dict[str, Any]) -> str:
+    """Return a run as JSON with a contest a line, so that two runs can be compared."""
+    lines = [json.dumps(one) for one in found["contests"]]
+    others = [f'"{name}": {json.dumps(v)}' for name, v in found.items() if name != "contests"]
+    return "{\n" + ",\n".join(others) + ',\n"contests": [\n' + ",\n".join(lines) + "\n]}\n"
 
 
 def machine(description: dict[str, str]) -> Table:
