@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from contest import Contest, Contestant, Key, Quartiles, Times, numbers
 from goals import GOALS, outcomes
-from names import EXPRESSION, FIRST_CALL, INTO, MULTIPLY, OURS
+from names import ALL, EXPRESSION, FIRST_CALL, INTO, MULTIPLY, ONE, OURS, PLAIN
+from subjects import available
 
 import anydrop
 
@@ -104,3 +105,32 @@ def test_measures_have_bounds():
     assert first == (FIRST_CALL, "<= 0.5", "0.6", False)
     (first,) = outcomes([], {FIRST_CALL: 0.4})
     assert first.met
+
+
+def pictures_of(tmp_path, *keys):
+    """Draw the pictures of a run of these contests, and return their names."""
+    import plots
+
+    names = (MULTIPLY, INTO, OURS, PLAIN, EXPRESSION, ONE, ALL)
+    found = {
+        "machine": {"threads": "2 of 2 cores"},
+        "crossover": 2**20,
+        "processors": {"native": {"float16": 1.0, "float32": 0.5, "float64": 0.6}},
+        "contests": [
+            {**Key(*key)._asdict(), "seconds": {name: [1e-2] * 3 for name in names}} for key in keys
+        ],
+    }
+    plots.draw(found, tmp_path)
+    return sorted(file.stem for file in tmp_path.glob("*.png"))
+
+
+@pytest.mark.skipif(not available("matplotlib"), reason="matplotlib is not installed here")
+def test_pictures_of_a_part_of_a_run(tmp_path):
+    # The crossover has contests of every size, whatever sizes were asked for.
+    crossover = [("crossover", kernel, 2**24) for kernel in ("numba", "NumPy")]
+    always = ["bench-crossover", "bench-sizes"]
+    half = ("numpy", "forward", 2**24, "float16")
+    assert pictures_of(tmp_path, *crossover, half) == always
+    assert pictures_of(tmp_path, *crossover, half, ("numpy", "forward", 2**14)) == always
+    whole = ("numpy", "forward", 2**24)
+    assert pictures_of(tmp_path, *crossover, whole) == [*always[:1], "bench-roofline", *always[1:]]

@@ -174,10 +174,10 @@ def tiles(x, y, start, stop, step, numbers, factors):
         index, from_, to = numbers[3] + a + b * across[1], numbers[4], numbers[5]
         from_, to = from_ + a * along[2] + b * across[2], to + a * along[3] + b * across[3]
         for axis in range(outer.size // 4):
-            length, stride = outer[4 * axis], left % outer[4 * axis]
-            index += stride * outer[4 * axis + 1]
-            from_ += stride * outer[4 * axis + 2]
-            to += stride * outer[4 * axis + 3]
+            length, here = outer[4 * axis], left % outer[4 * axis]
+            index += here * outer[4 * axis + 1]
+            from_ += here * outer[4 * axis + 2]
+            to += here * outer[4 * axis + 3]
             left //= length
         n, m = min(SIXTY_FOUR, along[0] - a), min(SIXTY_FOUR, across[0] - b)
         for j in range(m):

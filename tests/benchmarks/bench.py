@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.progress import track
 
 import anydrop
+from anydrop.backends import _numba
 
 SIZES = [2**14, 2**20, 2**24, 2**27]
 DTYPES = ["float16", "float32", "float64"]
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder to write")
     options = parser.parse_args()
 
+    torch.set_num_threads(anydrop.get_num_threads())
     for ones in (np.ones(2**21, "f4"), torch.ones(2**21)):  # which bring numba's kernels
         anydrop.dropout(ones, 0.5, seed=0)
     console = Console()
@@ -78,6 +80,7 @@ def main() -> None:
         found: dict[str, Any] = {
             "date": date.today().isoformat(),
             "machine": machine,
+            "crossover": _numba.CROSSOVER,
             "measures": measures.memory() | measures.first_calls(options.rounds),
             "processors": measures.processors(folder),
             "contests": [

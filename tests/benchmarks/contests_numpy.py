@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from contest import Contest, Contestant, Key, numbers
 from names import (
     ALL,
     EXPRESSION,
+    F_DROPOUT,
     INTO,
     INTO_ONE,
     MULTIPLY,
@@ -21,6 +23,7 @@ from names import (
     STORED,
     P,
 )
+from torch.nn import functional
 
 import anydrop
 from anydrop.backends import _numba
@@ -71,7 +74,7 @@ def forward(n: int, dtype: str, p: float) -> Contest:
     """Return the contest of forward passes."""
     x = numbers(n, dtype)
     out, rng, drop = np.empty_like(x), np.random.default_rng(0), anydrop.Dropout(p, seed=0)
-    keep = 1 - p
+    keep, tensor = 1 - p, torch.from_numpy(x)
     into = stepping(anydrop.dropout, x, p, out=out)
     contestants = {
         MULTIPLY: multiplied(x, out),
@@ -81,6 +84,7 @@ def forward(n: int, dtype: str, p: float) -> Contest:
         OURS: Contestant(lambda: drop(x)),
         PLAIN: Contestant(by(NumpyBackend(use_numba=False), x, p)),
         EXPRESSION: Contestant(lambda: x * ((rng.random(x.shape) < keep) / keep)),
+        F_DROPOUT: Contestant(lambda: functional.dropout(tensor, p).numpy()),
     }
     return Contest(Key("numpy", "forward", n, dtype, p), x, contestants)
 

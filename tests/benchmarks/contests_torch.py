@@ -17,7 +17,6 @@ import anydrop
 
 def arrays(sizes: list[int], dtypes: list[str]) -> Iterator[Contest]:
     """Yield the contests of tensors of a size."""
-    torch.set_num_threads(anydrop.get_num_threads())
     for n, dtype, p in itertools.product(sizes, dtypes, P):
         yield forward(n, dtype, p)
         yield forward_and_backward(n, dtype, p)

@@ -53,6 +53,10 @@ GOALS = (
         "... into a given array",
         *("numpy", "forward", LARGE, names.INTO, names.EXPRESSION, 10.0),
     ),
+    faster(
+        "NumPy: times as fast as F.dropout on a tensor",
+        *("numpy", "forward", LARGE, names.OURS, names.F_DROPOUT, 5.0),
+    ),
     at_most(
         "NumPy without numba: time beside NumPy's expression's",
         *("numpy", "forward", LARGE, names.PLAIN, names.EXPRESSION, 1.0),

@@ -19,8 +19,6 @@ INK, BLUE, ORANGE, GREEN, PINK, GREY = (
 DTYPES = {"float16": PINK, "float32": BLUE, "float64": GREEN}
 SIZES = {"float16": 2, "float32": 4, "float64": 8}
 LARGE = 2**24
-# As anydrop.backends._numba.CROSSOVER.
-SHARED = 2**20
 
 Seconds = Mapping[Key, Mapping[str, Any]]
 
@@ -28,10 +26,16 @@ Seconds = Mapping[Key, Mapping[str, Any]]
 def draw(found: dict[str, Any], folder: Path) -> None:
     """Write every picture of a run to a folder."""
     seconds: Seconds = {one.key: one.seconds for one in times_of(found)}
-    figures = {"bench-sizes": sizes(seconds), "bench-crossover": crossover(seconds)}
-    if any(key.elements == LARGE for key in seconds):
-        native = found["processors"]["native"]
-        figures["bench-roofline"] = roofline(seconds, native, found["machine"])
+    figures = {
+        "bench-sizes": sizes(seconds),
+        "bench-crossover": crossover(seconds, found["crossover"]),
+    }
+    native = found["processors"]["native"]
+    dots = {dtype: Key("numpy", "forward", LARGE, dtype, 0.1) for dtype in DTYPES}
+    # NumPy multiplies float16 by software, which is no measure of the memory.
+    if any(dots[dtype] in seconds for dtype in ("float32", "float64")):
+        at = {dtype: seconds[key] for dtype, key in dots.items() if key in seconds}
+        figures["bench-roofline"] = roofline(at, native, found["machine"])
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight", facecolor="white")
 
@@ -94,14 +98,15 @@ def sizes(seconds: Seconds) -> Figure:
         axis.xaxis.set_major_formatter(FuncFormatter(count))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        below = {"loc": "upper left", "bbox_to_anchor": (-0.03, -0.19)}
-        axis.legend(fontsize=8.5, frameon=False, **below)
+        if axis.lines:
+            below = {"loc": "upper left", "bbox_to_anchor": (-0.03, -0.19)}
+            axis.legend(fontsize=8.5, frameon=False, **below)
     figure.axes[0].set_ylabel("ns an element")
     figure.tight_layout()
     return figure
 
 
-def roofline(seconds: Seconds, kernel: dict[str, float], machine: dict[str, str]) -> Figure:
+def roofline(at: Mapping[str, Any], kernel: dict[str, float], machine: dict[str, str]) -> Figure:
     """Draw elements a second over elements a byte, with the roofs of memory and of arithmetic."""
     threads = int(machine["threads"].split()[0])
     figure = Figure(figsize=(7.2, 4.6))
@@ -109,15 +114,10 @@ def roofline(seconds: Seconds, kernel: dict[str, float], machine: dict[str, str]
     plain(axis, f"Roofline: {LARGE / 1e6:.1f}M elements into a given array, {threads} threads")
     # x is read, and of y each line is read before it is written.
     moved = {dtype: 3 * size for dtype, size in SIZES.items()}
-    at = {
-        dtype: seconds[Key("numpy", "forward", LARGE, dtype, 0.1)]
-        for dtype in DTYPES
-        if Key("numpy", "forward", LARGE, dtype, 0.1) in seconds
-    }
     bandwidth = max(
         moved[dtype] * LARGE / one[names.MULTIPLY].median
         for dtype, one in at.items()
-        if dtype != "float16"  # which NumPy multiplies by software
+        if dtype != "float16"
     )
     span = [1 / 40, 1 / 3]
     axis.plot(span, [bandwidth * x / 1e9 for x in span], color=ORANGE, linewidth=2)
@@ -165,18 +165,21 @@ def roofline(seconds: Seconds, kernel: dict[str, float], machine: dict[str, str]
     return figure
 
 
-def crossover(seconds: Seconds) -> Figure:
-    """Draw how many times as fast all threads are as one, over the size, for both kernels."""
+def crossover(seconds: Seconds, shared: int) -> Figure:
+    """Draw how many times as fast all threads are as one, over the size, for both kernels.
+
+    Numba's are shared from so many elements on.
+    """
     figure = Figure(figsize=(9, 3.4))
     kernels = ("numba", "NumPy")
     for axis, kernel in zip(figure.subplots(1, 2, sharey=True), kernels, strict=True):
         plain(axis, f"kernels in {kernel}")
         axis.axhline(1, color=INK, linewidth=1)
         if kernel == "numba":
-            axis.axvline(SHARED, color=GREY, linewidth=1, linestyle="--")
+            axis.axvline(shared, color=GREY, linewidth=1, linestyle="--")
             axis.annotate(
                 "shared from here on",
-                (SHARED, 0.03),
+                (shared, 0.03),
                 xycoords=("data", "axes fraction"),
                 xytext=(4, 0),
                 textcoords="offset points",
