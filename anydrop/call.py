@@ -58,10 +58,17 @@ def selects(
     """
 
     def marked(function: Function) -> Function:
-        vars(function)["affine"] = affine
+        # With itself, since a wrapper takes over all that is written on what it wraps.
+        vars(function)["selects"] = function, affine
         return function
 
     return marked
+
+
+def affine_of(function: Callable[..., Any]) -> Callable[[Mask], tuple[float, ...]] | None:
+    """Return what a function said by `selects`, or None if it said nothing."""
+    marked, affine = getattr(function, "selects", (None, None))
+    return affine if marked is function else None
 
 
 class Call:

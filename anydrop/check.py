@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from anydrop.stream import Seed
+from anydrop.stream import LAST_STEP, Seed
 
 Scaling: TypeAlias = Literal["train", "inference"]
 
@@ -65,7 +65,7 @@ def step(value: Any) -> Any:
             )
         return _copy(value)
     number = integer(value, "step")
-    if not 0 <= number < 2**64:
+    if not 0 <= number <= LAST_STEP:
         raise ValueError(f"step must satisfy 0 <= step < 2**64, got {number}")
     return number
 

@@ -176,10 +176,6 @@ class Mask(Recipe, KeepMask):
         """
         return resolve(like).keep(self, like)
 
-    def at(self, step: int) -> Mask:
-        """Return this draw at another step, ``0 <= step < 2**64``, which nothing checks here."""
-        return tuple.__new__(Mask, (self[0], step, *self[2:]))
-
     @classmethod
     def from_seed(
         cls,

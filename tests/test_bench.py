@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 from contest import Contest, Contestant, Key, Quartiles, Times, numbers
-from goals import GOALS, outcomes
+from goals import BOUNDS, GOALS, outcomes
 from names import ALL, EXPRESSION, FIRST_CALL, INTO, MULTIPLY, ONE, OURS, PLAIN
+from names import P as PROBABILITIES
 from subjects import available
 
 import anydrop
@@ -15,8 +16,9 @@ N, P = 20_000, 0.25
 X = numbers(N, "float32")
 
 
-def entrant(call, **checked):
-    return Contest(Key("test", "forward", N, "float32", P), X, {"it": Contestant(call, **checked)})
+def entrant(call, x=X, **checked):
+    key = Key("test", "forward", x.size, "float32", P)
+    return Contest(key, x, {"it": Contestant(call, **checked)})
 
 
 def honest():
@@ -48,14 +50,18 @@ def first_half():
 
 
 CHEATS = {
-    "zeros": (lambda: np.zeros_like(X), "dropped 20000"),
-    "nothing dropped": (lambda: X / (1 - P), "dropped 0"),
-    "another rate": (lambda: anydrop.dropout(X, 0.3, seed=0) * (0.7 / 0.75), "dropped"),
+    "zeros": (lambda: np.zeros_like(X), "dropped 20000 of 20000"),
+    "nothing dropped": (lambda: X * np.float32(1 / (1 - P)), "dropped 0 of 20000"),
+    "another rate": (
+        lambda: anydrop.dropout(X, 0.3, seed=0) * np.float32(0.7 / 0.75),
+        "dropped 6[0-9]* of 20000",
+    ),
     "unscaled": (lambda: anydrop.dropout(X, P, seed=0, scaling="inference"), "nor scaled"),
     "half of it": (first_half, "still poisoned"),
-    "half of the elements": (lambda: anydrop.dropout(X, P, seed=0)[::2], "10000 elements"),
+    "half of the elements": (lambda: anydrop.dropout(X, P, seed=0)[::2], r"shape \(10000,\)"),
     "one mask again and again": (lambda: anydrop.dropout(X, P, seed=0), "the same fates"),
     "the input": (lambda: X, "nor scaled"),
+    "another dtype": (lambda: anydrop.dropout(X.astype("f8"), P, seed=0), "in float64"),
 }
 
 
@@ -63,6 +69,42 @@ CHEATS = {
 def test_a_cheat_is_named(call, named):
     with pytest.raises(AssertionError, match=f"it: .*{named}"):
         entrant(call).run(rounds=2)
+
+
+EIGHT = X[:8]
+FEW_FATES = {
+    "zeros": (lambda: np.zeros_like(EIGHT), "dropped 1000 of 1000"),
+    "nothing dropped": (lambda: EIGHT * np.float32(1 / (1 - P)), "dropped 0 of 1000"),
+    "two at a time": (
+        lambda: np.where([1, 0, 1, 1, 1, 0, 1, 1], EIGHT * np.float32(1 / (1 - P)), 0),
+        "the same fates in every call",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "named"), FEW_FATES.values(), ids=FEW_FATES)
+def test_cheats_with_few_elements(call, named):
+    with pytest.raises(AssertionError, match=f"it: .*{named}"):
+        entrant(call, EIGHT).run(rounds=2)
+
+
+def test_few_elements():
+    layer = anydrop.Dropout(P, seed=0)
+    entrant(lambda: layer(EIGHT), EIGHT).run(rounds=2)
+
+
+def test_fates_that_are_shared():
+    x = X.reshape(20, 10, 100)
+    maps, elements = anydrop.Dropout1d(P, seed=0), anydrop.Dropout(P, seed=0)
+    entrant(lambda: maps(x), x, shared=(2,)).run(rounds=2)
+    with pytest.raises(AssertionError, match="different fates where one is shared"):
+        entrant(lambda: elements(x), x, shared=(2,)).run(rounds=2)
+    with pytest.raises(AssertionError, match=r"dropped 0 of 1000"):
+        entrant(lambda: x * np.float32(1 / (1 - P)), x, shared=(2,)).run(rounds=2)
+    with pytest.raises(AssertionError, match=r"dropped 1000 of 1000"):
+        entrant(lambda: x * 0, x, shared=(2,)).run(rounds=2)
+    with pytest.raises(AssertionError, match="the same fates"):
+        entrant(lambda: anydrop.dropout1d(x, P, seed=0), x, shared=(2,)).run(rounds=2)
 
 
 @pytest.mark.parametrize("written", [0, N // 2, N - 1])
@@ -87,7 +129,7 @@ def seen(**seconds):
     times.append(Times(Key("numpy", "forward", n, "float32", 0.5), found | worse))
     goals = [goal for goal in GOALS if {goal.above, goal.below} <= found.keys()]
     outcome = outcomes(times, {}, goals)
-    return {one.text: (one.seen, one.met) for one in outcome if one.text in {g.text for g in goals}}
+    return {one.text: (one.seen, one.met) for one in outcome}
 
 
 def test_goals_are_seen_at_the_worse_p():
@@ -134,3 +176,57 @@ def test_pictures_of_a_part_of_a_run(tmp_path):
     assert pictures_of(tmp_path, *crossover, half, ("numpy", "forward", 2**14)) == always
     whole = ("numpy", "forward", 2**24)
     assert pictures_of(tmp_path, *crossover, whole) == [*always[:1], "bench-roofline", *always[1:]]
+
+
+everything = pytest.mark.skipif(
+    not all(map(available, ("numba", "torch", "jax", "dask", "rich", "matplotlib"))),
+    reason="the bench needs every library; nox -s tests-all has them",
+)
+
+
+@everything
+def test_goals_are_about_contestants_and_measures_that_there_are():
+    import contests_dask
+    import contests_jax
+    import contests_numpy
+    import contests_small
+    import contests_torch
+    import measures
+
+    n, large = 2**14, 2**16
+    contests = itertools.chain(
+        contests_small.calls(),
+        contests_numpy.passes([n], ["float32"]),
+        contests_numpy.shared(large),
+        contests_torch.arrays([n], ["float32"]),
+        contests_jax.arrays([n], ["float32"]),
+        contests_dask.arrays([n]),
+    )
+    found = {}
+    for contest in contests:
+        assert contest.key.p in PROBABILITIES
+        found.setdefault(contest.key[:2], set()).update(contest.contestants)
+    for goal in GOALS:
+        assert {goal.above, goal.below} <= found[goal.group, goal.what], goal.text
+    assert set(measures.memory(large) | measures.first_calls(1)) >= set(BOUNDS)
+
+
+@everything
+def test_what_autograd_keeps():
+    from measures import kept_by_autograd
+    from torch import rand
+
+    from anydrop.backends._torch_op import redrawn
+
+    def mask_kept(t):
+        keep = rand(t.shape) < P
+        return redrawn(lambda x: x * keep, lambda g: g * keep, t)
+
+    def bits_kept(t):
+        keep = np.packbits(rand(t.shape).numpy() < P)
+        return redrawn(lambda x: x * 3, lambda g: g * float(keep[0]), t)
+
+    n = 2**21
+    assert kept_by_autograd(anydrop.Dropout(P, seed=0), n) < 0.02
+    assert kept_by_autograd(mask_kept, n) == pytest.approx(1, abs=0.02)
+    assert kept_by_autograd(bits_kept, n) == pytest.approx(1 / 8, abs=0.02)

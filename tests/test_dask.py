@@ -334,9 +334,17 @@ def test_dtype_without_dropout():
 
 
 @pytest.mark.skipif(not available("numba"), reason="numba is not here; nox -s tests-dask has it")
-@pytest.mark.parametrize(("scheduler", "helps"), [("threads", False), ("synchronous", True)])
-def test_who_shares_a_long_chunk(scheduler, helps, monkeypatch):
-    """Dask's threads have other chunks to draw; the main thread, if it draws them all, has help."""
+@pytest.mark.parametrize(
+    ("scheduler", "parent", "helps"),
+    [
+        ("threads", None, False),
+        ("synchronous", None, True),
+        ("synchronous", "the scheduler, which has other processes too", False),
+    ],
+)
+def test_who_shares_a_long_chunk(scheduler, parent, helps, monkeypatch):
+    """Where chunks are drawn side by side, each stays in its thread; else a thread has help."""
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: parent)
     pool = Watched(2)
     backend = NumpyBackend(use_numba=True, pool=pool)
     monkeypatch.setitem(anydrop.backends._BY_TYPE, np.ndarray, backend)

@@ -1,6 +1,7 @@
 """A layer's calls after the first, which it does again without the checks of a call."""
 
 import copy
+import functools
 import pickle
 
 import numpy as np
@@ -10,10 +11,11 @@ from conftest import serving
 from subjects import numpy_subjects
 
 import anydrop
+from anydrop.call import affine_of
 from anydrop.schedules import Linear
 from anydrop.testing.reference import bits
 
-SELECTING = [v for v in VARIANTS if "affine" in vars(v.function)]
+SELECTING = [v for v in VARIANTS if affine_of(v.function)]
 
 
 @pytest.fixture(
@@ -28,7 +30,7 @@ def ready(variant=SELECTING[0], **keywords):
     """Return a layer that knows its last call, and an array for it."""
     layer, x = variant.make(**keywords), variant.input()
     variant.run(layer, x)
-    assert layer._again is not None
+    assert layer._repeat is not None
     return layer, x
 
 
@@ -69,7 +71,7 @@ def test_other_functions_are_called_each_time(variant):
     for step in range(3):
         y, again = variant.run(layer, x), variant.call(x, seed=0, step=step)
         assert np.array_equal(y, again)
-        assert layer._again is None
+        assert layer._repeat is None
 
 
 OTHER_ARRAYS = {
@@ -94,6 +96,40 @@ def test_an_array_of_another_kind(x):
     assert np.array_equal(layer(first), by_hand(first, step=2))
     assert np.array_equal(layer.backward(first), by_hand(first, step=2))
     assert layer.step == 3
+
+
+def test_arrays_of_two_kinds_in_turn(monkeypatch):
+    layer, x = ready()
+    other = np.arange(24, dtype="f4").reshape(4, 6)
+    for step, array in enumerate([x, other, x, other, other, other, x], start=1):
+        assert np.array_equal(layer(array), by_hand(array, step=step))
+        assert np.array_equal(layer.backward(array), by_hand(array, step=step))
+        with pytest.raises(ValueError, match="shape"):
+            layer.backward(other if array is x else x)
+    # Nothing is prepared for a call that is not like the one before.
+    again = []
+    monkeypatch.setattr(anydrop.resolve(x), "again", lambda *a: again.append(a))
+    for array in (other, x, other, x):
+        layer(array)
+    assert not again
+    layer(x)
+    assert len(again) == 1
+
+
+def test_a_function_around_one_that_only_selects():
+    """A wrapper takes over its function's attributes, and does more."""
+
+    @functools.wraps(anydrop.dropout)
+    def louder(*arguments, **keywords):
+        y, mask = anydrop.dropout(*arguments, **keywords)
+        return y + 100, mask
+
+    class Louder(anydrop.Dropout):
+        _function = staticmethod(louder)
+
+    layer, x = Louder(0.4, seed=0), np.ones((6, 5), "f4")
+    for step in range(3):
+        assert np.array_equal(layer(x), by_hand(x, step=step) + 100)
 
 
 def test_gradients_of_another_kind():
@@ -147,7 +183,7 @@ def test_settings_that_change():
     layer.step = 5
     for step in (5, 6):
         assert np.array_equal(layer(x), by_hand(x, 0.1 * step, step=step))
-        assert layer._again is None
+        assert layer._repeat is None
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,24 @@ def test_an_error_in_a_helper_reaches_the_caller_once_all_have_stopped():
     assert not working
 
 
+def test_after_an_error_in_a_helper_nobody_goes_on():
+    begun, failed, after = threading.Event(), threading.Event(), []
+
+    def work(start, stop):
+        if threading.current_thread().name.startswith("anydrop"):
+            assert begun.wait(30)
+            failed.set()
+            raise ZeroDivisionError
+        begun.set()
+        assert failed.wait(30)
+        time.sleep(0.1)
+        after.append(start)
+
+    with pytest.raises(ZeroDivisionError):
+        Pool(2, grain=1).run(work, 200)
+    assert len(after) == 1  # the turn that the caller had begun
+
+
 def test_an_error_leaves_the_pool_as_it_was():
     pool = Pool(2, grain=10)
 
@@ -127,26 +145,45 @@ def helpers_of(pool, n):
 
 
 def test_where_no_more_threads_can_be_started(monkeypatch):
-    """Those that were are waited for."""
+    """Those that were are waited for, whatever they help with first.
+
+    An executor that can't start a thread has queued its task already, and who is free takes it.
+    """
     pool, seen = Pool(4, grain=10), np.zeros(200, int)
+    helping, go_on = threading.Event(), threading.Event()
+
+    def before(start, stop):
+        if threading.current_thread().name.startswith("anydrop"):
+            helping.set()
+        assert go_on.wait(30)
 
     def work(start, stop):
-        time.sleep(0.01)
+        if threading.current_thread() is threading.main_thread():
+            go_on.set()
+            time.sleep(0.01)
+        else:
+            time.sleep(0.5)  # longer than the caller has to do
         seen[start:stop] += 1
 
     start_thread, started = threading.Thread.start, []
 
     def start(self):
-        if started:
-            raise RuntimeError("can't start new thread")
-        started.append(self)
+        if self.name.startswith("anydrop"):
+            if started:
+                raise RuntimeError("can't start new thread")
+            started.append(self)
         start_thread(self)
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
+        caller = threading.Thread(target=pool.run, args=(before, 20))
+        caller.start()
+        assert helping.wait(30)
         pool.run(work, len(seen))
+        assert (seen == 1).all()
+        caller.join()
     assert len(started) == 1
-    assert (seen == 1).all()
+    assert pool._at_work == 0
     assert len(helpers_of(pool, 1000)) > 1  # nothing of it is left
 
 

@@ -303,6 +303,16 @@ def test_make_fx(mode):
     assert torch.equal(program(X, torch.tensor(2)), 3 * X**2 * SLOPE**3)
 
 
+def test_make_fx_before_the_dispatcher():
+    program = make_fx(lambda x, s: drop(x, step=s) * 1, pre_dispatch=True)(X, torch.tensor(9))
+    assert torch.equal(program(-X, torch.tensor(2)), -X * SLOPE + 0.0)
+    program = make_fx(lambda x: drop(x) * 1, pre_dispatch=True)(X)
+    assert torch.equal(program(-X), -X * SLOPE + 0.0)
+    mask = Mask.from_seed(SHAPE, 0.5, seed=3, step=2)
+    program = make_fx(lambda x: mask.keep(like=x) * x, pre_dispatch=True)(X)
+    assert torch.equal(program(-X), -X * KEPT)
+
+
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_jit_trace():
     traced = torch.jit.trace(drop, (X,))

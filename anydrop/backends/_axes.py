@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 
 class Step(NamedTuple):
-    """An axis: its length, and what a step along it adds to the index and to places in memory."""
+    """An axis: its length, and what a step along it adds to the index and to places in memory.
+
+    Those are counted in whatever the strides are, bytes or elements.
+    """
 
     length: int
     mask: int
@@ -24,7 +27,8 @@ def merged(
     shape : tuple of int
         Of the arrays.
     mask, x, y : tuple of int
-        Strides of the mask's indices and of two arrays, 0 where an axis shares its elements.
+        Strides of the mask's indices and of two arrays in memory, 0 where an axis shares its
+        elements.
     """
     axes = list[Step]()
     for length, *steps in reversed(list(zip(shape, mask, x, y, strict=True))):

@@ -1,6 +1,6 @@
 """The stream in plain NumPy: what draws the masks where numba is not installed.
 
-It has what `anydrop.backends._numba` has, with the same arguments and the same bits.
+Its `kernel` is that of `anydrop.backends._numba`, with the same arguments and the same bits.
 """
 
 from __future__ import annotations

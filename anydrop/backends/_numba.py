@@ -1,14 +1,15 @@
 """The stream in numba: one pass over memory that draws, scales and selects.
 
-It has what `anydrop.backends._chunked` has, with the same arguments and the same bits, and beside
-that kernels for arrays of any strides. What is compiled is in `anydrop.backends._numba_kernels`.
+Its `kernel` is that of `anydrop.backends._chunked`, with the same arguments and the same bits.
+Beside it are kernels of memory by its addresses, and of arrays of any strides. What is compiled is
+in `anydrop.backends._numba_kernels`.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from anydrop._typing import Array
 from anydrop.backends import _chunked, _numba_kernels
 from anydrop.backends._axes import Step, merged
 from anydrop.backends._chunked import Kernel
+from anydrop.backends._numba_kernels import TILE
 from anydrop.backends.base import NO_SHIFT, dtype_name
 from anydrop.recipe import Placement, Recipe
 
@@ -30,8 +32,6 @@ if numba.config.DISABLE_JIT:
 NAME = "numba"
 # Elements below which a second thread costs more than it saves; ``nox -s bench`` measures it.
 CROSSOVER = 2**20
-# Indices along each side of a tile.
-TILE = 64
 
 # How the dtypes that numba lacks enter a kernel.
 BITS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
@@ -91,30 +91,40 @@ def tiled(x: Array, y: Array, recipe: Recipe, scale: float, shift: float, fill: 
     They may be one and the same, but not overlap otherwise.
     """
     size = x.itemsize
-    steps = [tuple(stride // size for stride in array.strides) for array in (x, y)]
-    axes = merged(x.shape, recipe.strides, *steps)
+    strides = ([stride // size for stride in array.strides] for array in (x, y))
+    axes = merged(x.shape, recipe.strides, *map(tuple, strides))
     along = next((axis for axis in axes if axis.mask == 1), Step(1, 1, 0, 0))
-    axes = sorted((a for a in axes if a is not along), key=lambda a: abs(a.x) + abs(a.y))
-    across, *outer = axes or [Step(1, 0, 0, 0)]
-    straight = across.length == 1 or abs(along.x) + abs(along.y) <= abs(across.x) + abs(across.y)
-    every = along, across, *outer
+    across, *outer = sorted((a for a in axes if a is not along), key=_way) or [Step(1, 0, 0, 0)]
+    straight = across.length == 1 or _way(along) <= _way(across)
+    axes = [along, across, *outer]
     # Memory from the lowest address on, so that no place in it is negative.
-    first = [sum(-min(0, step[k] * (step[0] - 1)) for step in every) for k in (2, 3)]
-    reach = [sum(max(0, step[k] * (step[0] - 1)) for step in every) for k in (2, 3)]
-    addresses = [a.ctypes.data - size * f for a, f in zip((x, y), first, strict=True)]
-    n = max(f + r for f, r in zip(first, reach, strict=True)) + 1
-    words = (number % 2**64 for step in every for number in step)
-    constants = *recipe.key, recipe.threshold, recipe.placement.first, *first, straight
-    numbers = np.array([*constants, *words], np.uint64)
+    before_x, after_x = _extent(axis.x * (axis.length - 1) for axis in axes)
+    before_y, after_y = _extent(axis.y * (axis.length - 1) for axis in axes)
+    addresses = x.ctypes.data - size * before_x, y.ctypes.data - size * before_y
+    reach = max(before_x + after_x, before_y + after_y) + 1
+    constants = *recipe.key, recipe.threshold, recipe.placement.first, before_x, before_y, straight
+    packed = (number % 2**64 for axis in axes for number in axis)
+    numbers = np.array([*constants, *packed], np.uint64)
     factors = _chunked.factors(x.dtype, scale, shift, fill)
     compiled = _compiled_tiles(x.dtype)
 
     def draw(start: int, stop: int, step: int) -> None:
-        compiled(*addresses, n, start, stop, step, numbers, factors)
+        compiled(*addresses, reach, start, stop, step, numbers, factors)
 
-    count = math.prod(-(-step.length // TILE) for step in every[:2])
-    elements = math.prod(min(step.length, TILE) for step in every[:2])
-    return Tiles(draw, count * math.prod(step.length for step in outer), elements)
+    tiles = math.prod(-(-axis.length // TILE) for axis in (along, across))
+    elements = math.prod(min(axis.length, TILE) for axis in (along, across))
+    return Tiles(draw, tiles * math.prod(axis.length for axis in outer), elements)
+
+
+def _way(axis: Step) -> int:
+    """Return how far a step along an axis goes in memory, in either direction."""
+    return abs(axis.x) + abs(axis.y)
+
+
+def _extent(ends: Iterable[int]) -> tuple[int, int]:
+    """Return how far memory goes below and beyond the first element, by the axes' ends."""
+    ends = list(ends)
+    return -sum(min(0, end) for end in ends), sum(max(0, end) for end in ends)
 
 
 def _packed(
@@ -175,5 +185,9 @@ def _compile(function: Any, dtype: Any, *memory: Any) -> Any:
     except Exception as error:
         # No folder that the cache may be written to, or a damaged file in it: unpickling that
         # raises anything. What is wrong with the kernel itself is raised again below.
-        logging.getLogger(__name__).info("compiling without a cache: %s", error)
+        logging.getLogger(__name__).warning(
+            "a kernel for %s is compiled in each process anew, which takes seconds, since numba's "
+            "cache can't be used (%s): let NUMBA_CACHE_DIR name a folder that can be written to",
+            *(dtype, error),
+        )
         return njit(signature, nogil=True)(function)

@@ -3,10 +3,10 @@
 All of it is in this file, since numba's cache is renewed when a function's own file changes, and
 not when another one does.
 
-The loop of `_run` has a shape that LLVM vectorizes: 16 Philox blocks into a local buffer of 64
-words, then 64 elements from x to y. What differs between dtypes is one element, and numba picks it
-by the array's type: half types travel as their bits, float16 as uint16 and bfloat16 as int16, since
-numba has no half types on the CPU.
+The loop of `_run` has a shape that LLVM vectorizes: 16 Philox blocks into a local buffer, then the
+64 elements of their words from x to y. What differs between dtypes is one element, and numba picks
+it by the array's type: half types travel as their bits, float16 as uint16 and bfloat16 as int16,
+since numba has no half types on the CPU.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ ROUNDS = stream.ROUNDS
 ZERO, ONE, TWO, THREE, SIXTEEN, SHIFT_32, SIXTY_FOUR = map(np.uint64, (0, 1, 2, 3, 16, 32, 64))
 # Words of indices that are served several times, kept in the innermost cache.
 WORDS = 2**11
+# Indices along each side of a tile.
+TILE = 64
+SIDE = np.uint64(TILE)
 # Words whose fate the compiler knows, given a threshold of KEPT.
 DROPPED, KEPT = np.uint32(0), np.uint32(1)
 
@@ -156,7 +159,8 @@ def runs(x, y, start, step, numbers, factors):
 def tiles(x, y, start, stop, step, numbers, factors):
     """Serve arrays of any strides in tiles, from tile `start` to tile `stop`.
 
-    A tile is at most 64 neighbouring indices, by 64 steps along the axis on which memory runs on.
+    A tile is at most `TILE` neighbouring indices, by as many steps along the axis on which memory
+    runs on.
     Its words are drawn into a table in the order in which memory is then read and written.
     `numbers` are the key, the threshold, the first index, where its element lies in x and y,
     whether memory runs on along the indices, and length and strides, in indices, x and y, of the
@@ -167,7 +171,7 @@ def tiles(x, y, start, stop, step, numbers, factors):
     scale, shift, fill = factors[0], factors[1], factors[2]
     straight = numbers[6] == ONE
     along, across, outer = numbers[7:11], numbers[11:15], numbers[15:]
-    row, words = np.empty(68, np.uint32), np.empty(64 * 64, np.uint32)
+    row, words = np.empty(TILE + 4, np.uint32), np.empty(TILE * TILE, np.uint32)
     for tile in range(start, stop):
         a, left = _tile(along[0], np.uint64(tile))
         b, left = _tile(across[0], left)
@@ -179,7 +183,7 @@ def tiles(x, y, start, stop, step, numbers, factors):
             from_ += here * outer[4 * axis + 2]
             to += here * outer[4 * axis + 3]
             left //= length
-        n, m = min(SIXTY_FOUR, along[0] - a), min(SIXTY_FOUR, across[0] - b)
+        n, m = min(SIDE, along[0] - a), min(SIDE, across[0] - b)
         for j in range(m):
             here = index + np.uint64(j) * across[1]
             lead = here & THREE
@@ -187,13 +191,13 @@ def tiles(x, y, start, stop, step, numbers, factors):
                 for block in range((lead + n + THREE) >> TWO):
                     _fill(row, block, (here >> TWO) + np.uint64(block), s0, s1, k0, k1)
             for i in range(n):
-                at = np.uint64(64 * j) + np.uint64(i) if straight else np.uint64(64 * i + j)
-                words[at] = row[lead + np.uint64(i)]
+                at = TILE * j + i if straight else TILE * i + j
+                words[np.uint64(at)] = row[lead + np.uint64(i)]
         inner, rows = (n, m) if straight else (m, n)
         step_x, step_y = (along[2], along[3]) if straight else (across[2], across[3])
         row_x, row_y = (across[2], across[3]) if straight else (along[2], along[3])
         for j in range(rows):
-            s, t, w = from_ + np.uint64(j) * row_x, to + np.uint64(j) * row_y, np.uint64(64 * j)
+            s, t, w = from_ + np.uint64(j) * row_x, to + np.uint64(j) * row_y, np.uint64(TILE * j)
             if step_x == ONE and step_y == ONE:
                 for i in range(inner):
                     here = np.uint64(i)
@@ -210,8 +214,8 @@ def tiles(x, y, start, stop, step, numbers, factors):
 @register_jitable
 def _tile(length, left):
     """Return where a tile begins along an axis, and what is left of its number."""
-    count = (length + SIXTY_FOUR - ONE) // SIXTY_FOUR
-    return left % count * SIXTY_FOUR, left // count
+    count = (length + SIDE - ONE) // SIDE
+    return left % count * SIDE, left // count
 
 
 # Arrays by their addresses -----------------------------------------------------------------------

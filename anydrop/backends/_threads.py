@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from anydrop import check
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor
 
 # The fewest elements of a turn. Between turns threads wait for the interpreter's lock, and with
 # shorter ones they would lose more by that than they gain.
@@ -101,9 +101,10 @@ def without_helpers() -> Iterator[None]:
 class Pool:
     """Helper threads beside the calling one, started at the first long loop.
 
-    Callers in several threads share them, and no caller waits for one: helpers give way as soon as
-    there are more threads at work than there should be, so whoever brings threads of its own, such
-    as Dask, works with those. Numba's own thread layers abort or hang in such cases.
+    Callers in several threads share them, and give each other way: helpers leave a loop between two
+    turns as soon as there are more threads at work than there should be, so whoever brings threads
+    of its own, such as Dask, works with those. Numba's own thread layers abort or hang in such
+    cases.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ class Pool:
     grain : int
         The fewest elements of a turn.
     crossover : float, optional
-        The fewest elements that are shared, if not what a loop says itself.
+        The fewest elements that are shared, whatever `run` is told.
     """
 
     def __init__(
@@ -150,35 +151,21 @@ class Pool:
         if threads == 1:
             work(0, n)
             return
-        turns = deque(_turns(n, threads, max(1, self._grain // elements)))
-
-        def take() -> bool:
-            try:
-                start, stop = turns.popleft()
-            except IndexError:  # Another thread took the last one.
-                return False
-            work(start, stop)
-            return True
+        turns = _turns(n, threads, max(1, self._grain // elements))
+        loop = _Loop(work, turns)
 
         def assist() -> None:
-            try:
-                while self._at_work <= threads and take():
-                    pass
-            finally:
-                self._count(-1)
+            self._count(+1)
+            loop.run(while_=lambda: self._at_work <= threads)
+            self._count(-1)
 
-        helpers: list[Future[None]] = []
         free = threads - self._count(+1)
         try:
-            self._start(helpers, assist, min(free, len(turns) - 1), threads - 1)
-            while take():
-                pass
+            self._start(assist, min(free, len(turns) - 1), threads - 1)
+            loop.run()
         finally:
             self._count(-1)
-            turns.clear()  # After an error nobody goes on; and all have stopped when this returns.
-            errors = [helper.exception() for helper in helpers]
-        for error in filter(None, errors):
-            raise error
+            loop.finish()
 
     def _count(self, change: int) -> int:
         """Count a thread that begins to work, or ends, and return how many there are."""
@@ -186,18 +173,15 @@ class Pool:
             self._at_work += change
             return self._at_work
 
-    def _start(
-        self, helpers: list[Future[None]], task: Callable[[], None], count: int, most: int
-    ) -> None:
-        """Start helpers: each is counted from here on, and its task counts it off."""
+    def _start(self, assist: Callable[[], None], count: int, most: int) -> None:
+        """Have helpers assist; one that begins when the loop has ended finds nothing to do."""
         for _ in range(count):
-            self._count(+1)
             try:
-                helpers.append(self._executor_of(most).submit(task))
+                self._executor_of(most).submit(assist)
             except RuntimeError:
-                # No thread can be started: too many, or the interpreter is shutting down. Those
-                # that were, and the caller, do all the work.
-                self._count(-1)
+                # No thread can be started: there are too many, the interpreter is shutting down,
+                # or another caller has just made a larger executor. Those that were started, and
+                # the caller, do all the work.
                 return
 
     def _executor_of(self, most: int) -> ThreadPoolExecutor:
@@ -211,6 +195,51 @@ class Pool:
                 self._executor = ThreadPoolExecutor(most, thread_name_prefix="anydrop")
                 self._most_helpers = most
             return self._executor
+
+
+class _Loop:
+    """The turns of one loop, and who is at them.
+
+    Parameters
+    ----------
+    work : callable
+        Takes the start and the stop of a turn.
+    turns : list of (int, int)
+        In any order.
+    """
+
+    def __init__(self, work: Callable[[int, int], None], turns: list[tuple[int, int]]) -> None:
+        self._work, self._turns = work, deque(turns)
+        self._errors: list[BaseException] = []
+        self._running, self._changed = 0, threading.Condition()
+
+    def run(self, while_: Callable[[], bool] = lambda: True) -> None:
+        """Take turns until there are none. If one raises, nobody takes another."""
+        with self._changed:
+            self._running += 1
+        try:
+            while while_() and (turn := self._next()):
+                self._work(*turn)
+        except BaseException as error:
+            self._errors.append(error)
+            self._turns.clear()
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _next(self) -> tuple[int, int] | None:
+        try:
+            return self._turns.popleft()
+        except IndexError:  # Another thread took the last one.
+            return None
+
+    def finish(self) -> None:
+        """Wait for all who are at work, and raise what a turn raised."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running)
+        for error in self._errors:
+            raise error
 
 
 def _turns(n: int, threads: int, grain: int) -> list[tuple[int, int]]:

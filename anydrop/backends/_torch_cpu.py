@@ -82,6 +82,8 @@ def again(
 
     The tensors must be contiguous, and of the host's memory. None if x is not one.
     """
+    if x.dtype == torch.bfloat16 and BFLOAT16 is None:
+        return None
     memory = array(x.detach())
     kernel_at = getattr(HOST.settled(memory), "kernel_at", None)
     if kernel_at is None:
@@ -90,11 +92,11 @@ def again(
     n = memory.size
 
     def drawing(draw: Callable[..., None]) -> Draw:
-        def again(x: Tensor, step: int) -> Tensor:
+        def select(x: Tensor, step: int) -> Tensor:
             y = torch.empty_like(x)
             draw(x.data_ptr(), y.data_ptr(), n, step)
             return y
 
-        return again
+        return select
 
     return drawing(kernel(shift, fill)), drawing(kernel())

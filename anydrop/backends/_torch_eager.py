@@ -16,12 +16,16 @@ from anydrop.recipe import Recipe
 # The types whose memory holds what they mean: other subclasses have a say in every operation.
 PLAIN = (Tensor, torch.nn.Parameter)
 
+# Of the modes that see operations before the dispatcher does, and stand on no stack.
+PRE_DISPATCH = torch._C.DispatchKey.PreDispatch
+
 
 def is_watched() -> bool:
     """Tell whether a compiler or a mode, such as that of fake tensors, sees every operation."""
     return (
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._dispatch_tls_is_dispatch_key_included(PRE_DISPATCH)
         or torch._C._get_tracing_state() is not None
     )
 

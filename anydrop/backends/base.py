@@ -230,8 +230,11 @@ class Backend:
     ) -> tuple[Pass, Pass] | None:
         """Return how to do a `select` again, and its backward pass, for arrays like x at any step.
 
-        A layer asks once, and then calls these without the checks of a call. None, as here, says
-        that nothing would be gained. The arguments are those of the call that was made.
+        A layer asks once, and then calls these without the checks of a call: with a step that is an
+        int in range, and with whatever its user hands it. So they must themselves tell whether that
+        is an array of the library, dtype, shape, layout and device that they know, and return None
+        if not. None instead of them, as here, says that nothing would be gained. The arguments are
+        those of the call that was made.
         """
         return None
 

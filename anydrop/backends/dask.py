@@ -11,6 +11,7 @@ chunking gives the same mask.
 from __future__ import annotations
 
 import math
+import multiprocessing
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -272,9 +273,11 @@ def _select(
 
 
 def _as_a_task() -> AbstractContextManager[None]:
-    """Leave the cores to other tasks, unless the main thread does them all, one by one."""
-    alone = threading.current_thread() is threading.main_thread()
-    return nullcontext() if alone else without_helpers()
+    """Leave the cores to other tasks, unless this program's main thread does all of them itself."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and multiprocessing.parent_process() is None:
+        return nullcontext()
+    return without_helpers()
 
 
 def _pack(keep: Array) -> Array:

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from anydrop import check, stream
+from anydrop import check
 from anydrop._typing import Array
 from anydrop.backends import _chunked, _normals
 from anydrop.backends._threads import POOL, Pool
 from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, Pass
 from anydrop.recipe import Recipe
 
-# Elements drawn before numba is imported, which takes half a second; and how many a call counts for
-# by itself, so that many small ones bring it too.
+# Elements drawn before numba is imported, which takes a third of a second; and how many a call
+# counts for by itself, so that many small ones bring it too.
 WARM_UP = 2**20
 CALL = 2**7
 # Uniform numbers at a time from a generator, so that they don't take eight bytes an element.
@@ -148,17 +148,17 @@ class NumpyBackend(Backend):
         kernel = partial(kernels.kernel, dtype, recipe.spread, recipe.key, recipe.threshold, scale)
 
         def passing(draw: _chunked.Kernel) -> Pass:
-            def again(x: Array, step: int) -> Array | None:
+            def select(x: Array, step: int) -> Array | None:
                 if type(x) is not np.ndarray or x.dtype is not dtype or x.shape != shape:
                     return None
                 flags = x.flags
-                if not flags.c_contiguous or not flags.aligned or step > stream.LAST_STEP:
+                if not flags.c_contiguous or not flags.aligned:
                     return None
                 y = np.empty(shape, dtype)
                 draw(x.ravel(), y.ravel(), 0, step)
                 return y
 
-            return again
+            return select
 
         return passing(kernel(shift, fill)), passing(kernel())
 

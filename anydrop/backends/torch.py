@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from anydrop import check, stream
+from anydrop import check
 from anydrop._typing import Array
 from anydrop.backends import _torch_cpu, _torch_dtensor, _torch_int64, _torch_op
 from anydrop.backends._torch_eager import (
@@ -136,10 +136,10 @@ class TorchBackend(Backend):
         dtype, shape = x.dtype, x.shape
 
         def passing(draw: Callable[[Tensor, int], Tensor], *, counts: bool) -> Pass:
-            def again(x: Tensor, step: int) -> Tensor | None:
+            def select(x: Tensor, step: int) -> Tensor | None:
                 if not is_host(x) or x.dtype is not dtype or x.shape != shape:
                     return None
-                if not x.is_contiguous() or step > stream.LAST_STEP:
+                if not x.is_contiguous():
                     return None
                 if counts and torch._C._current_graph_task_id() != -1:
                     return None
@@ -154,7 +154,7 @@ class TorchBackend(Backend):
 
                 return _torch_op.redrawn(lambda x: draw(x, step), of, x)
 
-            return again
+            return select
 
         forward, linear = kernels
         backward = passing(linear, counts=False)

@@ -55,7 +55,7 @@ class Layer(abc.ABC):
         self._step = 0
         self._training = True
         self._mask: Drawn | None = None
-        self._again: Repeat | None = None
+        self._repeat: Repeat | None = None  # how to do the call of that mask again
         self._home: tuple[Any, ...] = ()  # backend and device of the last training input
         self._share_batch = False  # whether all examples of a batch share one mask
         self._lent_in: int | None = None  # the thread that it is lent to, if any
@@ -131,15 +131,16 @@ class Layer(abc.ABC):
         TypeError, ValueError
             As the function of this layer does. The layer is then as it was.
         """
-        again = self._again
+        known = self._repeat
         if (
-            again is not None
-            and again.options is self._options
+            known is not None
+            and known.options is self._options
             and (self._training if training is None else training is True)
+            and self._step <= stream.LAST_STEP
         ):
-            y = again.forward(x, self._step)
+            y = known.forward(x, self._step)
             if y is not None:
-                self._mask = again.mask.at(self._step)
+                self._mask = known.drawn(self._step)
                 self._step += 1
                 return y
         return self._forward(x, training)
@@ -153,7 +154,7 @@ class Layer(abc.ABC):
         backend = resolve(x)
         backend.check_stateful(counts=True)
         y, mask = self._call(x, training, **inputs)
-        self._again = repeat(self._function, x, mask, self._options)
+        self._repeat = repeat(self._function, backend, x, self._options, mask, self._mask)
         self._mask, self._home = mask, (backend, backend.device(x))
         # Not +=, which would change a tensor in place that whoever read the step has too.
         self._step = self._step + 1
@@ -189,8 +190,8 @@ class Layer(abc.ABC):
                 f"{type(self).__name__}.backward() belongs to the last forward in training mode, "
                 "and there was none yet: call forward(x, training=True) first"
             )
-        if self._again is not None and isinstance(mask, Mask):
-            dx = self._again.backward(gradient, mask.step)
+        if self._repeat is not None and isinstance(mask, Mask):
+            dx = self._repeat.backward(gradient, mask.step)
             if dx is not None:
                 return dx
         resolve(gradient).check_stateful(counts=False)
@@ -214,7 +215,7 @@ class Layer(abc.ABC):
 
     @step.setter
     def step(self, value: int) -> None:
-        self._step, self._again = check.layer_step(value), None
+        self._step, self._repeat = check.layer_step(value), None
 
     @property
     def training(self) -> bool:
@@ -326,7 +327,7 @@ class Layer(abc.ABC):
     # device an empty array stands, since every library's arrays can travel.
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__ | {"_again": None}
+        state = self.__dict__ | {"_repeat": None}
         if isinstance(self._rng, ModuleType):
             state["_rng"] = self._rng.__name__
         if self._home:

@@ -43,6 +43,7 @@ def contests(sizes: list[int], dtypes: list[str]) -> Iterator[Contest]:
     yield from contests_numpy.passes(sizes, dtypes)
     for n in large[:1]:
         yield from contests_numpy.shared(n)
+        yield from contests_numpy.layouts(n)
     yield from contests_torch.arrays(sizes, dtypes)
     # JAX has float64 only where a program enables it for all its arrays.
     yield from contests_jax.arrays(sizes, [d for d in dtypes if d != "float64"])

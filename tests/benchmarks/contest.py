@@ -1,11 +1,11 @@
-"""A contest: calls that do one thing in different ways, timed in turns and checked each time."""
+"""A contest: calls that do one thing in different ways, timed in turns, each sample checked."""
 
 from __future__ import annotations
 
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ SAMPLE = 5e-4
 TOLERANCE = {"float16": 2e-3, "float32": 1e-6, "float64": 1e-13}
 # Of a binomial share: one false alarm in 500 million.
 SIGMAS = 6.0
+# The fewest fates that tell something of their rate.
+FATES = 1000
 BLOCK = 2**20
 
 
@@ -41,15 +43,17 @@ class Contestant:
     array : callable
         Makes a NumPy array of the result, once the clock has stopped.
     out : array, optional
-        Where the call writes to: poisoned before it, and then the result.
+        Where the call writes to: poisoned before each sample, and then the result.
     p : float, optional
         Another drop probability than the contest's: 0 of a multiply.
     scale : float, optional
-        What survivors are multiplied by, if not the contest's.
+        What survivors are multiplied by, if not 1 / (1 - p).
     fresh : bool
         Whether each call must drop others than the one before.
-    rate : bool
-        Whether the share of what is dropped is to be checked, as it can't be of shared axes.
+    shared : tuple of int
+        The axes along which elements share their fate.
+    dtype : str, optional
+        The result's, if not the contest's.
     """
 
     call: Callable[[], Any]
@@ -58,8 +62,8 @@ class Contestant:
     p: float | None = None
     scale: float | None = None
     fresh: bool = True
-    rate: bool = True
-    last: bytes = field(default=b"", repr=False)
+    shared: tuple[int, ...] = ()
+    dtype: str | None = None
 
 
 @dataclass
@@ -74,41 +78,53 @@ class Contest:
         Whose elements are far from 0, so that a 0 means dropped.
     contestants : dict of str to Contestant
         By name.
-    scale : float, optional
-        What survivors are multiplied by: 1 / (1 - p) by default.
     """
 
     key: Key
     x: np.ndarray
     contestants: dict[str, Contestant]
-    scale: float | None = None
+    last: dict[str, bytes] = field(default_factory=dict, repr=False)
 
-    def check(self, name: str, result: Any) -> None:
-        """Raise AssertionError unless a result is a dropout of x, and not the one before."""
+    def fates(self, name: str, result: Any) -> np.ndarray:
+        """Return which elements a result drops, and raise AssertionError if others aren't scaled.
+
+        Of elements that share their fate it tells one.
+        """
         contestant = self.contestants[name]
+        scale = contestant.scale or 1.0 / (1.0 - self.key.p)
         y = contestant.out if contestant.out is not None else contestant.array(result)
-        assert y is not None
-        assert y.size == self.x.size, f"{name}: a result of {y.size} elements"
-        p = self.key.p if contestant.p is None else contestant.p
-        scale = contestant.scale or self.scale or 1.0 / (1.0 - self.key.p)
-        x, y = self.x.reshape(-1), y.reshape(-1)
-        dropped = 0
-        for a in range(0, x.size, BLOCK):
-            part, ours = y[a : a + BLOCK], x[a : a + BLOCK].astype(np.float64) * scale
-            zeros = part == 0
+        expect(y.shape == self.x.shape, f"{name}: a result of shape {y.shape}")
+        expect(y.dtype == (contestant.dtype or self.key.dtype), f"{name}: a result in {y.dtype}")
+        dropped = y == 0
+        for a in range(0, y.size, BLOCK):
+            x, part, zeros = (flat.reshape(-1)[a : a + BLOCK] for flat in (self.x, y, dropped))
+            ours = x.astype(np.float64) * scale
             near = np.abs(part - ours) <= TOLERANCE[self.key.dtype] * np.abs(ours)
-            assert (zeros | near).all(), f"{name}: neither dropped nor scaled, or still poisoned"
-            dropped += int(zeros.sum())
-        if contestant.rate:
-            expected, sigma = p * x.size, math.sqrt(p * (1 - p) * x.size)
-            assert abs(dropped - expected) <= SIGMAS * sigma + 0.5, f"{name}: dropped {dropped}"
-        if contestant.fresh and p and x.size > 1000:
-            fates = np.packbits(y[:BLOCK] == 0).tobytes()
-            assert fates != contestant.last, f"{name}: the same fates as in the call before"
-            contestant.last = fates
+            expect((zeros | near).all(), f"{name}: neither dropped nor scaled, or still poisoned")
+        if not contestant.shared:
+            return dropped
+        one = dropped[tuple(slice(1 if a in contestant.shared else None) for a in range(y.ndim))]
+        expect((dropped == one).all(), f"{name}: different fates where one is shared")
+        return one
 
-    def sample(self, name: str, times: int) -> float:
-        """Return the seconds of a call, of which so many are made, and check the last one."""
+    def judge(self, name: str, drawn: Sequence[np.ndarray]) -> None:
+        """Raise AssertionError if calls drop too many or too few, or one mask again and again."""
+        contestant = self.contestants[name]
+        n, dropped = sum(one.size for one in drawn), sum(int(one.sum()) for one in drawn)
+        if n < FATES:
+            return
+        p = self.key.p if contestant.p is None else contestant.p
+        off = abs(dropped - p * n) - SIGMAS * math.sqrt(p * (1 - p) * n)
+        expect(off <= 0.5, f"{name}: dropped {dropped} of {n}")
+        if contestant.fresh and p:
+            # Two calls may draw the same few fates by chance, but not all of them.
+            masks = {np.packbits(one).tobytes() for one in drawn}
+            expect(masks != {self.last.get(name)}, f"{name}: the same fates as in the call before")
+            expect(len(masks) > 1 or len(drawn) == 1, f"{name}: the same fates in every call")
+            self.last[name] = masks.pop()
+
+    def call(self, name: str, times: int) -> tuple[float, np.ndarray]:
+        """Return the seconds that so many calls take, and what the last one dropped."""
         contestant = self.contestants[name]
         if contestant.out is not None:
             contestant.out.fill(np.nan)
@@ -118,12 +134,24 @@ class Contest:
             call()
         result = call()
         elapsed = time.perf_counter() - start
-        self.check(name, result)
+        return elapsed, self.fates(name, result)
+
+    def prove(self, name: str) -> None:
+        """Check as many calls of a contestant, untimed, as it takes to tell how much it drops."""
+        drawn: list[np.ndarray] = []
+        while sum(one.size for one in drawn) < FATES:
+            drawn.append(self.call(name, 1)[1])
+        self.judge(name, drawn)
+
+    def sample(self, name: str, times: int) -> float:
+        """Return the seconds of a call, of which so many are made, and check the last one."""
+        elapsed, fates = self.call(name, times)
+        self.judge(name, [fates])
         return elapsed / times
 
     def times_of(self, name: str) -> int:
         """Return how many calls make a sample, and warm up on the way."""
-        self.sample(name, 1)
+        self.prove(name)
         times = 1
         while self.sample(name, times) * times < SAMPLE:
             times *= 2
@@ -137,6 +165,12 @@ class Contest:
             for name, samples in seconds.items():
                 samples.append(self.sample(name, times[name]))
         return Times(self.key, {n: quartiles(samples) for n, samples in seconds.items()})
+
+
+def expect(holds: bool, message: str) -> None:
+    """Raise AssertionError with a message unless something holds."""
+    if not holds:
+        raise AssertionError(message)
 
 
 class Quartiles(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ import torch
 from contest import Contest, Contestant, Key, numbers
 from names import (
     ALL,
+    CAREFUL,
+    COPY,
     EXPRESSION,
     F_DROPOUT,
     INTO,
     INTO_ONE,
+    INTO_TWO,
     MULTIPLY,
     MULTIPLY_ONE,
     ONE,
@@ -51,23 +55,23 @@ def stepping(function: Callable[..., Any], x: Any, p: float, **options: Any) -> 
     return lambda: function(x, p, seed=0, step=next(steps), **options)
 
 
-def with_one_thread(call: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a call that starts no helpers."""
+def with_threads(threads: int, call: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a call on so many threads."""
 
-    def alone() -> Any:
-        anydrop.set_num_threads(1)
+    def set_before() -> Any:
+        anydrop.set_num_threads(threads)
         try:
             return call()
         finally:
             anydrop.set_num_threads(None)
 
-    return alone
+    return set_before
 
 
 def by(backend: NumpyBackend, x: np.ndarray, p: float, **options: Any) -> Callable[[], Any]:
     """Return a call of a backend's own that takes another step each time."""
     mask, steps = anydrop.Mask.from_seed(x.shape, p, seed=0), itertools.count()
-    return lambda: backend.select(x, mask.at(next(steps)), mask.scale, **options)
+    return lambda: backend.select(x, mask._replace(step=next(steps)), mask.scale, **options)
 
 
 def forward(n: int, dtype: str, p: float) -> Contest:
@@ -80,10 +84,14 @@ def forward(n: int, dtype: str, p: float) -> Contest:
         MULTIPLY: multiplied(x, out),
         MULTIPLY_ONE: multiplied(x, out, 1),
         INTO: Contestant(into, out=out),
-        INTO_ONE: Contestant(with_one_thread(into), out=out),
+        INTO_ONE: Contestant(with_threads(1, into), out=out),
+        INTO_TWO: Contestant(with_threads(2, into), out=out),
         OURS: Contestant(lambda: drop(x)),
         PLAIN: Contestant(by(NumpyBackend(use_numba=False), x, p)),
-        EXPRESSION: Contestant(lambda: x * ((rng.random(x.shape) < keep) / keep)),
+        EXPRESSION: Contestant(lambda: x * ((rng.random(x.shape) < keep) / keep), dtype="float64"),
+        CAREFUL: Contestant(
+            lambda: x * ((rng.random(x.shape, np.float32) < keep) / x.dtype.type(keep))
+        ),
         F_DROPOUT: Contestant(lambda: functional.dropout(tensor, p).numpy()),
     }
     return Contest(Key("numpy", "forward", n, dtype, p), x, contestants)
@@ -99,7 +107,7 @@ def backward(n: int, dtype: str, p: float) -> Contest:
     contestants = {
         MULTIPLY: multiplied(g, out),
         OURS: Contestant(lambda: drop.backward(g), fresh=False),
-        STORED: Contestant(lambda: g * factor, fresh=False),
+        STORED: Contestant(lambda: g * factor, fresh=False, dtype="float64"),
     }
     return Contest(Key("numpy", "backward", n, dtype, p), g, contestants)
 
@@ -116,19 +124,33 @@ def shared(n: int) -> Iterator[Contest]:
     side = round(n ** (1 / 4))
     images, sequences = (side,) * 4, (side, side * side // 16, side * 16)
     variants = {
-        "spatial": (anydrop.dropout2d, images, {}),
-        "locked": (anydrop.locked_dropout, sequences, {"time_axis": 1}),
-        "drop path": (anydrop.drop_path, images, {}),
+        "spatial": (anydrop.dropout2d, images, (2, 3), {}),
+        "locked": (anydrop.locked_dropout, sequences, (1,), {"time_axis": 1}),
+        "drop path": (anydrop.drop_path, images, (1, 2, 3), {}),
     }
-    for (what, (function, shape, options)), p in itertools.product(variants.items(), P):
+    for (what, (function, shape, axes, options)), p in itertools.product(variants.items(), P):
         x = numbers(n, "float32").reshape(shape)
         out = np.empty_like(x)
         into = stepping(function, x, p, out=out, **options)
         contestants = {
             MULTIPLY: multiplied(x, out),
-            INTO: Contestant(into, out=out, fresh=False, rate=False),
+            INTO: Contestant(into, out=out, shared=axes),
         }
         yield Contest(Key("shared", what, n, "float32", p), x, contestants)
+
+
+def layouts(n: int) -> Iterator[Contest]:
+    """Yield the contests of square matrices that lie transposed in memory."""
+    side = round(n**0.5)
+    for order, p in itertools.product("FC", P):
+        x = numbers(n, "float32").reshape(side, side).T
+        out = np.empty(x.shape, x.dtype, order=order)
+        into = stepping(anydrop.dropout, x, p, out=out)
+        contestants = {
+            COPY: Contestant(partial(np.copyto, out, x), out=out, p=0.0, scale=1.0, fresh=False),
+            INTO: Contestant(into, out=out),
+        }
+        yield Contest(Key("layouts", f"F to {order}", n, "float32", p), x, contestants)
 
 
 def crossovers(dtypes: list[str]) -> Iterator[Contest]:

@@ -37,9 +37,10 @@ def calls() -> Iterator[Contest]:
 
 
 def contest(what: str, x: np.ndarray, p: float, calls: dict[str, Callable[[], Any]]) -> Contest:
-    """Return the contest of calls whose results are of too few elements for a rate."""
+    """Return the contest of calls, of which NumPy's expression makes float64."""
     contestants = {
-        name: Contestant(call, array=array, rate=x.size > 1000) for name, call in calls.items()
+        name: Contestant(call, array=array, dtype="float64" if name == EXPRESSION else None)
+        for name, call in calls.items()
     }
     return Contest(Key("small", what, x.size, "float32", p), x, contestants)
 

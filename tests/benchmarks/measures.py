@@ -8,16 +8,17 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from names import FIRST_CALL, IMPORT, KEPT, PEAK
+import torch
+from llvmlite import binding
+from names import FIRST_CALL, IMPORT, KEPT, PEAK, PROCESSORS
+from torch.profiler import ProfilerActivity, profile
 
 import anydrop
 from anydrop.backends.numpy import NumpyBackend
-
-# What LLVM calls processors without AVX, with AVX2, and with AVX-512.
-PROCESSORS = ("x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4")
 
 
 def printed(code: str, **environment: str) -> str:
@@ -56,24 +57,30 @@ def memory(n: int = 2**24, p: float = 0.1) -> dict[str, float]:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         found[PEAK.format(name)] = (peak - y.nbytes - dx.nbytes) / 1e6
-    found[KEPT.format("autograd, of a tensor")] = kept_by_autograd(x, p)
+    found[KEPT.format("autograd, of a tensor (some kB in all)")] = kept_by_autograd(
+        anydrop.Dropout(p, seed=0), n
+    )
     return found
 
 
-def kept_by_autograd(x: np.ndarray, p: float) -> float:
-    """Return the bytes an element that PyTorch saves for the backward pass."""
-    import torch
+def kept_by_autograd(function: Callable[[torch.Tensor], torch.Tensor], n: int) -> float:
+    """Return the bytes an element, of n, that PyTorch or NumPy still holds beside a result.
 
-    kept: list[torch.Tensor] = []
+    By what was allocated, since a function of autograd may hold what no hook sees.
+    """
+    t = torch.ones(n, requires_grad=True)
 
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        kept.append(tensor)
-        return tensor
+    def held() -> int:
+        tracemalloc.start()
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as allocated:
+            y = function(t)
+        arrays = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        tensors = sum(event.self_cpu_memory_usage for event in allocated.key_averages())
+        return arrays + tensors - y.nbytes
 
-    t = torch.from_numpy(x).requires_grad_()
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        anydrop.Dropout(p, seed=0)(t)
-    return sum(tensor.nbytes for tensor in kept) / x.size
+    held()  # The first call brings modules, of ours and of the profiler.
+    return held() / n
 
 
 def first_calls(rounds: int) -> dict[str, float]:
@@ -118,19 +125,9 @@ def processors(folder: str) -> dict[str, dict[str, float]]:
                 assert abs((y == 0).mean() - 0.5) < 0.03
             print(dtype, statistics.median(seconds) / x.size * 1e9)
     """
-    here = ("native", *(name for name in PROCESSORS if runs(name)))
-    found = {}
-    for name in here:
+    host, found = binding.get_host_cpu_features(), {}
+    for name in ("native", *(name for name, one in PROCESSORS.items() if host.get(one.needs))):
         pretended = {} if name == "native" else {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": ""}
         lines = printed(code, NUMBA_CACHE_DIR=folder, **pretended).splitlines()
         found[name] = {dtype: float(ns) for dtype, ns in (line.split() for line in lines)}
     return found
-
-
-def runs(processor: str) -> bool:
-    """Tell whether this machine has what code for a processor needs."""
-    from llvmlite import binding
-
-    has = binding.get_host_cpu_features()
-    needs = {"x86-64": "sse2", "x86-64-v2": "sse4.2", "x86-64-v3": "avx2", "x86-64-v4": "avx512bw"}
-    return bool(has.get(needs[processor]))

@@ -1,13 +1,19 @@
 """The contestants' names, by which goals, tables and pictures find their times."""
 
+from typing import NamedTuple
+
 P = (0.1, 0.5)
 
 MULTIPLY, MULTIPLY_ONE = "multiply, into out", "multiply, into out, one thread"
 OURS, INTO = "anydrop", "anydrop, into out"
-INTO_ONE, PLAIN = "anydrop, into out, one thread", "anydrop without numba"
+INTO_ONE, INTO_TWO = f"{INTO}, one thread", f"{INTO}, two threads"
+PLAIN = "anydrop without numba"
 EXPRESSION = "x * ((rng.random(x.shape) < keep) / keep)"
+CAREFUL = "the same, its numbers in float32 and its factor in x's dtype"
 STORED = "gradient * factor, which was kept"
 ONE, ALL = "one thread", "all threads"
+
+COPY = "np.copyto"
 
 MULTIPLIED = "multiply"
 F_DROPOUT = "torch.nn.functional.dropout"
@@ -18,6 +24,8 @@ JOINED, DASK_MULTIPLY = "the same, joined to one array", "multiply on 16 chunks"
 
 LAYER, TENSOR = "anydrop's layer, NumPy", "anydrop's layer, PyTorch"
 FUNCTION, MODULE = "anydrop.dropout, NumPy", "torch.nn.Dropout"
+FOLLOWED, F_FOLLOWED = f"{TENSOR}, requires grad", f"{F_DROPOUT}, requires grad"
+
 # Of what is measured and not raced.
 KEPT = "bytes an element that {} keeps from forward to backward"
 PEAK = "MB beyond the results of a forward and a backward, {}"
@@ -26,4 +34,17 @@ FIRST_CALL, IMPORT = (
     "seconds of import anydrop after numpy",
 )
 
-FOLLOWED, F_FOLLOWED = f"{TENSOR}, requires grad", f"{F_DROPOUT}, requires grad"
+
+class Processor(NamedTuple):
+    """What one of LLVM's names stands for, and the feature that a machine needs to be one."""
+
+    text: str
+    needs: str
+
+
+PROCESSORS = {
+    "x86-64-v4": Processor("with AVX-512", "avx512bw"),
+    "x86-64-v3": Processor("with AVX2", "avx2"),
+    "x86-64-v2": Processor("with SSE4.2 and no AVX", "sse4.2"),
+    "x86-64": Processor("with SSE2 alone", "sse2"),
+}

@@ -160,7 +160,7 @@ def roofline(at: Mapping[str, Any], kernel: dict[str, float], machine: dict[str,
     axis.xaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axis.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: f"{y:g}" if y in (2, 5) else ""))
-    axis.set(xlim=(span[0], span[1]), ylim=(0.6, 9))
+    axis.set(xlim=span)
     figure.tight_layout()
     return figure
 
