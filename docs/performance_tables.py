@@ -55,18 +55,22 @@ def processors() -> str:
     return table(["compiled for a processor", *dtypes], rows)
 
 
-def contests(group: str, what: str, elements: int, unit: float, digits: int) -> str:
-    """Return a table of a group's contests at p = 0.1, a column a dtype."""
+def contests(
+    group: str, what: str | None = None, elements: int = 2**24, unit: str = "ns an element"
+) -> str:
+    """Return a table of a group's contests at p = 0.1, a column a dtype, or what they are about."""
     found: dict[str, Times] = {
-        one.key.dtype: one
+        one.key.dtype if what else one.key.what: one
         for one in times_of(RUN)
-        if one.key[:3] == (group, what, elements) and one.key.p == 0.1
+        if (one.key.group, one.key.elements, one.key.p) == (group, elements, 0.1)
+        and what in (one.key.what, None)
     }
+    factor, digits = {"ns an element": (1e9 / elements, 2), "us a call": (1e6, 1)}[unit]
     contestants = next(iter(found.values())).seconds
     rows = [
         [
             f"`{name}`" if "(" in name or "." in name else name,
-            *(f"{one.seconds[name].median * unit:.{digits}f}" for one in found.values()),
+            *(f"{one.seconds[name].median * factor:.{digits}f}" for one in found.values()),
         ]
         for name in contestants
     ]
@@ -76,20 +80,20 @@ def contests(group: str, what: str, elements: int, unit: float, digits: int) -> 
 def write(folder: Path, pictures: Path) -> None:
     """Write one file a table, and the pictures."""
     folder.mkdir(exist_ok=True)
-    large, each = 2**24, 1e9 / 2**24
     tables = {
         "machine": machine(),
         "goals": reached(),
         "processors": processors(),
-        "numpy": contests("numpy", "forward", large, each, 2),
-        "numpy_backward": contests("numpy", "backward", large, each, 2),
-        "torch": contests("torch", "forward", large, each, 2),
-        "torch_backward": contests("torch", "forward and backward", large, each, 2),
-        "jax": contests("jax", "forward", large, each, 2),
-        "jax_gradient": contests("jax", "gradient", large, each, 2),
-        "dask": contests("dask", "forward", large, each, 2),
-        "small": contests("small", "forward", 8, 1e6, 1),
-        "small_backward": contests("small", "forward and backward", 8, 1e6, 1),
+        "numpy": contests("numpy", "forward"),
+        "numpy_backward": contests("numpy", "backward"),
+        "layouts": contests("layouts"),
+        "torch": contests("torch", "forward"),
+        "torch_backward": contests("torch", "forward and backward"),
+        "jax": contests("jax", "forward"),
+        "jax_gradient": contests("jax", "gradient"),
+        "dask": contests("dask", "forward"),
+        "small": contests("small", "forward", 8, "us a call"),
+        "small_backward": contests("small", "forward and backward", 8, "us a call"),
     }
     for name, text in tables.items():
         (folder / f"performance_{name}.md").write_text(text, encoding="utf-8")

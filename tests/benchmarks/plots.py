@@ -123,9 +123,10 @@ def roofline(at: Mapping[str, Any], kernel: dict[str, float], machine: dict[str,
     axis.plot(span, [bandwidth * x / 1e9 for x in span], color=ORANGE, linewidth=2)
     axis.annotate(
         f"memory: {bandwidth / 1e9:.0f} GB/s, by a multiply",
-        (span[0], bandwidth * span[0] / 1e9),
-        xytext=(4, -14),
+        (span[1], bandwidth * span[1] / 1e9),
+        xytext=(-16, -4),
         textcoords="offset points",
+        ha="right",
         color=ORANGE,
         fontsize=9,
     )
