@@ -192,3 +192,5 @@ def test_no_warning_where_the_arithmetic_overflows():
     assert np.isposinf(anydrop.dropout(np.full(50, 3e38, "f4"), 0.5, seed=0)).any()
     assert np.isposinf(anydrop.dropout(np.full(50, 6e4, "f2"), 0.5, seed=0)).any()
     assert np.isposinf(anydrop.dropout(np.full(50, 1e308), 0.5, seed=0)).any()
+    x, mask = np.ones(50, "f4"), anydrop.Mask.from_seed((50,), 0.5, seed=0)
+    assert np.isposinf(anydrop.resolve(x).select(x, mask, 1e300)).any()

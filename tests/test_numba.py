@@ -110,3 +110,14 @@ def test_any_piece_of_a_placement(start, shared):
                 y = np.full(stop - start, np.nan, "f4")
                 draw(x[start:stop], y, start, 0)
                 assert np.array_equal(y, expected[start:stop]), (module.NAME, stop)
+
+
+@pytest.mark.parametrize("kernels", [_numba, _chunked], ids=["numba", "NumPy"])
+def test_long_rows_of_indices_that_elements_share(kernels):
+    """And a word that is the threshold survives."""
+    mask = anydrop.Mask.from_seed((5000, 3), 0.5, seed=0, shared_axes=1)
+    words, y = np.empty(5000, "u4"), np.empty(15000, "f4")
+    _chunked.kernel(words.dtype, mask.placement, mask.key)(words, words, 0, 0)
+    least = int(words[2])
+    kernels.kernel(y.dtype, mask.spread, mask.key, least)(np.ones_like(y), y, 0, 0)
+    assert np.array_equal(y.reshape(5000, 3), np.repeat(words >= least, 3).reshape(5000, 3))

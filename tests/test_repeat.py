@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from catalogue import VARIANTS
 from conftest import serving
-from subjects import numpy_subjects
+from subjects import available, numpy_subjects
 
 import anydrop
 from anydrop.call import affine_of
@@ -233,6 +233,20 @@ def test_steps_of_64_bits(first):
         assert np.array_equal(layer(x), by_hand(x, step=step))
         assert np.array_equal(layer.backward(x), by_hand(x, step=step))
     assert layer.step == first + 3
+
+
+def test_a_step_of_another_library():
+    """It may be traced, so nothing is known of the calls that it counts."""
+    if not available("torch"):
+        pytest.skip("torch is not installed here; nox -s tests-torch and tests-all have it")
+    import torch
+
+    layer, x = ready()
+    layer.step = torch.tensor(3)
+    for step in (3, 4):
+        assert np.array_equal(layer(x), by_hand(x, step=step))
+        assert layer._repeat is None
+    assert int(layer.step) == 5
 
 
 def test_after_the_last_step():

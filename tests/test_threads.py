@@ -102,6 +102,22 @@ def test_an_error_in_a_helper_reaches_the_caller_once_all_have_stopped():
     assert not working
 
 
+def test_after_an_error_in_the_caller_nobody_goes_on():
+    caller, helping, turns = threading.current_thread(), threading.Event(), []
+
+    def work(start, stop):
+        if threading.current_thread() is caller:
+            assert helping.wait(30)
+            raise ZeroDivisionError
+        turns.append(start)
+        helping.set()
+        time.sleep(0.1)
+
+    with pytest.raises(ZeroDivisionError):
+        Pool(2, grain=1).run(work, 300)
+    assert len(turns) == 1  # the one that the helper had begun
+
+
 def test_after_an_error_in_a_helper_nobody_goes_on():
     begun, failed, after = threading.Event(), threading.Event(), []
 
@@ -262,17 +278,20 @@ def test_callers_in_many_threads():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_draws_too():
-    printed = python("""
-        import os, threading
+@pytest.mark.parametrize("calls", [0, 9])
+def test_a_forked_child_draws_too(calls):
+    """Whether it inherits a pool that waits for work, or one that is at work."""
+    printed = python(f"""
+        import os, signal, threading
         import numpy as np, anydrop
         x = np.ones(2**23, "f4")
         y = anydrop.dropout(x, 0.5, seed=0)
-        draw = lambda: [anydrop.dropout(x, 0.5, seed=0) for _ in range(9)]
+        draw = lambda: [anydrop.dropout(x, 0.5, seed=0) for _ in range({calls})]
         busy = threading.Thread(target=draw)
-        busy.start()  # the child may inherit a pool at work
+        busy.start()
         child = os.fork()
         if child == 0:
+            signal.alarm(60)  # It ends, even if it hangs.
             os._exit(0 if np.array_equal(anydrop.dropout(x, 0.5, seed=0), y) else 1)
         _, status = os.waitpid(child, 0)
         busy.join()

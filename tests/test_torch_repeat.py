@@ -96,6 +96,26 @@ def test_autograd_keeps_nothing_and_can_go_twice():
     assert torch.equal(dg, slope)
 
 
+def test_gradients_that_are_no_plain_memory():
+    """A batch of them, and one with a bit to negate it."""
+    layer, x = ready(), X.clone().requires_grad_()
+    y, ones = layer(x), torch.ones_like(X)
+    two = torch.stack([ones, 2 * ones])
+    (dx,) = torch.autograd.grad(y, x, two, is_grads_batched=True, retain_graph=True)
+    assert torch.equal(dx, two * by_hand(ones, 1))
+    (dx,) = torch.autograd.grad(y, x, torch._neg_view(-ones))
+    assert torch.equal(dx, by_hand(ones, 1))
+
+
+def test_after_the_last_step():
+    layer = anydrop.Dropout(0.5, seed=0)
+    layer.step = 2**64 - 2
+    layer(X)
+    assert torch.equal(layer(X), by_hand(X, 2**64 - 1))
+    with pytest.raises(ValueError, match=r"step must satisfy 0 <= step < 2\*\*64"):
+        layer(X)
+
+
 def test_gradcheck():
     layer, x = ready(X.double()), X.double().requires_grad_()
 
@@ -174,15 +194,17 @@ def test_transforms():
     layer = ready()
     dx = torch.func.grad(lambda x: layer(x).sum())(X)
     assert torch.equal(dx, by_hand(torch.ones_like(X), 1))
+    slope = torch.func.jacrev(lambda a: a * layer(X))(torch.tensor(2.0))
+    assert torch.equal(slope, by_hand(X, 2))
     y = torch.func.vmap(layer)(torch.stack([X, X]))
-    assert torch.equal(y[0], by_hand(X, 2))
+    assert torch.equal(y[0], by_hand(X, 3))
     assert torch.equal(y[0], y[1])
     y, t = torch.func.jvp(layer, (X,), (X + 1,))
-    assert torch.equal(t, by_hand(X + 1, 3))
+    assert torch.equal(t, by_hand(X + 1, 4))
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(X, X + 1)
-        assert torch.equal(forward_ad.unpack_dual(layer(dual)).tangent, by_hand(X + 1, 4))
-    assert torch.equal(layer(X), by_hand(X, 5))
+        assert torch.equal(forward_ad.unpack_dual(layer(dual)).tangent, by_hand(X + 1, 5))
+    assert torch.equal(layer(X), by_hand(X, 6))
 
 
 @pytest.mark.parametrize("pre_dispatch", [False, True])

@@ -20,6 +20,8 @@ from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
+from anydrop.backends import _torch_cpu
+from anydrop.backends.numpy import NumpyBackend
 from anydrop.backends.torch import TorchBackend
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own calls
@@ -41,6 +43,12 @@ def cubes(x):
 
 def diagonal(x):
     return torch.diag(x.reshape(-1)).reshape(*SHAPE, *SHAPE)
+
+
+@pytest.fixture(autouse=True)
+def kernels_at_once(monkeypatch):
+    """Let numba's kernels be there from the first call, where layers do their calls again."""
+    monkeypatch.setattr(_torch_cpu, "HOST", NumpyBackend(use_numba=available("numba")))
 
 
 @pytest.fixture(params=[backend._draws for backend, _ in TorchBackend().probes()])

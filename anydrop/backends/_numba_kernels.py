@@ -128,11 +128,9 @@ def runs(x, y, start, step, numbers, factors):
         left, rows = end - at, ONE
         if within > ZERO or left < repeat:  # a part of the elements of one index
             n, each = ONE, min(left, repeat - within)
-            within = (within + each) % repeat
-            whole = within == ZERO
+            within = ZERO  # or all is served
         else:
             n, each = min(run - column, left // repeat), repeat
-            whole = True
             if n == run and row.size > 0 and axes[1] == ZERO:  # rows of the same indices
                 rows = min(axes[0] - row[0], left // (run * repeat))
                 row[0] += rows - ONE
@@ -142,8 +140,7 @@ def runs(x, y, start, step, numbers, factors):
         else:
             _shared(x, y, at, rows, n, each, index + column, *constants)
         at += rows * n * each
-        if whole:
-            column += n
+        column += n
         if column == run:
             column = ZERO
             for a in range(row.size):
