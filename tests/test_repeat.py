@@ -243,6 +243,7 @@ def test_a_step_of_another_library():
 
     layer, x = ready()
     layer.step = torch.tensor(3)
+    assert layer._repeat is None
     for step in (3, 4):
         assert np.array_equal(layer(x), by_hand(x, step=step))
         assert layer._repeat is None
