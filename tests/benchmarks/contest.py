@@ -19,7 +19,8 @@ TOLERANCE = {"float16": 2e-3, "float32": 1e-6, "float64": 1e-13}
 SIGMAS = 6.0
 # The fewest fates that tell something of their rate.
 FATES = 1000
-BLOCK = 2**20
+# Elements at a time: drawn, and checked within the cache.
+BLOCK, CHECKED = 2**20, 2**16
 
 
 class Key(NamedTuple):
@@ -96,8 +97,8 @@ class Contest:
         expect(y.shape == self.x.shape, f"{name}: a result of shape {y.shape}")
         expect(y.dtype == (contestant.dtype or self.key.dtype), f"{name}: a result in {y.dtype}")
         dropped = y == 0
-        for a in range(0, y.size, BLOCK):
-            x, part, zeros = (flat.reshape(-1)[a : a + BLOCK] for flat in (self.x, y, dropped))
+        for a in range(0, y.size, CHECKED):
+            x, part, zeros = (flat.reshape(-1)[a : a + CHECKED] for flat in (self.x, y, dropped))
             ours = x.astype(np.float64) * scale
             near = np.abs(part - ours) <= TOLERANCE[self.key.dtype] * np.abs(ours)
             expect((zeros | near).all(), f"{name}: neither dropped nor scaled, or still poisoned")
@@ -136,25 +137,35 @@ class Contest:
         elapsed = time.perf_counter() - start
         return elapsed, self.fates(name, result)
 
-    def prove(self, name: str) -> None:
-        """Check as many calls of a contestant, untimed, as it takes to tell how much it drops."""
+    def prove(self, name: str) -> float:
+        """Check as many calls of a contestant as it takes to tell how much it drops.
+
+        Returns the seconds of the last one.
+        """
         drawn: list[np.ndarray] = []
         while sum(one.size for one in drawn) < FATES:
-            drawn.append(self.call(name, 1)[1])
+            elapsed, fates = self.call(name, 1)
+            drawn.append(fates)
         self.judge(name, drawn)
+        return elapsed
 
     def sample(self, name: str, times: int) -> float:
-        """Return the seconds of a call, of which so many are made, and check the last one."""
+        """Return the seconds of a call, of which so many are made, and check the last one.
+
+        One more goes before, for its memory: after what others did meanwhile, the system may have
+        given away the pages that a result of this size takes again and again.
+        """
+        self.contestants[name].call()
         elapsed, fates = self.call(name, times)
         self.judge(name, [fates])
         return elapsed / times
 
     def times_of(self, name: str) -> int:
         """Return how many calls make a sample, and warm up on the way."""
-        self.prove(name)
-        times = 1
-        while self.sample(name, times) * times < SAMPLE:
+        elapsed, times = self.prove(name), 1
+        while elapsed < SAMPLE:
             times *= 2
+            elapsed = self.sample(name, times) * times
         return times
 
     def run(self, rounds: int) -> Times:
