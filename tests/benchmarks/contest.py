@@ -97,8 +97,9 @@ class Contest:
         expect(y.shape == self.x.shape, f"{name}: a result of shape {y.shape}")
         expect(y.dtype == (contestant.dtype or self.key.dtype), f"{name}: a result in {y.dtype}")
         dropped = y == 0
+        flat = [array.reshape(-1) for array in (self.x, y, dropped)]  # copies, if they are strided
         for a in range(0, y.size, CHECKED):
-            x, part, zeros = (flat.reshape(-1)[a : a + CHECKED] for flat in (self.x, y, dropped))
+            x, part, zeros = (array[a : a + CHECKED] for array in flat)
             ours = x.astype(np.float64) * scale
             near = np.abs(part - ours) <= TOLERANCE[self.key.dtype] * np.abs(ours)
             expect((zeros | near).all(), f"{name}: neither dropped nor scaled, or still poisoned")
