@@ -23,11 +23,8 @@ def arrays(sizes: list[int]) -> Iterator[Contest]:
 def chunks(n: int, p: float) -> Contest:
     """Return the contest of 16 chunks, on as many threads as an array in one piece has."""
     x = numbers(n, "float32")
-    cut, drop, steps = (
-        da.from_array(x, chunks=n // 16),
-        anydrop.Dropout(p, seed=0),
-        itertools.count(),
-    )
+    cut, steps = da.from_array(x, chunks=n // 16), itertools.count()
+    drop = anydrop.Dropout(p, seed=0)
     on_threads: dict[str, Any] = {
         "scheduler": "threads",
         "num_workers": anydrop.get_num_threads(),

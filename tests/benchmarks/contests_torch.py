@@ -48,11 +48,8 @@ def forward(n: int, dtype: str, p: float) -> Contest:
 def forward_and_backward(n: int, dtype: str, p: float) -> Contest:
     """Return the contest of a forward pass and of the backward pass that autograd makes of it."""
     x = numbers(n, dtype)
-    t, g, drop = (
-        torch.from_numpy(x).requires_grad_(),
-        torch.from_numpy(x),
-        anydrop.Dropout(p, seed=0),
-    )
+    t, g = torch.from_numpy(x).requires_grad_(), torch.from_numpy(x)
+    drop = anydrop.Dropout(p, seed=0)
 
     def gradient_of(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], Any]:
         def call() -> torch.Tensor | None:
