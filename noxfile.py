@@ -49,10 +49,13 @@ def pytest(session: nox.Session, packages: list[str], *arguments: str) -> None:
     session.run("python", "-m", "pytest", *arguments, *session.posargs)
 
 
+# What every library must pass, beside the tests in its own folder.
+EVERYWHERE = ["tests/testing", "tests/layers/test_outputs.py", "tests/monte_carlo"]
+
+
 def add_tests(name: str, packages: list[str], required: list[str]) -> None:
-    own = sorted(map(str, Path("tests").glob(f"test_{name}*.py")))
-    everywhere = [f"tests/test_{what}.py" for what in ("conformance", "outputs", "monte_carlo")]
-    files = [*everywhere, *own] if own else ["tests"]
+    own = Path("tests", "backends", name)
+    files = [*EVERYWHERE, str(own)] if own.is_dir() and name != "numpy" else ["tests"]
 
     @nox.session(name=f"tests-{name}")
     def tests(session: nox.Session) -> None:
@@ -78,7 +81,8 @@ def tests_all(session: nox.Session) -> None:
         EVERYTHING,
         *(f"--require={module}" for module in REQUIRED),
         "--complete",
-        *(f"tests/test_{what}.py" for what in ("one_mask", "one_catalogue", "verify", "demo")),
+        *("tests/backends/test_one_mask.py", "tests/layers/test_one_catalogue.py"),
+        *("tests/test_verify.py", "tests/demo"),
     )
     session.run(
         *("python", "-m", "pytest", "--doctest-modules", "--doctest-glob=*.md"),

@@ -3,7 +3,8 @@
 from anydrop import schedules
 from anydrop._version import __version__
 from anydrop.backends import register, resolve
-from anydrop.backends._threads import get_num_threads, set_num_threads
+from anydrop.backends.common.threads import get_num_threads, set_num_threads
+from anydrop.core.recipe import Window
 from anydrop.layers.alpha import (
     AlphaDropout,
     FeatureAlphaDropout,
@@ -12,8 +13,7 @@ from anydrop.layers.alpha import (
 )
 from anydrop.layers.attention import AttentionDropout, attention_dropout
 from anydrop.layers.base import Layer
-from anydrop.layers.block_mask import BlockMask
-from anydrop.layers.blocks import (
+from anydrop.layers.drop_block import (
     DropBlock1d,
     DropBlock2d,
     DropBlock3d,
@@ -21,23 +21,31 @@ from anydrop.layers.blocks import (
     drop_block2d,
     drop_block3d,
 )
-from anydrop.layers.depth import StochasticDepth, depth_rates, drop_path, stochastic_depth
+from anydrop.layers.drop_connect import DropConnect, drop_connect
 from anydrop.layers.drop_layer import DropLayer
 from anydrop.layers.dropout import Dropout, dropout
 from anydrop.layers.gaussian import (
     GaussianDropout,
     GaussianNoise,
-    Noise,
     gaussian_dropout,
     gaussian_noise,
 )
-from anydrop.layers.recurrent import LockedDropout, Zoneout, Zones, locked_dropout, zoneout
+from anydrop.layers.recurrent import LockedDropout, Zoneout, locked_dropout, zoneout
 from anydrop.layers.spatial import Dropout1d, Dropout2d, Dropout3d, dropout1d, dropout2d, dropout3d
+from anydrop.layers.stochastic_depth import (
+    StochasticDepth,
+    depth_rates,
+    drop_path,
+    stochastic_depth,
+)
 from anydrop.layers.tokens import EmbeddingDropout, TokenDropout, embedding_dropout, token_dropout
-from anydrop.layers.weights import Copies, DropConnect, drop_connect
-from anydrop.mask import Mask, StoredMask
-from anydrop.monte_carlo import MonteCarlo, monte_carlo
-from anydrop.recipe import Window
+from anydrop.masks.blocks import BlockMask
+from anydrop.masks.drop_connect import DropConnectMask
+from anydrop.masks.mask import Mask
+from anydrop.masks.noise import Noise
+from anydrop.masks.stored import StoredMask
+from anydrop.masks.zoneout import ZoneoutMask
+from anydrop.monte_carlo.run import MonteCarlo, monte_carlo
 
 # Other names of the same things.
 DropoutLayer = Dropout
@@ -47,11 +55,11 @@ __all__ = [
     "AlphaDropout",
     "AttentionDropout",
     "BlockMask",
-    "Copies",
     "DropBlock1d",
     "DropBlock2d",
     "DropBlock3d",
     "DropConnect",
+    "DropConnectMask",
     "DropLayer",
     "DropPath",
     "Dropout",
@@ -73,7 +81,7 @@ __all__ = [
     "TokenDropout",
     "Window",
     "Zoneout",
-    "Zones",
+    "ZoneoutMask",
     "__version__",
     "alpha_dropout",
     "attention_dropout",

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
-from anydrop import check
+from anydrop.core import check
 
 
 @dataclass(frozen=True)

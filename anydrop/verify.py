@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from anydrop._version import __version__
 from anydrop.backends import found, load, registered
-from anydrop.mask import Mask, digest
+from anydrop.masks.mask import Mask, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from anydrop._typing import Array
     from anydrop.backends.base import Backend
+    from anydrop.core.typing import Array
 
 
 class Published(NamedTuple):

@@ -34,11 +34,11 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"(optional|default .*|sequence of int|array.*|shape .*|tuple of .*|str of .*)"),
     ("py:class", r"(Array|Seed|Any|Self|Sequence|Scaling|check\.Scaling|Backend|generator|Key)"),
-    ("py:class", r"(stream\..*|np\..*|numpy\..*|anydrop\._typing\..*|collections\.abc\..*)"),
-    ("py:class", r"anydrop\.(backends\..*|mask\..*|layers\..*|stream\..*)"),
+    ("py:class", r"(stream\..*|np\..*|numpy\..*|anydrop\.core\.typing\..*|collections\.abc\..*)"),
+    ("py:class", r"anydrop\.(backends|core|masks|layers)\..*"),
     ("py:obj", r"typing\..*"),
     # Parts of anydrop that the reference leaves out.
-    ("py:obj", r"COMPUTE|Option|_normals\.standard"),
+    ("py:obj", r"COMPUTE|Setting|standard_normal"),
 ]
 # Parameters and attributes that docstrings name: each by itself, so that the misspelled name of a
 # function fails the build.

@@ -71,7 +71,7 @@ def one_mask() -> Figure:
         axis.imshow(shown, interpolation="nearest")
         axis.set(xticks=[], yticks=[])
         axis.set_title(name, fontsize=9.5, color=INK)
-        digest = anydrop.mask.digest(keep)
+        digest = anydrop.masks.mask.digest(keep)
         axis.set_xlabel(digest[:12], fontsize=9, color=colour, family="monospace")
         for spine in axis.spines.values():
             spine.set_color(GREY)

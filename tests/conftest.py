@@ -1,53 +1,21 @@
-"""Options, fixtures and helpers of all tests; what they run on is in subjects.py."""
+"""Options and fixtures of all tests; what they run on is in helpers/subjects.py."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hypothesis
 import numpy as np
 import pytest
-from subjects import SUBJECTS, available
+from subjects import SUBJECTS, available, serving
 
-import anydrop.backends
 from anydrop.testing import Subject
 from anydrop.testing.subject import dtype_of
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 hypothesis.settings.register_profile("anydrop", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("anydrop")
-
-needs_strict = pytest.mark.skipif(
-    not available("array_api_strict"),
-    reason="array-api-strict is not installed here; nox -s tests-strict runs this",
-)
-
-
-def python(code: str, *, path: Iterable[Path] = (), **environment: str) -> str:
-    """Return what a program prints in a process of its own, which must end well."""
-    source = Path(anydrop.__file__).parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([*map(str, path), str(source)]),
-            **environment,
-        },
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,13 +44,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> str:
     return "subjects: " + ", ".join(subject.name for subject in SUBJECTS)
-
-
-def serving(monkeypatch: pytest.MonkeyPatch, subject: Subject) -> Subject:
-    """Let the public functions use the subject's backend for its arrays."""
-    kind = type(subject.array(np.zeros(1, "f4")))
-    monkeypatch.setitem(anydrop.backends._BY_TYPE, kind, subject.backend)
-    return subject
 
 
 @pytest.fixture(params=SUBJECTS, ids=lambda subject: subject.name)

@@ -4,7 +4,7 @@ import re
 import textwrap
 
 import pytest
-from conftest import python
+from process import python
 from subjects import available
 
 DRAW = """

@@ -11,7 +11,7 @@ from subjects import SUBJECTS
 import anydrop
 from anydrop import cli, verify
 from anydrop.backends.base import Backend
-from anydrop.backends.numpy import NumpyBackend
+from anydrop.backends.numpy.backend import NumpyBackend
 
 
 def test_its_masks_are_the_published_ones(vectors):

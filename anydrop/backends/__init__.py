@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import array_api_compat
 
-from anydrop import check
-from anydrop._tracing import constant
 from anydrop.backends.capabilities import LIBRARIES, UNSERVED
+from anydrop.core import check
+from anydrop.core.tracing import constant
 
 if TYPE_CHECKING:
-    from anydrop._typing import Array
     from anydrop.backends.base import Backend
+    from anydrop.core.typing import Array
 
 ENTRY_POINTS = "anydrop.backends"
 
@@ -88,7 +88,7 @@ def register(name: str, target: str) -> None:
     >>> anydrop.register("numpy", "mine:Mine")
     Traceback (most recent call last):
     ...
-    ValueError: a backend for 'numpy' is registered already: anydrop.backends.numpy:NumpyBackend
+    ValueError: a backend for 'numpy' is registered already: anydrop.backends.numpy...:NumpyBackend
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"a library's name is that of its top module, got {name!r}")

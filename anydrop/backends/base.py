@@ -15,11 +15,11 @@ from typing import Any, TypeAlias
 import array_api_compat
 import numpy as np
 
-from anydrop import check
-from anydrop._typing import Array, Namespace
-from anydrop.backends import _normals
-from anydrop.backends._words import words as words_of
-from anydrop.recipe import Recipe
+from anydrop.backends.common.normals import standard_normal
+from anydrop.backends.common.words import words as words_of
+from anydrop.core import check
+from anydrop.core.recipe import Recipe
+from anydrop.core.typing import Array, Namespace
 
 # The dtypes of the contract, and the one in which each is computed: half types are multiplied in
 # float32 and rounded once.
@@ -181,7 +181,7 @@ class Backend:
         )
 
     def normals(self, recipe: Recipe, like: Array) -> Array:
-        """Return standard normal numbers, one for each word of a recipe: see `_normals.standard`.
+        """Return standard normal numbers, one for each word of a recipe: see `standard_normal`.
 
         Beside `select`, since a normal is made of all bits of its word, and a keep mask is one.
 
@@ -201,7 +201,7 @@ class Backend:
             empty = self.xp.empty(recipe.keep_shape, dtype=getattr(self.xp, dtype))
             return self.xp.asarray(empty, device=self.device(like))
         words = words_of(self.xp, self.device(like), recipe)
-        return self.xp.reshape(_normals.standard(self.xp, words, dtype), recipe.keep_shape)
+        return self.xp.reshape(standard_normal(self.xp, words, dtype), recipe.keep_shape)
 
     def redrawn(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array

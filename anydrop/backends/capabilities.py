@@ -65,7 +65,7 @@ _FLUSHED = yes("XLA turns subnormal numbers to zeros on the CPU")
 
 LIBRARIES = {
     "numpy": Library(
-        "anydrop.backends.numpy:NumpyBackend",
+        "anydrop.backends.numpy.backend:NumpyBackend",
         {
             "out": yes(),
             "rng": yes("`numpy.random.Generator`, `RandomState`, the module `numpy.random`"),
@@ -78,7 +78,7 @@ LIBRARIES = {
         {"bfloat16": yes("with `ml_dtypes` installed")},
     ),
     "cupy": Library(
-        "anydrop.backends.cupy:CupyBackend",
+        "anydrop.backends.cupy.backend:CupyBackend",
         {
             "out": yes(),
             "rng": yes("`cupy.random.Generator`, `RandomState`, the module `cupy.random`"),
@@ -95,7 +95,7 @@ LIBRARIES = {
         },
     ),
     "torch": Library(
-        "anydrop.backends.torch:TorchBackend",
+        "anydrop.backends.torch.backend:TorchBackend",
         {
             "out": yes("for tensors that no gradient runs through"),
             "rng": yes("`torch.Generator` of the tensor's device"),
@@ -108,7 +108,7 @@ LIBRARIES = {
         {"bfloat16": yes("Triton's interpreter, of the tests, does not round it; a GPU does")},
     ),
     "jax": Library(
-        "anydrop.backends.jax:JaxBackend",
+        "anydrop.backends.jax.backend:JaxBackend",
         {
             "out": no("its arrays are immutable"),
             "rng": yes("a key of `jax.random`, of the new kind or the old"),
@@ -127,7 +127,7 @@ LIBRARIES = {
         },
     ),
     "dask": Library(
-        "anydrop.backends.dask:DaskBackend",
+        "anydrop.backends.dask.backend:DaskBackend",
         {
             "out": no("a graph has no memory to write to before it is computed"),
             "rng": yes("`dask.array.random.Generator`, `RandomState`"),

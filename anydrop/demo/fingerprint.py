@@ -7,7 +7,7 @@ import hashlib
 from anydrop.demo.data import Setting
 from anydrop.demo.library import Library
 from anydrop.demo.training import WITH, prepare
-from anydrop.mask import digest
+from anydrop.masks.mask import digest
 
 
 def fingerprint(setting: Setting, seed: int, library: Library, steps: int = 10) -> str:

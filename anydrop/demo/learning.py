@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array_api_compat import array_namespace
 
-from anydrop._typing import Array
+from anydrop.core.typing import Array
 from anydrop.demo.network import Network
 
 

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from anydrop._typing import Array
 from anydrop.backends import found, load
 from anydrop.backends.base import Backend
 from anydrop.backends.capabilities import LIBRARIES
+from anydrop.core.typing import Array
 
 
 class Library(NamedTuple):

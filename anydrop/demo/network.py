@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from anydrop import Dropout
-from anydrop._typing import Array
+from anydrop.core.typing import Array
 
 #: Moves a NumPy array to the library that trains.
 Move = Callable[[np.ndarray[Any, Any]], Array]

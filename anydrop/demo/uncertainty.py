@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from anydrop import monte_carlo
-from anydrop._typing import Array
+from anydrop.core.typing import Array
 from anydrop.demo.data import Host
 from anydrop.demo.learning import log_softmax
 from anydrop.demo.library import Library

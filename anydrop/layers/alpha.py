@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Unpack, final
 
-from anydrop import check
-from anydrop._typing import Array
-from anydrop.call import Affine, Call, Keywords, selects
+from anydrop.core import check
+from anydrop.core.typing import Array
+from anydrop.layers.call import Affine, Call, Keywords, selects
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.spatial import DataFormat, SpatialLayer, check_data_format
 from anydrop.schedules import Rate

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Unpack, final
 
-from anydrop import check
-from anydrop._typing import Array
-from anydrop.call import Call, Keywords, selects
+from anydrop.core import check
+from anydrop.core.typing import Array
+from anydrop.layers.call import Call, Keywords, selects
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
-from anydrop.layers.option import Option
+from anydrop.layers.setting import Setting
 from anydrop.schedules import Rate
 
 
@@ -101,8 +101,8 @@ class AttentionDropout(DropLayer):
 
     _function = staticmethod(attention_dropout)
 
-    share_heads = Option(check.flag, "Whether all heads of an example lose the same links.")
-    share_batch = Option(check.flag, "Whether all examples lose the same links.")
+    share_heads = Setting(check.flag, "Whether all heads of an example lose the same links.")
+    share_batch = Setting(check.flag, "Whether all examples lose the same links.")
 
     def __init__(
         self,

@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from anydrop import check, schedules, stream
-from anydrop._typing import Array
+from anydrop import schedules
 from anydrop.backends import resolve
-from anydrop.layers.option import Option
+from anydrop.core import check, stream
+from anydrop.core.typing import Array
 from anydrop.layers.repeat import Repeat, repeat
-from anydrop.mask import Drawn, Mask
+from anydrop.layers.setting import Setting
+from anydrop.masks.mask import Drawn, Mask
 
 
 class Layer(abc.ABC):
@@ -24,7 +25,7 @@ class Layer(abc.ABC):
 
     One layer belongs to one thread: two that share it may draw the same step twice.
 
-    A subclass names its function, and has an `Option` for each thing that its constructor takes.
+    A subclass names its function, and has an `Setting` for each thing that its constructor takes.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class Layer(abc.ABC):
     rng : generator, optional
         A generator of the library whose arrays will come, instead of `seed`; see `dropout`.
     **options
-        The settings, by the names of their `Option`.
+        The settings, by the names of their `Setting`.
     """
 
     #: The function, which takes the options as keywords.
@@ -61,11 +62,11 @@ class Layer(abc.ABC):
         self._lent_in: int | None = None  # the thread that it is lent to, if any
 
     @classmethod
-    def _option(cls, name: str) -> Option[Any]:
+    def _option(cls, name: str) -> Setting[Any]:
         option = getattr(cls, name, None)
-        if isinstance(option, Option):
+        if isinstance(option, Setting):
             return option
-        known = [n for n in cls._defaults() if isinstance(getattr(cls, n, None), Option)]
+        known = [n for n in cls._defaults() if isinstance(getattr(cls, n, None), Setting)]
         raise TypeError(
             f"{cls.__name__} has no setting {name!r}: it takes {', '.join(['seed', 'rng', *known])}"
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypedDict
 
-from anydrop import check, schedules, stream
+from anydrop import schedules
+from anydrop.core import check, stream
 from anydrop.layers.base import Layer
-from anydrop.layers.option import Option
+from anydrop.layers.setting import Setting
 
 
 class DropKeywords(TypedDict, total=False):
@@ -40,20 +41,20 @@ class DropLayer(Layer):
         "train" scales survivors in training (inverted dropout); "inference" scales everything by
         ``1 - p`` at inference, as the paper of 2014 did.
     **options
-        The settings of the subclass, by the names of their `Option`.
+        The settings of the subclass, by the names of their `Setting`.
     """
 
     #: Why ``scaling="inference"`` makes no sense for the layer; empty if it does.
     _unscaled: ClassVar[str] = ""
 
-    p = Option(
+    p = Setting(
         schedules.rate,
         "Drop probability, or its schedule; setting it takes effect at the next forward.",
         settable=True,
     )
-    shared_axes = Option(check.axes, "Axes along which all elements share one fate.")
-    noise_shape = Option(check.noise_shape, "`shared_axes` as Keras spells it.")
-    scaling = Option(check.scaling, 'When the factor is applied: "train" or "inference".')
+    shared_axes = Setting(check.axes, "Axes along which all elements share one fate.")
+    noise_shape = Setting(check.noise_shape, "`shared_axes` as Keras spells it.")
+    scaling = Setting(check.scaling, 'When the factor is applied: "train" or "inference".')
 
     def __init__(
         self,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, final
 
-from anydrop import check
-from anydrop._typing import Array
-from anydrop.call import Call, selects
+from anydrop.core import check
+from anydrop.core.recipe import Window
+from anydrop.core.stream import Seed
+from anydrop.core.typing import Array
+from anydrop.layers.call import Call, selects
 from anydrop.layers.drop_layer import DropLayer
-from anydrop.recipe import Window
 from anydrop.schedules import Rate
-from anydrop.stream import Seed
 
 
 @selects()

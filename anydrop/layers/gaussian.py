@@ -4,112 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Unpack, final
+from typing import Any, Unpack, final
 
-from anydrop import check, stream
-from anydrop._typing import Array
-from anydrop.backends import resolve
-from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, complex_of
-from anydrop.call import Call, Keywords
+from anydrop.backends.base import COMPUTE
+from anydrop.core import check, stream
+from anydrop.core.recipe import Recipe
+from anydrop.core.typing import Array
 from anydrop.layers.base import Layer
+from anydrop.layers.call import Call, Keywords
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
-from anydrop.layers.option import Option
-from anydrop.recipe import Description, Recipe
+from anydrop.layers.setting import Setting
+from anydrop.masks.noise import Noise
 from anydrop.schedules import Rate
 
 UNSCALED = "the mean is right in training already"
-
-
-class _Noise(NamedTuple):
-    recipe: Recipe
-    std: float
-    relative: bool
-    dtype: str
-
-
-class Noise(_Noise, Description):
-    """Normal noise, described by what it takes to draw it: no element of it is stored.
-
-    Attributes
-    ----------
-    recipe : Recipe
-        Where in the stream its words lie.
-    std : float
-        Its standard deviation.
-    relative : bool
-        Whether arrays are multiplied by it, around 1, or it is added to them, around 0.
-    dtype : {"float32", "float64"}
-        In which it was drawn.
-    """
-
-    __slots__ = ()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the arrays that it applies to."""
-        return self.recipe.shape
-
-    def apply(self, gradient: Array, out: Array | None = None) -> Array:
-        """Return the gradient of the input for that of the output.
-
-        Parameters
-        ----------
-        gradient : array of shape `shape`
-            Floating-point array of any library.
-        out : array, optional
-            Where to write the result: shape, dtype, device and library of `gradient`.
-
-        Returns
-        -------
-        array
-            With the shape, dtype, device and library of `gradient`: times the noise if that is
-            relative, and as it is if not.
-        """
-        backend = resolve(gradient)
-        backend.check_input(gradient)
-        check.gradient_shape(backend.shape(gradient), self.shape)
-        out = backend.check_out(out, gradient)
-        if self.relative:
-            return self.disturb(backend, gradient, out)
-        return gradient if out is None else backend.select(gradient, None, 1.0, out=out)
-
-    def keep(self, like: Array) -> Array:
-        """Return the noise itself, in the library and on the device of `like`.
-
-        Parameters
-        ----------
-        like : array
-            Any array of the library and on the device where the noise is wanted.
-
-        Returns
-        -------
-        array of `dtype`, shape of the recipe's `keep_shape`
-            What arrays are multiplied by, or what is added to them.
-        """
-        backend = resolve(like)
-        if COMPUTE.get(backend.dtype_name(like)) != self.dtype:
-            dtype = getattr(backend.xp, self.dtype)
-            like = backend.xp.astype(backend.empty(backend.device(like)), dtype)
-        return self._drawn(backend, like)
-
-    def _drawn(self, backend: Backend, like: Array) -> Array:
-        """Return the noise in the dtype that `like` is computed in."""
-        normals = backend.normals(self.recipe, like)
-        return backend.select(normals, None, self.std, 1.0 if self.relative else NO_SHIFT)
-
-    def disturb(self, backend: Backend, x: Array, out: Array | None) -> Array:
-        """Return an array of a backend, which is checked, with the noise in it."""
-        y = backend.redrawn(lambda x: self._disturbed(backend, x), self.apply, x)
-        return y if out is None else backend.select(y, None, 1.0, out=out)
-
-    def _disturbed(self, backend: Backend, x: Array) -> Array:
-        xp, name = backend.xp, backend.dtype_name(x)
-        noise = self._drawn(backend, x)
-        if name.startswith("complex"):
-            y = complex_of(xp, xp.real(x) * noise, xp.imag(x) * noise)
-            return xp.astype(y, x.dtype, copy=False)
-        wide = xp.astype(x, getattr(xp, COMPUTE[name]), copy=False)
-        return xp.astype(wide * noise if self.relative else wide + noise, x.dtype, copy=False)
 
 
 def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
@@ -283,9 +191,9 @@ class GaussianNoise(Layer):
 
     _function = staticmethod(gaussian_noise)
 
-    std = Option(check.deviation, "Standard deviation of the noise.", settable=True)
-    shared_axes = Option(check.axes, "Axes along which all elements get the same noise.")
-    noise_shape = Option(check.noise_shape, "The same, as Keras spells it.")
+    std = Setting(check.deviation, "Standard deviation of the noise.", settable=True)
+    shared_axes = Setting(check.axes, "Axes along which all elements get the same noise.")
+    noise_shape = Setting(check.noise_shape, "The same, as Keras spells it.")
 
     def __init__(
         self,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Unpack, final
+from typing import Any, Unpack, final
 
-from anydrop import check
-from anydrop._typing import Array
-from anydrop.backends import resolve
 from anydrop.backends.base import Backend
-from anydrop.call import Call, Keywords, selects
+from anydrop.core import check
+from anydrop.core.typing import Array
+from anydrop.layers.call import Call, Keywords, selects
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
-from anydrop.layers.option import Option
-from anydrop.mask import KeepMask, Mask, StoredMask
-from anydrop.recipe import Description
+from anydrop.layers.setting import Setting
+from anydrop.masks.zoneout import ZoneoutMask
 from anydrop.schedules import Rate
 
 UNSCALED = "at inference zoneout takes the expectation already"
@@ -72,52 +70,6 @@ def locked_dropout(
     return call.dropped((axis % ndim,))
 
 
-class _Complement(NamedTuple):
-    mask: Mask | StoredMask
-    shape: tuple[int, ...]
-    scale: float = 1.0
-
-
-class Complement(_Complement, KeepMask):
-    """The mask of what another one drops."""
-
-    __slots__ = ()
-
-    def keep(self, like: Array) -> Array:
-        """Return the boolean mask; see `Mask.keep`."""
-        return resolve(like).xp.logical_not(self.mask.keep(like=like))
-
-
-class _Zones(NamedTuple):
-    mask: Mask | StoredMask
-
-
-class Zones(_Zones, Description):
-    """Which units took their new state, described by the mask and not stored.
-
-    Attributes
-    ----------
-    mask : Mask or StoredMask
-        True where the new state was taken.
-    """
-
-    __slots__ = ()
-
-    def keep(self, like: Array) -> Array:
-        """Return the boolean mask, True where the new state was taken; see `Mask.keep`."""
-        return self.mask.keep(like=like)
-
-    def apply(self, gradient: Array) -> tuple[Array, Array]:
-        """Return the gradients of the new and of the previous state for that of the result.
-
-        Parameters
-        ----------
-        gradient : array
-            Of the shape of the states, of any library.
-        """
-        return self.mask.apply(gradient), Complement(self.mask, self.mask.shape).apply(gradient)
-
-
 def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Let units of a recurrent network keep their previous state.
 
@@ -134,7 +86,7 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
 
     Returns
     -------
-    array, or tuple of array and Zones
+    array, or tuple of array and ZoneoutMask
         ``where(keep, new, previous)``; at inference the expectation ``(1 - p) * new + p *
         previous``.
 
@@ -167,7 +119,7 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
     xp = backend.xp
     if not call.training:
         return call.result(call.written(_expectation(backend, new, previous, call.p)))
-    zones = Zones(call.mask(1.0))
+    zones = ZoneoutMask(call.mask(1.0))
 
     def mixed(new: Array, previous: Array) -> Array:
         # NumPy's `where` and sums are in native byte order.
@@ -219,7 +171,7 @@ class LockedDropout(DropLayer):
 
     _function = staticmethod(locked_dropout)
 
-    time_axis = Option(check.integer, "Which axis is time.")
+    time_axis = Setting(check.integer, "Which axis is time.")
 
     def __init__(self, p: Rate = 0.5, *, time_axis: int, **keywords: Unpack[DropKeywords]) -> None:
         super().__init__(p, time_axis=time_axis, **keywords)

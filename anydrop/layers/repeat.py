@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from anydrop._typing import Array
 from anydrop.backends.base import Backend, Pass
-from anydrop.call import affine_of
-from anydrop.mask import Mask
+from anydrop.core.typing import Array
+from anydrop.layers.call import affine_of
+from anydrop.masks.mask import Mask
 from anydrop.schedules import Schedule
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias, Unpack, final
 
-from anydrop import check
-from anydrop._typing import Array
-from anydrop.call import Call, Keywords, selects
+from anydrop.core import check
+from anydrop.core.typing import Array
+from anydrop.layers.call import Call, Keywords, selects
 from anydrop.layers.drop_layer import DropLayer
-from anydrop.layers.option import Option
+from anydrop.layers.setting import Setting
 from anydrop.schedules import Rate
 
 DataFormat: TypeAlias = Literal["channels_first", "channels_last"]
@@ -226,8 +226,8 @@ class SpatialLayer(DropLayer):
         As for `DropLayer`.
     """
 
-    data_format = Option(check_data_format, "Where the channels' axis is.")
-    batched = Option(check.flag, "Whether a first axis counts examples.")
+    data_format = Setting(check_data_format, "Where the channels' axis is.")
+    batched = Setting(check.flag, "Whether a first axis counts examples.")
 
     def __init__(
         self,

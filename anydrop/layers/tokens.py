@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack, final
 
-from anydrop import check
-from anydrop._typing import Array
-from anydrop.call import Call, Keywords, selects
+from anydrop.core import check
+from anydrop.core.typing import Array
+from anydrop.layers.call import Call, Keywords, selects
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
-from anydrop.layers.option import Option
-from anydrop.mask import StoredMask
+from anydrop.layers.setting import Setting
+from anydrop.masks.stored import StoredMask
 from anydrop.schedules import Rate
 
 UNSCALED = "tokens are no numbers that could be scaled"
@@ -218,8 +218,8 @@ class TokenDropout(DropLayer):
     _function = staticmethod(token_dropout)
     _unscaled = UNSCALED
 
-    token = Option(check.integer, "What replaces a token.")
-    protected = Option(check.integers, "Tokens that are never replaced.")
+    token = Setting(check.integer, "What replaces a token.")
+    protected = Setting(check.integers, "Tokens that are never replaced.")
 
     def __init__(
         self,

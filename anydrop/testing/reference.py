@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from anydrop import stream
+from anydrop.core import stream
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from anydrop._typing import Array
 from anydrop.backends import resolve
 from anydrop.backends.base import COMPUTE, Backend
-from anydrop.mask import Mask
+from anydrop.core.typing import Array
+from anydrop.masks.mask import Mask
 from anydrop.testing import reference
 
 # The dtypes of the contract, by name.
@@ -55,6 +55,9 @@ class Subject(NamedTuple):
     namespace: bool = True
     flushes: bool = False
     kernel: Backend | None = None
+
+    def __str__(self) -> str:
+        return self.name
 
     @property
     def backend(self) -> Backend:

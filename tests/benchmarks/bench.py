@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import track
 
 import anydrop
-from anydrop.backends import _numba
+from anydrop.backends.numpy import compiled
 
 SIZES = [2**14, 2**20, 2**24, 2**27]
 DTYPES = ["float16", "float32", "float64"]
@@ -81,7 +81,7 @@ def main() -> None:
         found: dict[str, Any] = {
             "date": date.today().isoformat(),
             "machine": machine,
-            "crossover": _numba.CROSSOVER,
+            "crossover": compiled.CROSSOVER,
             "measures": measures.memory() | measures.first_calls(options.rounds),
             "processors": measures.processors(folder),
             "contests": [

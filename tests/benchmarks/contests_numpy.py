@@ -30,9 +30,9 @@ from names import (
 from torch.nn import functional
 
 import anydrop
-from anydrop.backends import _numba
-from anydrop.backends._threads import Pool
-from anydrop.backends.numpy import NumpyBackend
+from anydrop.backends.common.threads import Pool
+from anydrop.backends.numpy import compiled
+from anydrop.backends.numpy.backend import NumpyBackend
 
 
 def multiplied(x: np.ndarray, out: np.ndarray, threads: int | None = None) -> Contestant:
@@ -44,7 +44,7 @@ def multiplied(x: np.ndarray, out: np.ndarray, threads: int | None = None) -> Co
         np.multiply(source[a:b], factor, out=target[a:b])
 
     def call() -> None:
-        pool.run(work, source.size, _numba.CROSSOVER)
+        pool.run(work, source.size, compiled.CROSSOVER)
 
     return Contestant(call, out=out, p=0.0, scale=3.0, fresh=False)
 

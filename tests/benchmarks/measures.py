@@ -18,7 +18,7 @@ from names import FIRST_CALL, IMPORT, KEPT, PEAK, PROCESSORS
 from torch.profiler import ProfilerActivity, profile
 
 import anydrop
-from anydrop.backends.numpy import NumpyBackend
+from anydrop.backends.numpy.backend import NumpyBackend
 
 
 def printed(code: str, **environment: str) -> str:
@@ -110,12 +110,12 @@ def processors(folder: str) -> dict[str, dict[str, float]]:
     code = """
         import time, statistics, numpy as np
         from anydrop import Mask
-        from anydrop.backends import _numba
+        from anydrop.backends.numpy import compiled
         mask = Mask.from_seed((2**14,), 0.5, seed=0)
         for dtype in ("float16", "float32", "float64"):
             x = np.linspace(1, 2, 2**14).astype(dtype)
             y = np.empty_like(x)
-            draw = _numba.kernel(x.dtype, mask.spread, mask.key, mask.threshold, mask.scale)
+            draw = compiled.kernel(x.dtype, mask.spread, mask.key, mask.threshold, mask.scale)
             seconds = []
             for step in range(2000):
                 y.fill(np.nan)

@@ -4,7 +4,7 @@ import numpy as np
 import tinyarray
 
 from anydrop.backends.base import Backend
-from anydrop.backends.numpy import NumpyBackend
+from anydrop.backends.numpy.backend import NumpyBackend
 
 HOST = NumpyBackend()
 

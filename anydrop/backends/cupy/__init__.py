@@ -1,0 +1,1 @@
+"""CuPy: the stream in CUDA."""

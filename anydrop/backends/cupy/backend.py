@@ -1,0 +1,184 @@
+"""CuPy: the stream in CUDA, drawn and applied in one pass over memory.
+
+Nothing here waits for the device, with one exception: a step or a window's offset that is given as
+an array is read. Kernels run on the array's own device, in its current stream.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cupy
+import numpy as np
+
+from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend
+from anydrop.backends.cupy import launch
+from anydrop.core import check
+from anydrop.core.recipe import Recipe
+from anydrop.core.typing import Array
+
+# CuPy's packbits counts elements in 32 bits: bits of longer masks are packed a piece at a time.
+PACKED = 2**30
+
+# What CUDA says where there is nothing to run on: no device, or no driver (or too old a one).
+NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver")
+
+
+class CupyBackend(Backend):
+    """The backend of CuPy arrays on NVIDIA GPUs.
+
+    Parameters
+    ----------
+    name, namespace : str
+        As for `Backend`.
+    """
+
+    namespace = "array_api_compat.cupy"
+    kernel = "CUDA"
+
+    def __init__(self, name: str = "cupy", namespace: str = "") -> None:
+        super().__init__(name, namespace)
+        self._kernels: dict[str, Any] = {}
+
+    def keep(self, recipe: Recipe, like: Array) -> Array:
+        """Return the boolean keep mask of a recipe; see `Backend.keep`."""
+        with like.device:
+            keep = cupy.empty(recipe.keep_shape, cupy.bool_)
+            if keep.size:
+                self._run("bool", launch.keep(recipe, _memory(keep)))
+        return keep
+
+    def select(
+        self,
+        x: Array,
+        keep: Recipe | Array | None,
+        scale: float,
+        shift: float = NO_SHIFT,
+        fill: float = 0.0,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`.
+
+        It takes one pass over memory, in which the mask is drawn. Only an `out` that overlaps `x`
+        without being it costs a copy.
+        """
+        with x.device:
+            y = cupy.empty_like(x) if out is None else out
+            if not x.size:
+                return y
+            source, target = _memory(x), _memory(y)
+            if source != target and cupy.may_share_memory(x, y):
+                x = x.copy()
+                source = _memory(x)
+            if keep is not None and not isinstance(keep, Recipe):
+                keep = _memory(cupy.broadcast_to(keep, x.shape))
+            dtype = self.dtype_name(x)
+            numbers = scale, shift, fill
+            self._run(dtype, launch.select(dtype, x.shape, source, target, keep, *numbers))
+        return y
+
+    def normals(self, recipe: Recipe, like: Array) -> Array:
+        """Return standard normal numbers, drawn in one pass; see `Backend.normals`."""
+        dtype = COMPUTE[self.dtype_name(like)]
+        with like.device:
+            drawn = cupy.empty(recipe.keep_shape, dtype)
+            if drawn.size:
+                prepared = launch.normals(dtype, recipe, _memory(drawn))
+                self._run(f"normals_{dtype}", prepared)
+        return drawn
+
+    def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
+        """Return ``uniform(shape) < 1 - p`` from a generator of CuPy's."""
+        if isinstance(rng, cupy.random.Generator):
+            uniform = rng.random
+        elif rng is cupy.random or isinstance(rng, cupy.random.RandomState):
+            uniform = rng.random_sample
+        else:
+            raise TypeError(
+                "rng must be a cupy.random.Generator, a cupy.random.RandomState or the module "
+                f"cupy.random for a CuPy array, got {check.described(rng)}; a seed goes to seed="
+            )
+        with like.device:
+            return uniform(shape) < 1.0 - p
+
+    def owns(self, x: object) -> bool:
+        """Tell whether `x` is a plain CuPy array: a subclass may mean more than its numbers."""
+        return type(x) is cupy.ndarray
+
+    def device(self, x: Array) -> Any:
+        """Return the device of an array, a `cupy.cuda.Device`."""
+        return x.device
+
+    def empty(self, device: Any) -> Array:
+        """Return an array of no elements, which stands for CuPy and a device."""
+        with device:
+            return cupy.empty(0)
+
+    def pack(self, keep: Array) -> Array:
+        """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
+        with keep.device:
+            flat = keep.reshape(-1)
+            pieces = [
+                cupy.packbits(flat[a : a + PACKED], bitorder="little")
+                for a in range(0, max(1, flat.size), PACKED)
+            ]
+            return pieces[0] if len(pieces) == 1 else cupy.concatenate(pieces)
+
+    def unpack(self, bits: Array, shape: tuple[int, ...], like: Array) -> Array:
+        """Return the boolean mask of bits that `pack` made."""
+        with like.device:
+            flat = cupy.unpackbits(bits, bitorder="little")[: math.prod(shape)]
+            return flat.view(cupy.bool_).reshape(shape)
+
+    def from_numpy(self, x: np.ndarray[Any, Any], like: Array) -> Array:
+        """Return a NumPy array as one of CuPy's, on the device of `like`."""
+        with like.device:
+            return cupy.asarray(x)
+
+    def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
+        """Return an array as a NumPy array, once the device has done its work."""
+        with x.device:
+            array: np.ndarray[Any, Any] = cupy.asnumpy(x)
+        return array
+
+    def probes(self) -> list[tuple[Backend, Array]]:
+        """Return an empty array on each device found here; none where there is no device."""
+        try:
+            count = cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            if str(error).startswith(NO_DEVICE):
+                return []
+            raise
+        return [(self, self.empty(cupy.cuda.Device(device))) for device in range(count)]
+
+    def check_input(self, x: Array) -> None:
+        """Refuse an array whose dtype has no dropout."""
+        super().check_input(x)
+        if not x.dtype.isnative:
+            raise TypeError(
+                f"CuPy computes in the machine's own byte order, got dtype {x.dtype.str}; convert "
+                "the array in NumPy first"
+            )
+
+    def check_out(self, out: Array | None, x: Array) -> Array | None:
+        """Refuse an `out` that can't hold the result for `x`."""
+        out = super().check_out(out, x)
+        if out is not None and any(
+            n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)
+        ):
+            raise ValueError("out must have memory of its own for every element, got a broadcast")
+        return out
+
+    def _run(self, dtype: str, prepared: launch.Launch) -> None:
+        """Start a kernel on the current device and in its current stream."""
+        kernel = self._kernels.get(prepared.kernel)
+        if kernel is None:
+            # Compiled here, once for each device and dtype; CuPy keeps the binary on disk.
+            kernel = cupy.RawKernel(launch.source(dtype), prepared.kernel, launch.OPTIONS)
+            self._kernels[prepared.kernel] = kernel
+        kernel((prepared.blocks,), (prepared.threads,), (prepared.args,))
+
+
+def _memory(x: Array) -> launch.Memory:
+    return launch.Memory(x.data.ptr, x.strides)

@@ -1,0 +1,310 @@
+// The stream, version 1, for CUDA: one pass over memory that draws, scales and selects.
+//
+// launch.py packs the arguments and names the kernels, and appends KERNELS(name, Element) for the
+// dtype that it wants. The tests compile this file with the host's C++ compiler too, behind a
+// header that stands in for the block below, so nothing else here may be known to CUDA alone.
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+
+#define INLINE __device__ __forceinline__
+
+#ifdef __CUDACC__
+// PTX, since __fmul_rn obeys -ftz=true, which CuPy appends to the options, and would flush
+// subnormals; a product and a sum in PTX are never fused either.
+INLINE float mul(float a, float b) { float r; asm("mul.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b)); return r; }
+INLINE float add(float a, float b) { float r; asm("add.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b)); return r; }
+INLINE double mul(double a, double b) { double r; asm("mul.rn.f64 %0, %1, %2;" : "=d"(r) : "d"(a), "d"(b)); return r; }
+INLINE double add(double a, double b) { double r; asm("add.rn.f64 %0, %1, %2;" : "=d"(r) : "d"(a), "d"(b)); return r; }
+INLINE float from_float16(u16 bits) { float r; asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(bits)); return r; }
+INLINE u16 to_float16(float v) { u16 r; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(v)); return r; }
+INLINE u32 bits_of(float v) { return __float_as_uint(v); }
+INLINE float float_of(u32 bits) { return __uint_as_float(bits); }
+template <class T> INLINE T read(const char* at) { return *reinterpret_cast<const T*>(at); }
+template <class T> INLINE void write(char* at, T value) { *reinterpret_cast<T*>(at) = value; }
+#endif
+
+// Arguments, as launch.py lays them out ---------------------------------------------------------
+
+struct Axis {
+    u64 length;
+    u64 mask; // what a step along it adds to the index
+    i64 x, y; // and to the addresses
+};
+
+template <class T> struct Affine {
+    T scale, shift, fill;
+};
+
+const int MOST_AXES = 40;
+
+struct Args {
+    const char* x;
+    char* y;
+    const char* keep; // a mask that is given and not drawn: an index is then its address from here
+    u64 first;        // index of the first element
+    u64 items;        // groups of neighbours in all, each the work of a thread
+    u64 groups;       // of which so many lie along the run
+    Affine<double> wide;
+    Affine<float> narrow;
+    u32 key[2], step[2], threshold;
+    u32 ndim, run;    // the axes, the fastest last, and which of them is the run of neighbours
+    Axis axes[MOST_AXES];
+};
+
+INLINE Affine<float> affine(const Args& a, float) { return a.narrow; }
+INLINE Affine<double> affine(const Args& a, double) { return a.wide; }
+
+// Elements -------------------------------------------------------------------------------------
+
+struct Float16 {
+    typedef u16 Unit;
+    typedef float Compute;
+    static const int PARTS = 1, WIDTH = 8;
+    static INLINE float decode(u16 bits) { return from_float16(bits); }
+    static INLINE u16 encode(float v) { return to_float16(v); }
+};
+
+struct BFloat16 {
+    typedef u16 Unit;
+    typedef float Compute;
+    static const int PARTS = 1, WIDTH = 8;
+    static INLINE float decode(u16 bits) { return float_of((u32)bits << 16); }
+    static INLINE u16 encode(float v) {
+        u32 bits = bits_of(v);
+        if ((bits & 0x7FFFFFFF) > 0x7F800000) return (u16)(bits >> 16 | 0x40);
+        return (u16)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16); // to nearest, ties to even
+    }
+};
+
+template <class T, int N> struct Real {
+    typedef T Unit;
+    typedef T Compute;
+    static const int PARTS = N, WIDTH = 4;
+    static INLINE T decode(T v) { return v; }
+    static INLINE T encode(T v) { return v; }
+};
+
+typedef Real<float, 1> Float32;
+typedef Real<double, 1> Float64;
+typedef Real<float, 2> Complex64;
+typedef Real<double, 2> Complex128;
+
+struct Bool { // the keep mask itself, which has no x
+    typedef u8 Unit;
+    static const int PARTS = 1, WIDTH = 16;
+};
+
+// Standard normal numbers, which have no x either. A Quantile holds the numbers of normals.py, from
+// which launch.py writes it. They agree with other libraries' to a tolerance, so products and sums may
+// be fused here, and nothing is subnormal.
+template <class Quantile> struct Normal {
+    typedef typename Quantile::Number Unit;
+    static const int PARTS = 1, WIDTH = 4;
+    static INLINE Unit of(u32 word) {
+        const bool upper = word >> 31;
+        const u32 from_end = upper ? ~word : word;
+        const Unit beyond = fraction(from_end), from_median = fraction(from_end ^ 0x7FFFFFFF);
+        const Unit square = from_median * from_median;
+        const Unit z = from_median <= Quantile::CENTRAL
+                           ? from_median * Quantile::central(Quantile::CENTRAL_SQUARED - square)
+                           : Quantile::tail(sqrt(-log(beyond)) - Quantile::TAIL);
+        return upper ? z : -z;
+    }
+    static INLINE Unit fraction(u32 words) { return ((Unit)words + Unit(0.5)) * Unit(0x1p-32); }
+};
+
+template <class Element> struct HasX {
+    static const bool value = true;
+};
+template <> struct HasX<Bool> {
+    static const bool value = false;
+};
+template <class Element> struct IsNormal {
+    static const bool value = false;
+};
+template <class Quantile> struct IsNormal<Normal<Quantile>> {
+    static const bool value = true;
+};
+
+// The words of a block -------------------------------------------------------------------------
+
+struct Block {
+    u32 words[4];
+};
+
+INLINE Block philox(const Args& a, u64 block) {
+    u32 c0 = (u32)block, c1 = (u32)(block >> 32), c2 = a.step[0], c3 = a.step[1];
+    u32 k0 = a.key[0], k1 = a.key[1];
+#pragma unroll
+    for (int round = 0; round < 10; ++round) {
+        const u64 p0 = (u64)0xD2511F53u * c0, p1 = (u64)0xCD9E8D57u * c2;
+        c0 = (u32)(p1 >> 32) ^ c1 ^ k0;
+        c1 = (u32)p1;
+        c2 = (u32)(p0 >> 32) ^ c3 ^ k1;
+        c3 = (u32)p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    return {{c0, c1, c2, c3}};
+}
+
+// One bit for each of N neighbours, the first of which begins a block.
+template <int N> INLINE u32 keep_neighbours(const Args& a, u64 index) {
+    u32 kept = 0;
+#pragma unroll
+    for (int b = 0; b < N / 4; ++b) {
+        const Block block = philox(a, index / 4 + b);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane)
+            kept |= (u32)(block.words[lane] >= a.threshold) << (4 * b + lane);
+    }
+    return kept;
+}
+
+INLINE u32 keep_all_or_none(const Args& a, u64 index) {
+    const Block block = philox(a, index / 4);
+    const u32 low = index & 1 ? block.words[1] : block.words[0];
+    const u32 high = index & 1 ? block.words[3] : block.words[2];
+    return (index & 2 ? high : low) >= a.threshold ? ~0u : 0u;
+}
+
+// The kernel -----------------------------------------------------------------------------------
+
+// Neighbours in registers, which go to and from memory 16 bytes at a time.
+template <class Element> struct Group {
+    static const int UNITS = Element::WIDTH * Element::PARTS;
+    static const int QUADS = UNITS * (int)sizeof(typename Element::Unit) / 16;
+    union {
+        uint4 quads[QUADS];
+        typename Element::Unit units[UNITS];
+    };
+};
+
+template <class Element>
+INLINE void load(Group<Element>& group, const char* at, i64 stride, int from, int to) {
+    typedef typename Element::Unit Unit;
+    const int size = Element::PARTS * sizeof(Unit);
+    if (to - from == Element::WIDTH && stride == size && (u64)at % 16 == 0) {
+#pragma unroll
+        for (int q = 0; q < Group<Element>::QUADS; ++q) group.quads[q] = read<uint4>(at + 16 * q);
+        return;
+    }
+#pragma unroll
+    for (int j = 0; j < Element::WIDTH; ++j) {
+        const bool inside = from <= j && j < to;
+#pragma unroll
+        for (int part = 0; part < Element::PARTS; ++part)
+            group.units[Element::PARTS * j + part] =
+                inside ? read<Unit>(at + j * stride + part * (int)sizeof(Unit)) : Unit();
+    }
+}
+
+template <class Element>
+INLINE void store(const Group<Element>& group, char* at, i64 stride, int from, int to) {
+    typedef typename Element::Unit Unit;
+    const int size = Element::PARTS * sizeof(Unit);
+    if (to - from == Element::WIDTH && stride == size && (u64)at % 16 == 0) {
+#pragma unroll
+        for (int q = 0; q < Group<Element>::QUADS; ++q) write<uint4>(at + 16 * q, group.quads[q]);
+        return;
+    }
+#pragma unroll
+    for (int j = 0; j < Element::WIDTH; ++j)
+        if (from <= j && j < to)
+#pragma unroll
+            for (int part = 0; part < Element::PARTS; ++part)
+                write<Unit>(at + j * stride + part * (int)sizeof(Unit),
+                            group.units[Element::PARTS * j + part]);
+}
+
+// FLAT: one run of neighbours, without gaps in x and y, whose mask is drawn.
+template <class Element, bool FLAT> INLINE void run(const Args& a) {
+    typedef typename Element::Unit Unit;
+    const int WIDTH = Element::WIDTH, SIZE = Element::PARTS * sizeof(Unit);
+    const u64 threads = (u64)gridDim.x * blockDim.x;
+    for (u64 item = (u64)blockIdx.x * blockDim.x + threadIdx.x; item < a.items; item += threads) {
+        u64 along = item, index = a.first;
+        const char* x = a.x;
+        char* y = a.y;
+        if (!FLAT) {
+            u64 left = item;
+            for (u32 d = a.ndim; d-- > 0;) {
+                const u64 length = d == a.run ? a.groups : a.axes[d].length;
+                const u64 rest = d ? left / length : 0;
+                const u64 here = left - rest * length;
+                left = rest;
+                if (d == a.run) {
+                    along = here;
+                } else {
+                    index += here * a.axes[d].mask;
+                    x += (i64)here * a.axes[d].x;
+                    y += (i64)here * a.axes[d].y;
+                }
+            }
+        }
+        const u32 r = FLAT ? 0 : a.run;
+        const u64 length = a.axes[r].length;
+        const i64 mask_stride = FLAT ? 1 : (i64)a.axes[r].mask;
+        const i64 x_stride = FLAT ? SIZE : a.axes[r].x, y_stride = FLAT ? SIZE : a.axes[r].y;
+        const bool given = !FLAT && a.keep;
+
+        // The first group of a run begins where its first block does, maybe before the run itself.
+        const int lead = given || mask_stride == 0 ? 0 : (int)(index % 4);
+        const i64 begin = (i64)(along * WIDTH) - lead;
+        // Of the last group of a run nothing may be left, as runs may begin anywhere in a block.
+        const int from = begin < 0 ? (int)-begin : 0;
+        const int to = (i64)length - begin < WIDTH ? (int)((i64)length - begin) : WIDTH;
+
+        Group<Element> group;
+        if constexpr (IsNormal<Element>::value) {
+            const Block block = philox(a, (index + begin) / 4);
+#pragma unroll
+            for (int j = 0; j < WIDTH; ++j) group.units[j] = Element::of(block.words[j]);
+        } else {
+            u32 kept = 0;
+            if (given) {
+#pragma unroll
+                for (int j = 0; j < WIDTH; ++j)
+                    if (from <= j && j < to)
+                        kept |= (u32)(read<u8>(a.keep + (i64)index + (begin + j) * mask_stride) != 0) << j;
+            } else if (a.threshold == 0) {
+                kept = ~0u;
+            } else if (mask_stride == 0) {
+                kept = keep_all_or_none(a, index);
+            } else {
+                kept = keep_neighbours<WIDTH>(a, index + begin);
+            }
+
+            if constexpr (!HasX<Element>::value) {
+#pragma unroll
+                for (int j = 0; j < WIDTH; ++j) group.units[j] = (Unit)(kept >> j & 1);
+            } else {
+                typedef typename Element::Compute Compute;
+                const Affine<Compute> by = affine(a, Compute());
+                load(group, x + begin * x_stride, x_stride, from, to);
+#pragma unroll
+                for (int j = 0; j < WIDTH * Element::PARTS; ++j) {
+                    const bool real = j % Element::PARTS == 0; // shift and fill are
+                    Compute v = mul(Element::decode(group.units[j]), by.scale);
+                    if (real) v = add(v, by.shift);
+                    if (!(kept >> j / Element::PARTS & 1)) v = real ? by.fill : Compute(0);
+                    group.units[j] = Element::encode(v);
+                }
+            }
+        }
+        store(group, y + begin * y_stride, y_stride, from, to);
+    }
+}
+
+#define KERNELS(name, Element)                                                        \
+    extern "C" __global__ void anydrop_##name##_flat(const __grid_constant__ Args a) { \
+        run<Element, true>(a);                                                        \
+    }                                                                                 \
+    extern "C" __global__ void anydrop_##name##_any(const __grid_constant__ Args a) {  \
+        run<Element, false>(a);                                                       \
+    }
+

@@ -1,0 +1,1 @@
+"""Dask: graphs of chunks."""

@@ -1,0 +1,288 @@
+"""Dask: graphs of chunks, each of which draws its own part of the one mask.
+
+Nothing is computed here. A chunk's task knows where the chunk lies, which is a window, and lets
+the backend of the chunk's own library do the work: so chunks may be NumPy's or CuPy's, and any
+chunking gives the same mask.
+"""
+
+# Dask's functions have no types.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, NamedTuple
+
+import dask.array as da
+import numpy as np
+from dask.array.core import normalize_chunks
+from dask.array.utils import meta_from_array
+from dask.base import tokenize
+from dask.layers import ArraySliceDep
+
+from anydrop.backends import load, resolve
+from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend
+from anydrop.backends.common.threads import without_helpers
+from anydrop.core import check
+from anydrop.core.recipe import Recipe, Window
+from anydrop.core.typing import Array
+
+
+class Home(NamedTuple):
+    """Where chunks lie that are not NumPy's: the backend of their library, and a device of it."""
+
+    backend: Backend
+    device: Any
+
+    def __str__(self) -> str:
+        return f"{self.backend.name} {self.device}"
+
+
+class DaskBackend(Backend):
+    """The backend of Dask arrays, whose methods build graphs and compute nothing."""
+
+    namespace = "array_api_compat.dask.array"
+
+    @property
+    def kernel(self) -> str:  # type: ignore[override]
+        """What draws the masks."""
+        return load("numpy").kernel
+
+    def keep(self, recipe: Recipe, like: Array) -> Array:
+        """Return the boolean keep mask of a recipe, in the chunks of `like` where they fit."""
+        return self._drawn("keep", recipe, like, "bool")
+
+    def normals(self, recipe: Recipe, like: Array) -> Array:
+        """Return standard normal numbers, in the chunks of `like` where they fit."""
+        return self._drawn("normals", recipe, like, COMPUTE[self.dtype_name(like)])
+
+    def _drawn(self, method: str, recipe: Recipe, like: Array, dtype: str) -> Array:
+        """Return what a method of the chunks' own backend draws of a recipe."""
+        recipe = _known(recipe)._replace(scale=1.0)
+        shape = recipe.keep_shape
+        chunks = tuple(
+            (1,) if a in recipe.shared_axes else sizes
+            for a, sizes in enumerate(_chunks(shape, like, dtype))
+        )
+        token = tokenize(recipe, chunks, dtype, str(self.device(like)))
+        axes = tuple(range(len(shape)))
+        return da.blockwise(
+            partial(_draw, method=method, recipe=recipe, like=like._meta),
+            axes,
+            *(ArraySliceDep(chunks), axes),
+            name=f"anydrop-{method}-{token}",
+            # By way of bool, since of complex numbers made real NumPy would warn.
+            meta=meta_from_array(meta_from_array(like._meta, len(shape), bool), dtype=dtype),
+            dtype=dtype,
+            align_arrays=False,
+        )
+
+    def select(
+        self,
+        x: Array,
+        keep: Recipe | Array | None,
+        scale: float,
+        shift: float = NO_SHIFT,
+        fill: float = 0.0,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, x * scale + shift, fill)`` in the chunks of `x`."""
+        recipe, axes = None, tuple(range(x.ndim))
+        where: tuple[Any, ...] = ()
+        if isinstance(keep, Recipe):
+            recipe = _known(keep)
+            where = ArraySliceDep(x.chunks), axes
+        elif keep is not None:
+            own = axes[x.ndim - keep.ndim :]
+            # A mask follows the chunks of x, and not the other way round.
+            fitting = [1 if keep.shape[i] == 1 else x.chunks[a] for i, a in enumerate(own)]
+            keep = da.asarray(keep).rechunk(fitting)
+            where = keep, own
+        token = tokenize(x, recipe or keep, scale, shift, fill)
+        return da.blockwise(
+            partial(_select, recipe=recipe, scale=scale, shift=shift, fill=fill),
+            axes,
+            *(x, axes, *where),
+            name=f"anydrop-select-{token}",
+            meta=x._meta,
+            dtype=x.dtype,
+            align_arrays=False,
+        )
+
+    def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
+        """Return ``uniform(shape) < 1 - p`` from a generator of Dask's, lazily.
+
+        Its numbers depend on the chunks, which are those of `like` where they fit.
+        """
+        if isinstance(rng, da.random.Generator):
+            uniform = rng.random
+        elif isinstance(rng, da.random.RandomState):
+            uniform = rng.random_sample
+        else:
+            raise TypeError(
+                "rng must be a dask.array.random.Generator or RandomState for a Dask array, "
+                f"got {check.described(rng)}; a seed goes to seed="
+            )
+        return uniform(shape, chunks=_chunks(shape, like, "float64")) < 1.0 - p
+
+    def shape(self, x: Array) -> tuple[int, ...]:
+        """Return the shape of an array; refuse one whose chunks are of unknown size."""
+        if any(math.isnan(n) for n in x.shape):
+            raise ValueError(
+                "a mask needs the sizes of all chunks, and this Dask array does not know them: "
+                f"its shape is {x.shape}; call x.compute_chunk_sizes() first"
+            )
+        return tuple(x.shape)
+
+    def device(self, x: Array) -> Any:
+        """Return ``"cpu"``, or where chunks lie that are not NumPy's."""
+        backend = resolve(x._meta)
+        return "cpu" if backend.name == "numpy" else Home(backend, backend.device(x._meta))
+
+    def empty(self, device: Any) -> Array:
+        """Return an array of no elements, whose chunks are of the same library and device."""
+        none = np.empty(0) if device == "cpu" else device.backend.empty(device.device)
+        return da.from_array(none, asarray=False)
+
+    def pack(self, keep: Array) -> Array:
+        """Return a boolean mask as bits in uint8, the first of eight in the lowest; lazily."""
+        if not keep.size:  # Dask can't reshape all of these.
+            return self.empty(self.device(keep)).astype("uint8")
+        # Empty chunks would confuse Dask's reshape.
+        flat = keep.rechunk([[n for n in sizes if n] for sizes in keep.chunks]).reshape(-1)
+        flat = flat.rechunk(-(-flat.chunksize[0] // 8) * 8)
+        return flat.map_blocks(
+            _pack,
+            chunks=(tuple(-(-n // 8) for n in flat.chunks[0]),),
+            dtype="uint8",
+            meta=meta_from_array(keep._meta, 1, "uint8"),
+            name=f"anydrop-pack-{tokenize(flat)}",
+        )
+
+    def unpack(self, bits: Array, shape: tuple[int, ...], like: Array) -> Array:
+        """Return the boolean mask of bits that `pack` made; lazily."""
+        if 0 in shape:
+            none = resolve(bits._meta).unpack(bits._meta, shape, bits._meta)
+            return da.from_array(none, asarray=False)
+        flat = bits.map_blocks(
+            _unpack,
+            chunks=(tuple(8 * n for n in bits.chunks[0]),),
+            dtype=bool,
+            meta=meta_from_array(bits._meta, 1, bool),
+            name=f"anydrop-unpack-{tokenize(bits)}",
+        )
+        return flat[: math.prod(shape)].reshape(shape)
+
+    def from_numpy(self, x: np.ndarray[Any, Any], like: Array) -> Array:
+        """Return a NumPy array as one of Dask, in chunks of the library of `like`."""
+        return da.from_array(resolve(like._meta).from_numpy(x, like._meta), asarray=False)
+
+    def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
+        """Compute an array."""
+        computed = x.compute()
+        return np.asarray(resolve(computed).to_numpy(computed))
+
+    def probes(self) -> list[tuple[Backend, Array]]:
+        """Return an empty array of NumPy chunks."""
+        return [(self, self.empty("cpu"))]
+
+    def check_input(self, x: Array) -> None:
+        """Refuse an array whose dtype, or whose chunks' library, has no dropout."""
+        super().check_input(x)
+        try:
+            resolve(x._meta)
+        except TypeError as error:
+            raise TypeError(f"this Dask array has chunks without dropout: {error}") from error
+
+    def check_out(self, out: Array | None, x: Array) -> None:
+        """Refuse any `out`."""
+        if out is not None:
+            raise ValueError(
+                "out= is not supported for Dask arrays: there is no memory to write to before "
+                "they are computed; use the array that is returned"
+            )
+
+
+def _chunks(shape: tuple[int, ...], like: Array, dtype: str) -> tuple[tuple[int, ...], ...]:
+    """Return chunks for a shape: those of `like` along axes where they fit."""
+    # Dask can't choose chunks for no elements.
+    wanted: list[Any] = list(shape) if 0 in shape else ["auto"] * len(shape)
+    if like.ndim == len(shape):
+        for a, n in enumerate(shape):
+            if like.shape[a] == n:
+                wanted[a] = like.chunks[a]
+    chunks: tuple[tuple[int, ...], ...] = normalize_chunks(tuple(wanted), shape, dtype=dtype)
+    return chunks
+
+
+def _known(recipe: Recipe) -> Recipe:
+    """Return a recipe of plain ints, which every process pickles and tokenizes alike."""
+    window = recipe.window
+    offset = window.offset if window else ()
+    for name, value in (("step", recipe.step), *(("window offset", o) for o in offset)):
+        if isinstance(value, da.Array):
+            raise TypeError(
+                f"{name} must be known when a graph is built, got a Dask array, which would have "
+                "to be computed first; use int(...) of it to do so"
+            )
+    if window:
+        window = Window(check.known_offset(*window, recipe.shape), window.shape)
+    return Recipe(*recipe)._replace(step=check.known_step(recipe.step), window=window)
+
+
+def _part(recipe: Recipe, slices: tuple[slice, ...]) -> Recipe:
+    """Return the recipe of a chunk."""
+    offset, extent = recipe.window or ((0,) * len(slices), recipe.shape)
+    return recipe._replace(
+        shape=tuple(int(s.stop - s.start) for s in slices),
+        window=Window(tuple(o + int(s.start) for o, s in zip(offset, slices, strict=True)), extent),
+    )
+
+
+# What tasks call ------------------------------------------------------------------------------
+
+
+def _draw(slices: tuple[slice, ...], *, method: str, recipe: Recipe, like: Array) -> Array:
+    with _as_a_task():
+        return getattr(resolve(like), method)(_part(recipe, slices), like)
+
+
+def _select(
+    x: Array,
+    where: Any = None,
+    *,
+    recipe: Recipe | None,
+    scale: float,
+    shift: float,
+    fill: float,
+) -> Array:
+    keep = _part(recipe, where) if recipe else where
+    backend = resolve(x)
+    if recipe and x.shape != keep.shape:
+        raise ValueError(
+            f"a chunk has the shape {x.shape} and not {keep.shape}, as its Dask array says: tell "
+            "the chunks where it was made, e.g. with map_blocks(..., chunks=...)"
+        )
+    backend.check_input(x)
+    with _as_a_task():
+        return backend.select(x, keep, scale, shift, fill)
+
+
+def _as_a_task() -> AbstractContextManager[None]:
+    """Leave the cores to other tasks, unless this program's main thread does all of them itself."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and multiprocessing.parent_process() is None:
+        return nullcontext()
+    return without_helpers()
+
+
+def _pack(keep: Array) -> Array:
+    return resolve(keep).pack(keep)
+
+
+def _unpack(bits: Array) -> Array:
+    return resolve(bits).unpack(bits, (8 * bits.shape[0],), bits)

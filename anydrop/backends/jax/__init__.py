@@ -1,0 +1,1 @@
+"""JAX: pure XLA, so it goes wherever XLA goes."""

@@ -1,0 +1,209 @@
+"""JAX arrays, traced or not, on one device or many: pure XLA, so it goes wherever XLA goes."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
+
+from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend
+from anydrop.backends.jax import programs, recipes
+from anydrop.core import check, stream
+from anydrop.core.recipe import Recipe
+from anydrop.core.typing import Array
+
+
+class JaxBackend(Backend):
+    """The backend of JAX arrays."""
+
+    namespace = "jax.numpy"
+    kernel = "XLA"
+
+    def __init__(self, name: str = "jax", namespace: str = "") -> None:
+        super().__init__(name, namespace)
+        recipes.register()
+
+    def keep(self, recipe: Recipe, like: Array) -> Array:
+        """Return the boolean keep mask of a recipe; see `Backend.keep`.
+
+        It is sharded as `like` is, along the axes whose lengths allow it.
+        """
+        with jax.enable_x64(True):
+            words, layout = recipes.words_and_layout(recipe)
+            return programs.keep(_sharding_beside(like, layout.shape))(words, layout)
+
+    def select(
+        self,
+        x: Array,
+        keep: Recipe | Array | None,
+        scale: float,
+        shift: float = NO_SHIFT,
+        fill: float = 0.0,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`."""
+        factors = np.asarray((scale, shift, fill), COMPUTE[self.dtype_name(x)])
+        shifted = bool(shift) or math.copysign(1.0, shift) > 0
+        with jax.enable_x64(True):
+            if isinstance(keep, Recipe):
+                words, layout = recipes.words_and_layout(keep)
+                return programs.select_drawn(x, words, factors, layout, shifted)
+            return programs.select(x, keep, factors, shifted)
+
+    def normals(self, recipe: Recipe, like: Array) -> Array:
+        """Return standard normal numbers, sharded as a keep mask is; see `Backend.normals`."""
+        with jax.enable_x64(True):
+            words, layout = recipes.words_and_layout(recipe)
+            program = programs.normals(_sharding_beside(like, layout.shape))
+            return program(words, layout, COMPUTE[self.dtype_name(like)])
+
+    def redrawn(
+        self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
+    ) -> Array:
+        """Return ``forward(*arrays)``, which a derivative runs again; see `Backend.redrawn`."""
+        with jax.enable_x64(True):  # or arrays of 64 bits would become ones of 32
+            traced = any(isinstance(array, Tracer) for array in arrays)
+            return (jax.checkpoint(forward) if traced else forward)(*arrays)
+
+    def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
+        """Return ``jax.random.uniform(key, shape) < 1 - p``."""
+        return _uniform(_sharding_beside(like, shape))(_one_key(rng), 1.0 - p, shape)
+
+    def at_step(self, rng: Any, step: int) -> Array:
+        """Return the key of a layer's draw: a key has no state that would move on by itself."""
+        low, high = stream.halves(step)
+        key = jax.random.fold_in(_one_key(rng), low)
+        return jax.random.fold_in(key, high) if high else key
+
+    def owns(self, x: object) -> bool:
+        """Tell whether `x` is a JAX array, traced ones included."""
+        return isinstance(x, jax.Array)
+
+    def device(self, x: Array) -> Any:
+        """Return the device of an array, its sharding if it lies on several.
+
+        What a compiler traces lies nowhere yet: its device is None.
+        """
+        while isinstance(x, Tracer):
+            x = getattr(x, "primal", None)  # which a derivative outside of jit has
+        return x.device if isinstance(x, jax.Array) else None
+
+    def empty(self, device: Any) -> Array:
+        """Return an array of no elements, which stands for a device or a sharding."""
+        ndim = len(device.spec) if isinstance(device, NamedSharding) else 1
+        return jnp.empty((0,) * max(ndim, 1), device=device)
+
+    def move(self, x: Array, like: Array) -> Array:
+        """Return an array on the device of `like`, whole on each of several."""
+        sharding = None if isinstance(x, Tracer) else _sharding_beside(like, ())
+        return x if sharding is None else jax.device_put(x, sharding)
+
+    def pack(self, keep: Array) -> Array:
+        """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
+        # Whole on each device: on explicit axes JAX reshapes no array that is cut along them.
+        return jnp.packbits(self.move(keep, keep), bitorder="little")
+
+    def unpack(self, bits: Array, shape: tuple[int, ...], like: Array) -> Array:
+        """Return the boolean mask of bits that `pack` made."""
+        # A mask that a jitted function returned has arrays for lengths.
+        lengths = tuple(map(operator.index, shape))
+        return _unpacked(_sharding_beside(like, lengths))(bits, lengths)
+
+    def from_numpy(self, x: np.ndarray[Any, Any], like: Array) -> Array:
+        """Return a NumPy array as one of JAX, on the device of `like` and of the same dtype."""
+        with jax.enable_x64(True):
+            return self.move(jnp.asarray(x), like)
+
+    def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
+        """Return an array as a NumPy array."""
+        return np.asarray(x)
+
+    def probes(self) -> list[tuple[Backend, Array]]:
+        """Return an empty array on one device of each platform found here."""
+        first = {device.platform: device for device in reversed(jax.local_devices())}
+        return [(self, self.empty(device)) for device in first.values()]
+
+    def check_out(self, out: Array | None, x: Array) -> None:
+        """Refuse any `out`."""
+        if out is not None:
+            raise ValueError(
+                "out= can't be used with JAX arrays, which are immutable; use what is returned: "
+                "x = anydrop.dropout(x, ...)"
+            )
+
+    def check_stateful(self, *, counts: bool) -> None:
+        """Refuse a layer's pass that is traced once and then run many times."""
+        # Derivatives and vmap trace too, but at each call: an array that depends on nothing is
+        # then an ordinary one.
+        if isinstance(jnp.zeros(()), Tracer):
+            raise TypeError(
+                "a layer counts its steps in Python, and jax.jit (or scan, checkpoint ...) runs "
+                "Python once: each run would drop the same elements. Use the function and pass "
+                "the step: anydrop.dropout(x, p, seed=seed, step=step)"
+            )
+
+
+# Devices ----------------------------------------------------------------------------------------
+
+
+def _sharding_beside(like: Array, shape: tuple[int, ...]) -> Sharding | None:
+    """Return where an array of a shape lies if it is to lie with another; None: anywhere."""
+    if isinstance(like, Tracer) or not like.committed:
+        return None
+    sharding = like.sharding
+    if not isinstance(sharding, NamedSharding):
+        return sharding if sharding.is_fully_replicated else None
+    mesh, names = sharding.mesh, sharding.spec
+    if len(names) > len(shape):
+        return NamedSharding(mesh, PartitionSpec())
+
+    def parts(name: Any) -> int:
+        axes = name if isinstance(name, tuple) else () if name is None else (name,)
+        return math.prod(mesh.shape[axis] for axis in axes)
+
+    whole = (n % parts(name) == 0 for name, n in zip(names, shape, strict=False))
+    spec = (name if fits else None for name, fits in zip(names, whole, strict=True))
+    return NamedSharding(mesh, PartitionSpec(*spec))
+
+
+# Keys -------------------------------------------------------------------------------------------
+
+
+def _one_key(rng: Any) -> Array:
+    """Return a key of JAX, of the new kind or the old."""
+    ours = isinstance(rng, jax.Array)
+    if ours and jnp.issubdtype(rng.dtype, jax.dtypes.prng_key):
+        if rng.shape:
+            raise ValueError(f"rng must be one key, got an array of keys of shape {rng.shape}")
+        return rng
+    if ours and rng.dtype == np.uint32 and rng.shape in ((2,), (4,)):
+        return rng
+    raise TypeError(
+        "rng must be a key, such as jax.random.key(0), for a JAX array, "
+        f"got {check.described(rng)}; a seed goes to seed="
+    )
+
+
+@lru_cache
+def _uniform(sharding: Sharding | None) -> Callable[..., Array]:
+    def below(key: Array, bound: float, shape: tuple[int, ...]) -> Array:
+        return jax.random.uniform(key, shape) < bound
+
+    return jax.jit(below, static_argnums=2, out_shardings=sharding)
+
+
+@lru_cache
+def _unpacked(sharding: Sharding | None) -> Callable[..., Array]:
+    def unpack(bits: Array, shape: tuple[int, ...]) -> Array:
+        flat = jnp.unpackbits(bits, count=math.prod(shape), bitorder="little")
+        return flat.astype(bool).reshape(shape)
+
+    return jax.jit(unpack, static_argnums=1, out_shardings=sharding)

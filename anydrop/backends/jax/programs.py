@@ -1,0 +1,178 @@
+"""The stream and the selection as XLA programs.
+
+Indices and products are 64-bit integers, so everything here is to be called with x64 enabled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Sharding
+
+from anydrop.backends.common.normals import standard_normal
+from anydrop.core import stream
+from anydrop.core.typing import Array
+
+
+class Layout(NamedTuple):
+    """What of a recipe a program is compiled for. All else are numbers at run time.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the keep mask.
+    strides : tuple of int
+        How far the logical indices of neighbours lie apart along each axis.
+    wide : bool
+        Whether indices outgrow 32 bits.
+    """
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    wide: bool
+
+
+@lru_cache
+def keep(sharding: Sharding | None) -> Callable[[Array, Layout], Array]:
+    """Return the program that draws keep masks of a sharding, from seven words and a layout."""
+    return jax.jit(_kept_apart, static_argnums=1, out_shardings=sharding)
+
+
+@lru_cache
+def normals(sharding: Sharding | None) -> Callable[[Array, Layout, str], Array]:
+    """Return the program that draws normal numbers, from seven words, a layout and a dtype."""
+    return jax.jit(_normals_apart, static_argnums=(1, 2), out_shardings=sharding)
+
+
+@partial(jax.jit, static_argnums=(3, 4))
+def select_drawn(x: Array, words: Array, factors: Array, layout: Layout, shifted: bool) -> Array:
+    """Return ``where(keep, x * scale + shift, fill)`` with a keep mask that is drawn here.
+
+    The backward pass draws it again: under `jax.checkpoint` nothing but the words and factors is
+    left for it, and forward mode works, which a custom rule for the gradient would end.
+    """
+
+    def selected(x: Array, words: Array, factors: Array) -> Array:
+        # One barrier for all numbers together: without it XLA takes what they alone decide, the
+        # whole array of indices, out of a loop around this and stores it.
+        words, factors = lax.optimization_barrier((words, factors))
+        return _select(x, _kept(words, layout), factors, shifted)
+
+    return jax.checkpoint(_within_explicit_axes(selected, x))(x, words, factors)
+
+
+@partial(jax.jit, static_argnums=3)
+def select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Array:
+    """Return ``where(kept, x * scale + shift, fill)``, or everything kept."""
+    # XLA would leave out the addition of a 0.0 that it sees, which makes -0 to +0.
+    return _select(x, kept, lax.optimization_barrier(factors), shifted)
+
+
+def _within_explicit_axes(program: Any, x: Array) -> Any:
+    """Let the compiler shard a program's parts as it shards x.
+
+    On a mesh with explicit axes it would not: all that does not come from x, the whole mask, would
+    be drawn on each device.
+    """
+    sharding = jax.typeof(x).sharding
+    if jax.sharding.AxisType.Explicit not in sharding.mesh.axis_types:
+        return program
+    return jax.sharding.auto_axes(program, out_sharding=sharding)
+
+
+def _select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Array:
+    scale, shift, fill = factors
+
+    def affine(part: Array) -> Array:
+        return _apart(part * scale) + shift if shifted else part * scale
+
+    if jnp.iscomplexobj(x):
+        y = lax.complex(affine(x.real), x.imag * scale)
+        fill = lax.complex(fill, jnp.zeros_like(fill))
+    else:
+        y = affine(_exactly(x.astype(factors.dtype), x.dtype))
+    if kept is not None:
+        y = jnp.where(kept, y, fill)
+    return y.astype(x.dtype)
+
+
+def _exactly(wide: Array, dtype: Any) -> Array:
+    """Round numbers that came from a bfloat16, and may be more exact than it.
+
+    XLA leaves the rounding out where it fuses the operation that made them.
+    """
+    return lax.reduce_precision(wide, 8, 7) if dtype == jnp.bfloat16 else wide
+
+
+@jax.custom_jvp
+def _apart(product: Array) -> Array:
+    """Return a product as it is, such that no compiler fuses it with the sum that follows.
+
+    A fused multiply-add rounds once where NumPy rounds twice. XLA on the CPU fuses through
+    `lax.optimization_barrier` and `lax.reduce_precision`. What it can't see through is that one of
+    two consecutive integers is even.
+    """
+    integers = jnp.uint64 if product.dtype == jnp.float64 else jnp.uint32
+    bits = lax.bitcast_convert_type(product, integers)
+    return lax.bitcast_convert_type(bits ^ ((bits * (bits + 1)) & 1), product.dtype)
+
+
+@_apart.defjvp
+def _apart_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return _apart(*primals), tangents[0]
+
+
+# The stream ------------------------------------------------------------------------------------
+
+
+def _kept(words: Array, layout: Layout) -> Array:
+    """Draw a mask from its key, step and first index, of two words each, and its threshold."""
+    return _drawn(words, layout) >= words[6]
+
+
+def _kept_apart(words: Array, layout: Layout) -> Array:
+    return _kept(lax.optimization_barrier(words), layout)
+
+
+def _normals_apart(words: Array, layout: Layout, dtype: str) -> Array:
+    return standard_normal(jnp, _drawn(lax.optimization_barrier(words), layout), dtype)
+
+
+def _drawn(words: Array, layout: Layout) -> Array:
+    """Draw the words of the stream; see `_kept`."""
+    key0, key1, step0, step1, first0, first1, _ = words
+    dtype = np.uint64 if layout.wide else np.uint32
+    first = first0.astype(dtype)
+    if layout.wide:
+        first |= first1.astype(dtype) << 32
+    index = jnp.broadcast_to(first, layout.shape)
+    for axis, (length, stride) in enumerate(zip(layout.shape, layout.strides, strict=True)):
+        if length > 1:
+            # One axis at a time, for the compiler to fuse: it stores an array of more.
+            steps = lax.iota(dtype, length) * dtype(stride)
+            index += lax.broadcast_in_dim(steps, layout.shape, (axis,))
+    block, lane = index >> 2, index & 3
+    high = (block >> 32).astype(np.uint32) if layout.wide else np.uint32(0)
+    w0, w1, w2, w3 = _philox((block.astype(np.uint32), high, step0, step1), (key0, key1))
+    return jnp.where(lane < 2, jnp.where(lane == 0, w0, w1), jnp.where(lane == 2, w2, w3))
+
+
+def _philox(counter: tuple[Array, ...], key: tuple[Array, Array]) -> tuple[Array, ...]:
+    c0, c1, c2, c3 = counter
+    for weyl0, weyl1 in stream.round_keys((0, 0)):
+        low0, high0 = _multiply(c0, stream.MULTIPLIERS[0])
+        low1, high1 = _multiply(c2, stream.MULTIPLIERS[1])
+        c0, c2 = high1 ^ c1 ^ (key[0] + np.uint32(weyl0)), high0 ^ c3 ^ (key[1] + np.uint32(weyl1))
+        c1, c3 = low1, low0
+    return c0, c1, c2, c3
+
+
+def _multiply(a: Array, b: int) -> tuple[Array, Array]:
+    product = a.astype(np.uint64) * np.uint64(b)
+    return product.astype(np.uint32), (product >> 32).astype(np.uint32)

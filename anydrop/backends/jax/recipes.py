@@ -1,0 +1,142 @@
+"""Recipes as compiled programs see them: a few words at run time, and a layout."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from anydrop.backends.jax.programs import Layout
+from anydrop.core import check, stream
+from anydrop.core.recipe import Description, Recipe, Window
+from anydrop.core.typing import Array
+
+
+def words_and_layout(recipe: Recipe) -> tuple[Array, Layout]:
+    """Return what a program takes of a recipe at run time, and what it is compiled for."""
+    recipe = _known(recipe)
+    strides, window = recipe.strides, recipe.window
+    extent = window.shape if window else recipe.shape
+    size = math.prod(n for n, stride in zip(extent, strides, strict=True) if stride)
+    layout = Layout(recipe.keep_shape, strides, wide=size > 2**32)
+    offset = window.offset if window else (0,) * len(extent)
+    words = (
+        *recipe.key,
+        *_halves(recipe.step),
+        *_halves(_first(offset, strides)),
+        recipe.threshold,
+    )
+    if any(isinstance(word, Tracer) for word in words):
+        return jnp.stack([jnp.asarray(word, np.uint32) for word in words]), layout
+    return np.asarray(words, np.uint32), layout
+
+
+def _known(recipe: Recipe) -> Recipe:
+    """Return a recipe with ints for arrays that nothing traces, and refuse what is no integer."""
+    step, window = recipe.step, recipe.window
+    if isinstance(step, Tracer):
+        _check_integer(step, "step")
+    elif check.is_foreign(step):
+        recipe = recipe._replace(step=check.known_step(step))
+    if window and any(map(check.is_foreign, window.offset)):
+        traced = [isinstance(o, Tracer) for o in window.offset]
+        if not any(traced):
+            offset = check.known_offset(*window, recipe.shape)
+        else:
+            offset = tuple(map(_known_offset, window.offset))
+        recipe = recipe._replace(window=Window(offset, window.shape))
+    return recipe
+
+
+def _known_offset(value: Any) -> Any:
+    if isinstance(value, Tracer):
+        _check_integer(value, "window offset")
+        return value
+    return check.known_offset((value,), (2**64,), (0,))[0]
+
+
+def _check_integer(value: Array, name: str) -> None:
+    if not jnp.issubdtype(value.dtype, np.integer):
+        raise TypeError(f"{name} must be an integer, got a traced {value.dtype.name}")
+
+
+def _halves(value: Any) -> tuple[Any, Any]:
+    """Return the low and high words of an int, or of a traced scalar or pair of words."""
+    if not isinstance(value, Tracer):
+        return stream.halves(value)
+    if value.shape == (2,):
+        return value[0].astype(np.uint32), value[1].astype(np.uint32)
+    wide = value.astype(np.uint64)
+    return wide.astype(np.uint32), (wide >> 32).astype(np.uint32)
+
+
+def _first(offset: tuple[Any, ...], strides: tuple[int, ...]) -> Any:
+    """Return the index of a window's first element, in 64 bits."""
+    known, traced = 0, list[Array]()
+    for o, stride in zip(offset, strides, strict=True):
+        if isinstance(o, Tracer):
+            traced.append(o.astype(np.uint64) * np.uint64(stride % 2**64))
+        else:
+            known += o * stride
+    return sum(traced, np.uint64(known)) if traced else known
+
+
+@lru_cache(maxsize=1)
+def register() -> None:
+    """Let masks go into and come out of jitted functions.
+
+    As the named tuples that they are, all their entries would become arrays, p one of 32 bits.
+    """
+    classes: list[type[Recipe]] = [Recipe, *Recipe.__subclasses__()]
+    for cls in classes:
+        jax.tree_util.register_pytree_node(cls, _flattened, partial(_unflattened, cls))
+    others: list[type] = Description.__subclasses__()
+    for other in others:  # which grows on the way
+        others += other.__subclasses__()
+        if issubclass(other, tuple) and not issubclass(other, Recipe):
+            jax.tree_util.register_pytree_node(other, _parts, partial(_together, other))
+
+
+def _flattened(recipe: Recipe) -> tuple[tuple[Any, ...], Recipe]:
+    """Return the step and the offset that may be traced, and all else, which is compiled for."""
+    step, window = recipe.step, recipe.window
+    if isinstance(step, int):
+        step = np.asarray(stream.halves(step), np.uint32)
+    elif isinstance(step, jax.Array) and not step.shape:
+        # Words as well: of several scalars that are stacked two would pass for words.
+        high = step >> 32 if step.dtype.itemsize > 4 else jnp.zeros_like(step)
+        step = jnp.stack([step.astype(np.uint32), high.astype(np.uint32)])
+    if window is None:
+        return (step, ()), recipe._replace(step=0)
+    moving = tuple(o for o in window.offset if check.is_foreign(o))
+    fixed = tuple(None if check.is_foreign(o) else o for o in window.offset)
+    return (step, moving), recipe._replace(step=0, window=Window(fixed, window.shape))
+
+
+def _unflattened(cls: type[Recipe], rest: Recipe, children: tuple[Any, ...]) -> Recipe:
+    step, moving = children
+    if isinstance(step, np.ndarray):
+        step = int(step[0]) | int(step[1]) << 32
+    window = rest.window
+    if window is not None:
+        left = iter(moving)
+        offset = tuple(next(left) if o is None else o for o in window.offset)
+        window = Window(offset, window.shape)
+    return cls(*rest._replace(step=step, window=window))
+
+
+def _parts(description: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the descriptions and arrays within a description, and all else with gaps for them."""
+    inner = tuple(isinstance(v, (Recipe, Description)) or hasattr(v, "dtype") for v in description)
+    pairs = list(zip(description, inner, strict=True))
+    return tuple(v for v, i in pairs if i), (inner, tuple(None if i else v for v, i in pairs))
+
+
+def _together(cls: type, rest: tuple[Any, ...], parts: tuple[Any, ...]) -> Any:
+    left = iter(parts)
+    return cls(*(next(left) if i else v for i, v in zip(*rest, strict=True)))

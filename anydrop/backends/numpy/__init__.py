@@ -1,0 +1,1 @@
+"""NumPy: kernels compiled by numba, or chunks of plain NumPy."""

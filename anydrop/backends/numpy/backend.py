@@ -1,0 +1,322 @@
+"""NumPy: fused numba kernels where numba is installed, chunked NumPy otherwise; the same bits."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import math
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, Pass
+from anydrop.backends.common.normals import standard_normal
+from anydrop.backends.common.threads import POOL, Pool
+from anydrop.backends.numpy import chunked
+from anydrop.core import check
+from anydrop.core.recipe import Recipe
+from anydrop.core.typing import Array
+
+# Elements drawn before numba is imported, which takes a third of a second; and how many a call
+# counts for by itself, so that many small ones bring it too.
+WARM_UP = 2**20
+CALL = 2**7
+# Uniform numbers at a time from a generator, so that they don't take eight bytes an element.
+DRAWN = 2**16
+# Normal numbers below which a second thread costs more than it saves, whatever draws their words.
+NOISE = 2**21
+# Elements from which on what a call costs beside its kernel is not worth remembering.
+SMALL = 2**20
+
+_log = logging.getLogger(__name__)
+
+Work = Callable[[Array, Array, int], None]
+
+
+class NumpyBackend(Backend):
+    """The backend of NumPy arrays.
+
+    Parameters
+    ----------
+    name, namespace : str
+        As for `Backend`.
+    use_numba : bool, optional
+        True takes numba's kernels at once and raises where they can't be had; False never takes
+        them. By default they are taken after `WARM_UP` elements, and not missed if they fail.
+    pool : Pool, optional
+        The threads that share a long loop.
+    """
+
+    namespace = "array_api_compat.numpy"
+
+    def __init__(
+        self,
+        name: str = "numpy",
+        namespace: str = "",
+        use_numba: bool | None = None,
+        pool: Pool = POOL,
+    ) -> None:
+        super().__init__(name, namespace)
+        self._pool = pool
+        self._kernels: ModuleType = chunked
+        self._until_numba = math.inf
+        if use_numba:
+            self._kernels = importlib.import_module("anydrop.backends.numpy.compiled")
+        elif use_numba is None:
+            self._until_numba = WARM_UP
+
+    @property
+    def kernel(self) -> str:  # type: ignore[override]
+        """What draws the masks."""
+        return str(self._kernels.NAME)
+
+    def keep(self, recipe: Recipe, like: Array) -> Array:
+        """Return the boolean keep mask of a recipe; see `Backend.keep`."""
+        keep = np.empty(recipe.keep_shape, np.bool_)
+        if keep.size:
+            kernels = self.kernels_for(keep.size)
+            draw = kernels.kernel(keep.dtype, recipe.placement, recipe.key, recipe.threshold)
+            step, flat = check.known_step(recipe.step), keep.reshape(-1)
+
+            def work(start: int, stop: int) -> None:
+                draw(flat[start:stop], flat[start:stop], start, step)
+
+            self._pool.run(work, keep.size, kernels.CROSSOVER)
+        return keep
+
+    def select(
+        self,
+        x: Array,
+        keep: Recipe | Array | None,
+        scale: float,
+        shift: float = NO_SHIFT,
+        fill: float = 0.0,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`.
+
+        A recipe takes one pass over memory, in which its mask is drawn.
+        """
+        x = np.asarray(x)
+        y = np.empty_like(x, subok=False) if out is None else out
+        if not x.size:
+            return y
+        kernels, affine = self.kernels_for(x.size), (scale, shift, fill)
+        if isinstance(keep, Recipe):
+            step = check.known_step(keep.step)
+            if hasattr(kernels, "tiled") and not _is_plain(x, y) and _is_walkable(x, y):
+                tiles = kernels.tiled(x, y, keep, *affine)
+                self._pool.run(
+                    lambda a, b: tiles.draw(a, b, step),
+                    *(tiles.total, kernels.CROSSOVER, tiles.elements),
+                )
+                return y
+            native = x.dtype.newbyteorder("=")
+            draw = kernels.kernel(native, keep.spread, keep.key, keep.threshold, *affine)
+
+            def work(source: Array, target: Array, start: int) -> None:
+                draw(source, target, start, step)
+
+            self._each(work, x, y, kernels.CROSSOVER)
+            return y
+
+        def multiply(source: Array, target: Array, start: int) -> None:
+            for a in range(0, len(source), chunked.CHUNK):
+                here = slice(a, a + chunked.CHUNK)
+                chunked.affine(source[here], target[here], scale, shift)
+
+        self._each(multiply, x, y, kernels.CROSSOVER)
+        if keep is not None:
+            chunked.put(y, keep, fill)
+        return y
+
+    def again(
+        self,
+        x: Array,
+        recipe: Recipe,
+        scale: float,
+        shift: float = NO_SHIFT,
+        fill: float = 0.0,
+    ) -> tuple[Pass, Pass] | None:
+        """Return how to do `select` again for small plain arrays; see `Backend.again`."""
+        kernels = self.settled(x)
+        if kernels is None:
+            return None
+        dtype, shape = x.dtype, x.shape
+        kernel = partial(kernels.kernel, dtype, recipe.spread, recipe.key, recipe.threshold, scale)
+
+        def passing(draw: chunked.Kernel) -> Pass:
+            def select(x: Array, step: int) -> Array | None:
+                if type(x) is not np.ndarray or x.dtype is not dtype or x.shape != shape:
+                    return None
+                flags = x.flags
+                if not flags.c_contiguous or not flags.aligned:
+                    return None
+                y = np.empty(shape, dtype)
+                draw(x.ravel(), y.ravel(), 0, step)
+                return y
+
+            return select
+
+        return passing(kernel(shift, fill)), passing(kernel())
+
+    def settled(self, x: Array) -> ModuleType | None:
+        """Return the kernels that serve small plain arrays like x from now on.
+
+        None if x is not one, and all but the kernel does not matter, or as long as numba may come.
+        """
+        small = _is_plain(x) and 0 < x.size < min(SMALL, self._kernels.CROSSOVER)
+        return self._kernels if small and self._until_numba == math.inf else None
+
+    def normals(self, recipe: Recipe, like: Array) -> Array:
+        """Return standard normal numbers, made a piece at a time; see `Backend.normals`."""
+        dtype = COMPUTE[self.dtype_name(like)]
+        drawn = np.empty(recipe.keep_shape, dtype)
+        if drawn.size:
+            words = np.dtype(np.uint32)
+            draw = self.kernels_for(drawn.size).kernel(words, recipe.placement, recipe.key)
+            step, flat = check.known_step(recipe.step), drawn.reshape(-1)
+
+            def work(start: int, stop: int) -> None:
+                for a in range(start, stop, chunked.CHUNK):
+                    piece = np.empty(min(chunked.CHUNK, stop - a), words)
+                    draw(piece, piece, a, step)
+                    flat[a : a + len(piece)] = standard_normal(self.xp, piece, dtype)
+
+            self._pool.run(work, drawn.size, NOISE)
+        return drawn
+
+    def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
+        """Return ``uniform(shape) < 1 - p`` from a generator of NumPy's."""
+        if rng is np.random or isinstance(rng, (np.random.Generator, np.random.RandomState)):
+            uniform = rng.random if isinstance(rng, np.random.Generator) else rng.random_sample
+        else:
+            raise TypeError(
+                "rng must be a numpy.random.Generator, a numpy.random.RandomState or the module "
+                f"numpy.random for a NumPy array, got {check.described(rng)}; a seed goes to seed="
+            )
+        keep = np.empty(math.prod(shape), np.bool_)
+        for a in range(0, keep.size, DRAWN):
+            part = keep[a : a + DRAWN]
+            np.less(uniform(part.size), 1.0 - p, out=part)
+        return keep.reshape(shape)
+
+    def redrawn(
+        self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
+    ) -> Array:
+        """Return ``forward(*arrays)``, without warnings and as an array; see `Backend.redrawn`.
+
+        Operators make a scalar of what has no dimensions.
+        """
+        with np.errstate(all="ignore"):
+            return np.asarray(forward(*arrays))
+
+    def owns(self, x: object) -> bool:
+        """Tell whether `x` is a plain NumPy array: a subclass may mean more than its numbers."""
+        return type(x) in (np.ndarray, np.memmap) or isinstance(x, np.generic)
+
+    def device(self, x: Array) -> str:
+        """Return ``"cpu"``."""
+        return "cpu"
+
+    def pack(self, keep: Array) -> Array:
+        """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
+        return np.packbits(keep, bitorder="little")
+
+    def unpack(self, bits: Array, shape: tuple[int, ...], like: Array) -> Array:
+        """Return the boolean mask of bits that `pack` made."""
+        flat = np.unpackbits(bits, count=math.prod(shape), bitorder="little")
+        return flat.view(np.bool_).reshape(shape)
+
+    def check_out(self, out: Array | None, x: Array) -> Array | None:
+        """Refuse an `out` that can't hold the result for `x`."""
+        out = super().check_out(out, x)
+        if out is not None and any(
+            n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)
+        ):
+            raise ValueError("out must have memory of its own for every element, got a broadcast")
+        return out
+
+    def to_numpy(self, x: Array) -> Array:
+        """Return `x` itself."""
+        return x
+
+    def probes(self) -> list[tuple[Backend, Array]]:
+        """Return an empty array for each kernel found here, and who draws with it."""
+        like = self.empty("cpu")
+        fused = [(NumpyBackend(use_numba=True), like)] if _numba() else []
+        return [*fused, (NumpyBackend(use_numba=False), like)]
+
+    def _each(self, work: Work, x: Array, y: Array, crossover: float) -> None:
+        """Call ``work(source, target, first)`` on flat pieces of x and y in C order.
+
+        The kernels read and write plain memory: contiguous, aligned, in native byte order. Other
+        arrays go through NumPy's buffered iterator, a piece at a time.
+        """
+        if _is_plain(x, y) and _are_apart(x, y):
+            source, target = x.reshape(-1), y.reshape(-1)
+            self._pool.run(lambda a, b: work(source[a:b], target[a:b], a), x.size, crossover)
+            return
+        native = x.dtype.newbyteorder("=")
+        with np.nditer(
+            [x, y],
+            ["external_loop", "buffered", "copy_if_overlap"],
+            [
+                ["readonly", "overlap_assume_elementwise"],
+                ["writeonly", "overlap_assume_elementwise"],
+            ],
+            op_dtypes=[native, native],
+            order="C",
+            casting="equiv",
+            buffersize=chunked.CHUNK,
+        ) as pairs:
+            first = 0
+            for source, target in pairs:
+                if _is_plain(source) and _is_plain(target):
+                    work(source, target, first)
+                else:  # A stride that the iterator passes on as it is.
+                    copy = np.empty(len(target), native)
+                    work(np.ascontiguousarray(source), copy, first)
+                    target[...] = copy
+                first += len(source)
+
+    def kernels_for(self, n: int) -> ModuleType:
+        """Return the kernels for n elements, which may be the ones that bring numba."""
+        if self._until_numba < math.inf:
+            self._until_numba -= n + CALL
+            if self._until_numba <= 0:
+                self._kernels = _numba() or chunked
+                self._until_numba = math.inf
+        return self._kernels
+
+
+def _numba() -> ModuleType | None:
+    """Return the fused kernels, or None where numba is missing or broken."""
+    try:
+        return importlib.import_module("anydrop.backends.numpy.compiled")
+    except Exception as error:  # A broken numba raises anything; there is a way without it.
+        _log.info("drawing without numba: %r", error)
+        return None
+
+
+def _is_plain(*arrays: Array) -> bool:
+    """Tell whether all elements follow each other in memory, as the machine reads them."""
+    return all(x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative for x in arrays)
+
+
+def _is_walkable(x: Array, y: Array) -> bool:
+    """Tell whether a kernel can go from element to element, as the machine reads them."""
+    return _are_apart(x, y) and all(
+        array.flags.aligned
+        and array.dtype.isnative
+        and not any(stride % array.itemsize for stride in array.strides)
+        for array in (x, y)
+    )
+
+
+def _are_apart(x: Array, y: Array) -> bool:
+    """Tell whether no element of y is an element of x elsewhere."""
+    return x is y or not np.may_share_memory(x, y)

@@ -1,0 +1,324 @@
+"""PyTorch: NumPy's kernels in the host's memory, Triton on CUDA, int64 arithmetic elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, Pass, dtype_name
+from anydrop.backends.torch import dtensor, host, int64, operator
+from anydrop.backends.torch.watchers import (
+    PLAIN,
+    is_followed,
+    is_host,
+    is_known,
+    is_memory,
+    is_watched,
+    mode_of,
+    read,
+)
+from anydrop.core import check
+from anydrop.core.recipe import Recipe
+from anydrop.core.typing import Array
+
+NAMES = {
+    dtype: dtype_name(dtype)
+    for dtype in (
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+        torch.complex64,
+        torch.complex128,
+    )
+}
+
+
+class TorchBackend(Backend):
+    """The backend of PyTorch tensors.
+
+    Parameters
+    ----------
+    name, namespace : str
+        As for `Backend`.
+    draws : {"", "cpu", "triton", "int64"}
+        What draws the masks: by default, what suits a tensor's device.
+    """
+
+    namespace = "array_api_compat.torch"
+    conversion = "to(torch.float32)"
+
+    def __init__(self, name: str = "torch", namespace: str = "", draws: str = "") -> None:
+        super().__init__(name, namespace)
+        self._draws = draws
+
+    @property
+    def kernel(self) -> str:  # type: ignore[override]
+        """What draws the masks."""
+        if self._draws in ("", "cpu"):
+            return host.HOST.kernel
+        return str(operator.kernels(self._draws).NAME)
+
+    def keep(self, recipe: Recipe, like: Tensor) -> Tensor:
+        """Return the boolean keep mask of a recipe; see `Backend.keep`.
+
+        Where a compiler or a transform traces the call, it sees ordinary operations on int64.
+        """
+        recipe = read(recipe)
+        if is_watched() or type(like) not in PLAIN or not is_known(recipe):
+            with mode_of(like):
+                return int64.keep(recipe, like.device, chunk=None)
+        kernel = self._draws or operator.kernel_for(like.device)
+        kept: Tensor = operator.kernels(kernel).keep(recipe, like.device)
+        return kept
+
+    def select(
+        self,
+        x: Tensor,
+        keep: Recipe | Tensor | None,
+        scale: float,
+        shift: float | None = None,
+        fill: float = 0,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`.
+
+        Autograd, forward mode, the transforms of ``torch.func`` and the compiler go through it. A
+        shift of None means none too, and is the default: of a float the compiler may make a
+        symbol, and a symbol of -0.0 loses its sign.
+        """
+        if _is_distributed(x):
+            y = dtensor.select(self.select, x, keep, scale, shift, fill)
+        elif not isinstance(keep, Recipe):
+            y = int64.apply(x, keep, scale, shift, fill)
+        else:
+            recipe = read(keep)
+            if self._draws in ("", "cpu") and is_host(x) and is_known(recipe):
+                addend = NO_SHIFT if shift is None else shift
+                drawn = partial(host.select, recipe=recipe, scale=scale, shift=addend, fill=fill)
+                if out is None and is_followed(x):
+                    return operator.redrawn(drawn, lambda g: self.select(g, recipe, scale), x)
+                if out is None:
+                    return drawn(x)
+                if is_memory(x) and is_memory(out.detach()):
+                    drawn(x, out=out)
+                    if not out.is_inference():
+                        torch.autograd.graph.increment_version(out)
+                    return out
+            with mode_of(x):
+                y = operator.select(x, recipe, self._draws, scale, shift, fill)
+        return y if out is None else out.copy_(y)
+
+    def again(
+        self,
+        x: Tensor,
+        recipe: Recipe,
+        scale: float,
+        shift: float = NO_SHIFT,
+        fill: float = 0.0,
+    ) -> tuple[Pass, Pass] | None:
+        """Return how to do `select` again for small tensors in the host's memory."""
+        if self._draws not in ("", "cpu") or not is_host(x) or not is_known(recipe):
+            return None
+        kernels = host.again(x, recipe, scale, shift, fill)
+        if kernels is None:
+            return None
+        dtype, shape = x.dtype, x.shape
+
+        def passing(draw: Callable[[Tensor, int], Tensor], *, counts: bool) -> Pass:
+            def select(x: Tensor, step: int) -> Tensor | None:
+                if not is_host(x) or x.dtype is not dtype or x.shape != shape:
+                    return None
+                if not x.is_contiguous():
+                    return None
+                if counts and torch._C._current_graph_task_id() != -1:
+                    return None
+                if not is_followed(x):
+                    return draw(x, step)
+
+                def of(gradient: Tensor) -> Tensor:
+                    dx: Tensor | None = backward(gradient.contiguous(), step)
+                    if dx is None:
+                        dx = self.select(gradient, recipe._replace(step=step), scale)
+                    return dx
+
+                return operator.redrawn(lambda x: draw(x, step), of, x)
+
+            return select
+
+        forward, linear = kernels
+        backward = passing(linear, counts=False)
+        return passing(forward, counts=True), backward
+
+    def normals(self, recipe: Recipe, like: Tensor) -> Tensor:
+        """Return standard normal numbers; see `Backend.normals`."""
+        if _is_distributed(like):
+            raise TypeError(
+                "normal noise is not drawn for a DTensor: take its local part, x.to_local(), and "
+                "tell where that lies with window="
+            )
+        recipe, dtype = read(recipe), COMPUTE[self.dtype_name(like)]
+        plain = not is_watched() and type(like) in PLAIN and is_known(recipe)
+        if plain and self._draws in ("", "cpu") and like.device.type == "cpu":
+            return host.normals(recipe, dtype)
+        with mode_of(like):
+            chunk = int64.CHUNK if plain else None
+            return int64.normals(recipe, like.device, dtype, self.xp, chunk)
+
+    def redrawn(
+        self, forward: Callable[..., Tensor], backward: Callable[[Tensor], Any], *arrays: Tensor
+    ) -> Tensor:
+        """Return ``forward(*arrays)``, of which autograd keeps nothing; see `Backend.redrawn`.
+
+        A compiler, a transform or forward mode follows its operations instead.
+        """
+        if (
+            not (torch.is_grad_enabled() and any(array.requires_grad for array in arrays))
+            or any(type(array) not in PLAIN for array in arrays)
+            or is_watched()
+            or torch._C._are_functorch_transforms_active()
+            or forward_ad._current_level >= 0
+        ):
+            return forward(*arrays)
+        return operator.redrawn(forward, backward, *arrays)
+
+    def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
+        """Return ``uniform(shape) < 1 - p`` from a generator of PyTorch's.
+
+        The numbers are doubles, since of those alone some are less than a small ``1 - p``, except
+        on a device that has none.
+        """
+        if not isinstance(rng, torch.Generator):
+            raise TypeError(
+                "rng must be a torch.Generator for a PyTorch tensor, "
+                f"got {check.described(rng)}; a seed goes to seed="
+            )
+        if _is_distributed(like):
+            raise TypeError(
+                "rng= is not supported for a DTensor, of whose mask each process draws its part: "
+                "use seed="
+            )
+        here, there = like.device, rng.device
+        if here.type != there.type or (here.index or 0) != (there.index or 0):
+            raise ValueError(
+                f"rng must be a generator of the tensor's device, {here}, got one of {there}: "
+                f"make it with torch.Generator({str(here)!r})"
+            )
+        dtype = torch.float32 if here.type == "mps" else torch.float64
+        return torch.rand(shape, generator=rng, device=here, dtype=dtype) < 1.0 - p
+
+    def owns(self, x: object) -> bool:
+        """Tell whether `x` is a tensor: a subclass has a say in every operation anyway."""
+        return isinstance(x, Tensor)
+
+    def dtype_name(self, x: Tensor) -> str:
+        """Return the plain name of a tensor's dtype: ``"float32"``."""
+        return NAMES.get(x.dtype) or dtype_name(x.dtype)
+
+    def shape(self, x: Tensor) -> tuple[int, ...]:
+        """Return the shape of a tensor, whose lengths a compiler may keep open."""
+        if x.is_nested:
+            raise TypeError(
+                "dropout needs a dense tensor, got a nested one: take its tensors apart"
+            )
+        return tuple(x.shape)
+
+    def device(self, x: Tensor) -> torch.device:
+        """Return the device of a tensor."""
+        return x.device
+
+    def empty(self, device: Any) -> Tensor:
+        """Return a tensor of no elements, which stands for PyTorch and a device."""
+        return torch.empty((0,), device=device)
+
+    def pack(self, keep: Tensor) -> Tensor:
+        """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
+        if is_memory(keep):
+            return torch.from_numpy(np.packbits(keep.numpy(), bitorder="little"))
+        bits: Tensor = super().pack(keep)
+        return bits
+
+    def unpack(self, bits: Tensor, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Return the boolean mask of bits that `pack` made."""
+        if is_memory(bits):
+            flat = np.unpackbits(bits.numpy(), count=math.prod(shape), bitorder="little")
+            return torch.from_numpy(flat.view(np.bool_).reshape(shape))
+        keep: Tensor = super().unpack(bits, shape, like)
+        return keep
+
+    def from_numpy(self, x: Array, like: Tensor) -> Tensor:
+        """Return a copy of a NumPy array as a tensor on the device of `like`."""
+        return host.tensor(x).to(like.device)
+
+    def to_numpy(self, x: Tensor) -> Array:
+        """Return a tensor as a NumPy array, which may share its memory."""
+        return host.array(x.detach().cpu().resolve_conj().resolve_neg())
+
+    def probes(self) -> list[tuple[Backend, Tensor]]:
+        """Return an empty tensor for each device and kernel found here, and who draws for it."""
+        cpu = self.empty("cpu")
+        others = [self.empty(f"cuda:{index}") for index in range(torch.cuda.device_count())]
+        if torch.backends.mps.is_available():
+            others.append(self.empty("mps"))
+        pairs = [("cpu", cpu), ("int64", cpu)]
+        pairs += [("triton", cpu)] * operator.interprets_triton()
+        pairs += [(operator.kernel_for(like.device), like) for like in others]
+        return [(TorchBackend(draws=kernel), like) for kernel, like in pairs]
+
+    def check_input(self, x: Tensor) -> None:
+        """Refuse a tensor whose dtype or layout has no dropout."""
+        super().check_input(x)
+        if x.layout != torch.strided:
+            raise TypeError(
+                f"dropout needs a dense tensor, got one of layout {x.layout}; "
+                "convert it first, e.g. with to_dense()"
+            )
+
+    def check_out(self, out: Tensor | None, x: Tensor) -> Tensor | None:
+        """Refuse an `out` that can't hold the result for `x`."""
+        if super().check_out(out, x) is None or out is None:
+            return None
+        if _is_distributed(x) != _is_distributed(out):
+            raise ValueError(
+                f"out must be distributed as x is, {check.type_name(x)}, got {check.type_name(out)}"
+            )
+        if torch.is_grad_enabled() and (x.requires_grad or out.requires_grad):
+            raise ValueError(
+                "out= is not for tensors that require grad, which autograd could not follow: "
+                "leave it out, or call under torch.no_grad()"
+            )
+        if any(n > 1 and not stride for n, stride in zip(out.shape, out.stride(), strict=True)):
+            raise ValueError(
+                "out must have memory of its own for every element, got an expanded tensor"
+            )
+        return out
+
+    def check_stateful(self, *, counts: bool) -> None:
+        """Refuse a layer's pass that is traced once, and a forward that a checkpoint runs again."""
+        if torch.compiler.is_compiling():  # which follows the layer's step
+            return
+        if torch._C._get_tracing_state() is not None or get_proxy_mode() is not None:
+            raise TypeError(
+                "a layer counts its steps in Python, which a trace runs once: each run would drop "
+                "the same elements. Use the function and pass the step: "
+                "anydrop.dropout(x, p, seed=seed, step=step)"
+            )
+        if counts and torch._C._current_graph_task_id() != -1:
+            raise TypeError(
+                "a layer counts its forwards, and this one is within a backward pass, where "
+                "torch.utils.checkpoint runs it again: it would draw the next mask. Use the "
+                "function there and pass the step: anydrop.dropout(x, p, seed=seed, step=step)"
+            )
+
+
+def _is_distributed(x: Tensor) -> bool:
+    """Tell whether a tensor is a `DTensor`, without importing what only its users need."""
+    return type(x).__name__ == "DTensor"

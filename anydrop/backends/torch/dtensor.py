@@ -1,0 +1,55 @@
+"""Distributed tensors: each process draws the window of the global mask that its shard lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from anydrop.core import check
+from anydrop.core.recipe import Recipe, Window
+
+
+def select(
+    local: Callable[..., Tensor],
+    x: Any,
+    keep: Recipe | Tensor | None,
+    scale: float,
+    shift: float | None,
+    fill: float,
+) -> Any:
+    """Return ``where(keep, x * scale + shift, fill)`` for a ``DTensor``.
+
+    Parameters
+    ----------
+    local : callable
+        The same for a plain tensor.
+    x, keep, scale, shift, fill
+        As for `anydrop.backends.base.Backend.select`.
+    """
+    # Whoever has a DTensor has imported these; nobody else need wait for them.
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    if any(placement.is_partial() for placement in x.placements):
+        raise TypeError(
+            f"dropout needs the sum of a partial DTensor, got the placements {x.placements}: "
+            "redistribute it first"
+        )
+    part = x.to_local()
+    if isinstance(keep, Recipe):
+        shape, start = compute_local_shape_and_global_offset(x.shape, x.device_mesh, x.placements)
+        if part.numel():
+            whole = keep.window or Window((0,) * len(shape), tuple(x.shape))
+            offset = tuple(a + b for a, b in zip(whole.offset, start, strict=True))
+            keep = keep._replace(shape=tuple(shape), window=Window(offset, whole.shape))
+    elif keep is not None:
+        raise TypeError(
+            "a DTensor takes a recipe, of which each process draws its part, got "
+            f"{check.type_name(keep)}"
+        )
+    y = local(part, keep, scale, shift, fill) if part.numel() else part
+    return DTensor.from_local(
+        y, x.device_mesh, x.placements, run_check=False, shape=x.shape, stride=x.stride()
+    )

@@ -1,0 +1,102 @@
+"""Tensors in the host's memory, which NumPy's kernels read and write where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anydrop.backends.base import NO_SHIFT
+from anydrop.backends.numpy.backend import NumpyBackend
+from anydrop.core.recipe import Recipe
+from anydrop.core.typing import Array
+
+try:
+    import ml_dtypes
+
+    BFLOAT16: np.dtype | None = np.dtype(ml_dtypes.bfloat16)
+except ImportError:
+    BFLOAT16 = None
+
+HOST = NumpyBackend()
+
+# Takes a tensor and a step.
+Draw: TypeAlias = Callable[[Tensor, int], Tensor]
+
+
+def array(x: Tensor) -> Array:
+    """Return a tensor's memory as a NumPy array."""
+    if x.dtype != torch.bfloat16:
+        return x.numpy()
+    if BFLOAT16 is None:
+        raise TypeError("NumPy has no bfloat16 unless ml_dtypes is installed: convert the tensor")
+    return x.view(torch.int16).numpy().view(BFLOAT16)
+
+
+def tensor(x: Array) -> Tensor:
+    """Return a copy of a NumPy array, of any strides and byte order, as a tensor."""
+    x = np.array(x, x.dtype.newbyteorder("="), order="C")
+    if x.dtype == BFLOAT16:
+        return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(x)
+
+
+def keep(recipe: Recipe, device: torch.device) -> Tensor:
+    """Return the keep mask of a recipe; the device is the host."""
+    return torch.from_numpy(HOST.keep(recipe, None))
+
+
+def normals(recipe: Recipe, dtype: str) -> Tensor:
+    """Return the standard normal numbers of a recipe."""
+    return torch.from_numpy(HOST.normals(recipe, np.empty(0, dtype)))
+
+
+def select(
+    x: Tensor,
+    recipe: Recipe,
+    scale: float,
+    shift: float = NO_SHIFT,
+    fill: float = 0.0,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Return ``where(keep, x * scale + shift, fill)``, in `out` if there is one."""
+    x = x.detach()
+    y = torch.empty_like(x) if out is None else out
+    if x.dtype == torch.bfloat16 and BFLOAT16 is None:
+        # Computed in float32 and rounded once, as the kernels do it an element at a time.
+        wide = x.float()
+        HOST.select(wide.numpy(), recipe, scale, shift, fill, out=wide.numpy())
+        return y.copy_(wide)
+    HOST.select(array(x), recipe, scale, shift, fill, out=array(y.detach()))
+    return y
+
+
+def again(
+    x: Tensor, recipe: Recipe, scale: float, shift: float, fill: float
+) -> tuple[Draw, Draw] | None:
+    """Return what does `select` at any step for small tensors like x, and its backward pass.
+
+    The tensors must be contiguous, and of the host's memory. None if x is not one.
+    """
+    if x.dtype == torch.bfloat16 and BFLOAT16 is None:
+        return None
+    memory = array(x.detach())
+    kernel_at = getattr(HOST.settled(memory), "kernel_at", None)
+    if kernel_at is None:
+        return None
+    kernel = partial(kernel_at, memory.dtype, recipe.spread, recipe.key, recipe.threshold, scale)
+    n = memory.size
+
+    def drawing(draw: Callable[..., None]) -> Draw:
+        def select(x: Tensor, step: int) -> Tensor:
+            y = torch.empty_like(x)
+            draw(x.data_ptr(), y.data_ptr(), n, step)
+            return y
+
+        return select
+
+    return drawing(kernel(shift, fill)), drawing(kernel())

@@ -1,0 +1,149 @@
+"""The stream in plain PyTorch, in int64: what draws the masks on a device without a kernel.
+
+Nothing here reads a value, so that a compiler can trace all of it, a step or an offset that is a
+tensor included. Signed arithmetic serves: sums and products wrap at 64 bits, and of a shifted
+word the mask takes 32 bits alone.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from anydrop.backends.common.normals import standard_normal
+from anydrop.core import stream
+from anydrop.core.recipe import Recipe
+from anydrop.core.typing import Namespace
+
+NAME = "int64"
+# Elements drawn at a time, whose some ten temporaries of eight bytes then stay in a cache.
+CHUNK = 2**16
+HALVES = (torch.float16, torch.bfloat16)
+
+Draw = Callable[[Tensor, Tensor, Recipe], Tensor]
+
+
+def signed(value: int) -> int:
+    """Return the int64 that has the bits of a 64-bit number."""
+    # One that a compiler traces, whose symbols have 63 bits, becomes a constant by `index`.
+    return value if value < 2**63 else operator.index(value) - 2**64
+
+
+def number(value: int | Tensor, device: torch.device | str) -> Tensor:
+    """Return a step or an offset, which may be a tensor, as an int64 scalar tensor."""
+    if not isinstance(value, Tensor):
+        return torch.full((), signed(value), dtype=torch.int64, device=device)
+    if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"a step or an offset must be a tensor of integers, got {value.dtype}")
+    value = value.to(device, torch.int64)
+    if value.ndim == 0:
+        return value
+    low, high = value.unbind()
+    return (low & stream.WORD) | (high << 32)
+
+
+def keep(recipe: Recipe, device: torch.device, chunk: int | None = CHUNK) -> Tensor:
+    """Return the keep mask of a recipe, drawn `chunk` elements at a time, or all at once."""
+    return _drawn(recipe, device, chunk, torch.bool, lambda words: words >= recipe.threshold)
+
+
+def normals(
+    recipe: Recipe, device: torch.device, dtype: str, xp: Namespace, chunk: int | None = CHUNK
+) -> Tensor:
+    """Return the standard normal numbers of a recipe in a namespace of PyTorch; see `keep`."""
+
+    def standard(words: Tensor) -> Tensor:
+        z: Tensor = standard_normal(xp, words, dtype)
+        return z
+
+    return _drawn(recipe, device, chunk, getattr(torch, dtype), standard)
+
+
+def _drawn(
+    recipe: Recipe,
+    device: torch.device,
+    chunk: int | None,
+    dtype: torch.dtype,
+    made_of: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Return what is made of a recipe's words, `chunk` elements at a time, or all at once."""
+    shape = recipe.keep_shape
+    n = math.prod(shape)
+    chunk = chunk or max(n, 1)
+    step = number(recipe.step, device)
+    if recipe.window is None and not recipe.shared_axes:
+        draw: Draw = _words_in_blocks
+        last = (n + 3) // 4
+    else:
+        draw, last = _words, n
+    counts = (torch.arange(a, min(a + chunk, last), device=device) for a in range(0, last, chunk))
+    pieces = [made_of(draw(count, step, recipe)) for count in counts]
+    if not pieces:
+        return torch.empty(shape, dtype=dtype, device=device)
+    return torch.cat(pieces)[:n].reshape(shape)
+
+
+def select(x: Tensor, recipe: Recipe, scale: float, shift: float, fill: float) -> Tensor:
+    """Return ``where(keep, x * scale + shift, fill)`` for a recipe."""
+    return apply(x, keep(recipe, x.device), scale, shift, fill)
+
+
+def apply(
+    x: Tensor,
+    keep: Tensor | None,
+    scale: float,
+    shift: float | None = None,
+    fill: float = 0.0,
+) -> Tensor:
+    """Return ``where(keep, x * scale + shift, fill)``; keep or shift may be None, for none."""
+    if x.is_complex():
+        # By parts: a complex product would turn an infinite part into a NaN beside it.
+        imag = apply(x.imag, keep, scale)
+        return torch.complex(apply(x.real, keep, scale, shift, fill), imag)
+    y = (x.float() if x.dtype in HALVES else x) * scale
+    if shift is not None and (shift != 0 or math.copysign(1.0, shift) > 0):
+        y = y + shift
+    if keep is not None:
+        y = torch.where(keep, y, fill)
+    return y.to(x.dtype)
+
+
+def _indices(at: Tensor, recipe: Recipe) -> Tensor:
+    """Return the logical indices of those elements."""
+    offset = recipe.window.offset if recipe.window else (0,) * len(recipe.shape)
+    index = torch.zeros_like(at)
+    axes = zip(recipe.keep_shape, offset, recipe.strides, strict=True)
+    for length, start, stride in reversed(list(axes)):
+        if stride:
+            first = number(start, at.device) if isinstance(start, Tensor) else signed(start)
+            index = index + (at % length + first) * signed(stride)
+        at = at // length
+    return index
+
+
+def _words_in_blocks(blocks: Tensor, step: Tensor, recipe: Recipe) -> Tensor:
+    """Return the words of the four indices of each block, one after the other."""
+    return torch.stack(_philox(blocks, step, recipe), dim=1).flatten()
+
+
+def _words(elements: Tensor, step: Tensor, recipe: Recipe) -> Tensor:
+    """Return the words of elements of a keep mask, counted in C order."""
+    index = _indices(elements, recipe)
+    w0, w1, w2, w3 = _philox((index >> 2) & (2**62 - 1), step, recipe)
+    lane = index & 3
+    return torch.where(lane < 2, torch.where(lane == 0, w0, w1), torch.where(lane == 2, w2, w3))
+
+
+def _philox(block: Tensor, step: Tensor, recipe: Recipe) -> tuple[Tensor, ...]:
+    """Return the four words of each block."""
+    c0, c1 = block & stream.WORD, block >> 32
+    c2, c3 = step & stream.WORD, (step >> 32) & stream.WORD
+    for k0, k1 in stream.round_keys(recipe.key):
+        p0, p1 = c0 * stream.MULTIPLIERS[0], c2 * stream.MULTIPLIERS[1]
+        c0, c1 = ((p1 >> 32) & stream.WORD) ^ c1 ^ k0, p1 & stream.WORD
+        c2, c3 = ((p0 >> 32) & stream.WORD) ^ c3 ^ k1, p0 & stream.WORD
+    return c0, c1, c2, c3

@@ -1,0 +1,250 @@
+"""The operator ``anydrop::select``: dropout as PyTorch's autograd, compiler and transforms see it.
+
+It is opaque to them, and linear in x but for a constant: its derivative is itself, so the backward
+pass draws the mask again, and nothing is kept of a call but its arguments. Those of them that may
+be tensors, the step and a window's offset, travel in one int64 tensor: a compiled program takes
+any step.
+"""
+
+# Of what registers an operator, and applies a function of autograd's, PyTorch gives no types.
+# mypy: disable-error-code="no-untyped-call, untyped-decorator"
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd.forward_ad import _set_fwd_grad_enabled
+
+from anydrop.backends.base import NO_SHIFT
+from anydrop.backends.torch import host, int64
+from anydrop.backends.torch.int64 import number, signed
+from anydrop.core.recipe import Recipe, Window
+
+LIBRARY = torch.library.Library("anydrop", "DEF")
+LIBRARY.define(
+    "select(Tensor x, Tensor place, SymInt[] extent, int[] key, float p, int[] shared_axes, "
+    "str kernel, float scale, float? shift, float fill) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+OPERATOR = torch.ops.anydrop.select.default
+
+Forward: TypeAlias = Callable[..., Tensor]
+Backward: TypeAlias = Callable[[Tensor], Any]
+
+_log = logging.getLogger(__name__)
+
+
+def select(
+    x: Tensor, recipe: Recipe, kernel: str, scale: float, shift: float | None, fill: float
+) -> Tensor:
+    """Return ``where(keep, x * scale + shift, fill)`` by the operator.
+
+    Parameters
+    ----------
+    x, recipe, scale, shift, fill
+        As for `anydrop.backends.base.Backend.select`; a shift of None means none too.
+    kernel : {"", "cpu", "triton", "int64"}
+        What draws the mask; by default `kernel_for` the device.
+    """
+    place = [recipe.step, *(recipe.window.offset if recipe.window else ())]
+    device = next((value.device for value in place if isinstance(value, Tensor)), "cpu")
+    numbers = [number(value, device) for value in place]
+    if str(device) == "meta" and x.device.type != "meta":
+        raise TypeError("a step or an offset on the meta device has no value: make it elsewhere")
+    y: Tensor = OPERATOR(
+        x,
+        torch.stack(numbers),
+        # It makes strides, which count modulo 2**64.
+        [signed(n) for n in recipe.window.shape] if recipe.window else (),
+        recipe.key,
+        recipe.p,
+        recipe.shared_axes,
+        kernel,
+        scale,
+        shift,
+        fill,
+    )
+    return y
+
+
+def kernel_for(device: torch.device) -> str:
+    """Return what draws the masks of a device."""
+    if device.type == "cpu":
+        return "cpu"
+    return "triton" if device.type == "cuda" and _triton() else "int64"
+
+
+def kernels(name: str) -> ModuleType:
+    """Return the module of a kernel, by name: it has ``keep`` and ``select``."""
+    if name == "triton":
+        module = _triton()
+        assert module is not None
+        return module
+    return {"cpu": host, "int64": int64}[name]
+
+
+def interprets_triton() -> bool:
+    """Tell whether Triton's interpreter stands in for a CUDA device."""
+    module = _triton()
+    return module is not None and bool(module.INTERPRETED)
+
+
+@lru_cache
+def _triton() -> ModuleType | None:
+    """Return the Triton kernel, or None where Triton is missing or broken."""
+    try:
+        return import_module("anydrop.backends.torch.triton")
+    except Exception as error:  # A broken Triton raises anything; there is a way without it.
+        _log.info("drawing without Triton: %r", error)
+        return None
+
+
+# The operator, key by key of PyTorch's dispatcher ----------------------------------------------
+
+
+@torch.library.impl(LIBRARY, "select", "CompositeExplicitAutograd")
+def _run(
+    x: Tensor,
+    place: Tensor,
+    extent: Sequence[int],
+    key: Sequence[int],
+    p: float,
+    shared_axes: Sequence[int],
+    kernel: str,
+    scale: float,
+    shift: float | None,
+    fill: float,
+) -> Tensor:
+    kernel = kernel or kernel_for(x.device)
+    if kernel == "cpu" or place.device.type == "cpu":
+        step, *offset = (value & (2**64 - 1) for value in place.tolist())
+    else:  # Reading it would wait for the device.
+        step, *offset = place.unbind()
+    window = Window(tuple(offset), tuple(n % 2**64 for n in extent)) if extent else None
+    low, high = key
+    recipe = Recipe((low, high), step, tuple(x.shape), p, scale, tuple(shared_axes), window)
+    addend = NO_SHIFT if shift is None else shift
+    y: Tensor = kernels(kernel).select(x, recipe, scale, addend, fill)
+    like = torch.empty_like(x)  # whose strides are promised
+    return y if y.stride() == like.stride() else like.copy_(y)
+
+
+@torch.library.register_fake("anydrop::select", lib=LIBRARY)
+def _shape_of(x: Tensor, place: Tensor, *rest: Any) -> Tensor:
+    return torch.empty_like(x)
+
+
+class _Select(torch.autograd.Function):
+    """The derivative. It is used beneath the dispatcher, one level of a transform at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, place: Tensor, *rest: Any) -> Tensor:
+        ctx.save_for_backward(place)
+        ctx.save_for_forward(place)
+        *ctx.linear, _, _ = rest
+        ctx.set_materialize_grads(False)
+        # The call goes on to the levels below, whose gradients Function.apply has switched off.
+        with (
+            torch._C._AutoDispatchBelowAutograd(),
+            torch.enable_grad(),
+            _set_fwd_grad_enabled(True),
+        ):
+            y: Tensor = OPERATOR(x, place, *rest)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, ...]:
+        (place,) = ctx.saved_tensors
+        nothing = (None,) * (len(ctx.linear) + 3)
+        return _apply(gradient, place, ctx.linear), *nothing
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor | None, *rest: Any) -> Tensor | None:
+        (place,) = ctx.saved_tensors
+        return _apply(tangent, place, ctx.linear)
+
+
+def _apply(x: Tensor | None, place: Tensor, linear: Sequence[Any]) -> Tensor | None:
+    """Return the linear part of the operator for a gradient or a tangent."""
+    return None if x is None else OPERATOR(x, place, *linear, None, 0.0)
+
+
+@torch.library.impl(LIBRARY, "select", "Autograd")
+def _differentiable(*arguments: Any) -> Tensor:
+    with enable_single_level_autograd_function():
+        # The method that Function.apply calls once it has refused transforms for want of a
+        # `setup_context`: here they are the dispatcher's business.
+        y: Tensor = super(torch.autograd.Function, _Select).apply(*arguments)
+    return y
+
+
+@torch.library.register_vmap("anydrop::select", lib=LIBRARY)
+def _batched(
+    info: Any,
+    dims: tuple[int | None, ...],
+    x: Tensor,
+    place: Tensor,
+    extent: Sequence[int],
+    key: Sequence[int],
+    p: float,
+    shared_axes: Sequence[int],
+    *rest: Any,
+) -> tuple[Tensor, int]:
+    """Return the operator over a batch: one mask for all examples, unless a step is mapped."""
+    n = info.batch_size
+    if dims[1] is not None:
+        examples = [x] * n if dims[0] is None else x.unbind(dims[0])
+        places = place.unbind(dims[1])
+        pairs = zip(examples, places, strict=True)
+        same = extent, key, p, shared_axes, *rest
+        return torch.stack([OPERATOR(a, b, *same) for a, b in pairs]), 0
+    assert dims[0] is not None
+    if extent:
+        extent = [n, *extent]
+        place = torch.cat([place[:1], torch.zeros_like(place[:1]), place[1:]])
+    shared_axes = [0, *(axis + 1 for axis in shared_axes)]
+    return OPERATOR(x.movedim(dims[0], 0), place, extent, key, p, shared_axes, *rest), 0
+
+
+# Compositions of other operations ---------------------------------------------------------------
+
+
+class _Redrawn(torch.autograd.Function):
+    """A function of tensors, and what takes the gradient of its result to theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, forward: Forward, backward: Backward, *arrays: Tensor) -> Tensor:
+        ctx.gradients_of = backward
+        ctx.set_materialize_grads(False)
+        return forward(*arrays)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> Any:
+        if gradient is None:
+            return (None,) * len(ctx.needs_input_grad)
+        gradients = ctx.gradients_of(gradient)
+        return None, None, *(gradients if isinstance(gradients, tuple) else (gradients,))
+
+
+def redrawn(forward: Forward, backward: Backward, *arrays: Tensor) -> Tensor:
+    """Return ``forward(*arrays)``; autograd keeps the two functions, and no tensor.
+
+    Parameters
+    ----------
+    forward, backward, *arrays
+        As for `anydrop.backends.base.Backend.redrawn`.
+    """
+    y: Tensor = _apply_redrawn(forward, backward, *arrays)
+    return y
+
+
+# Past what Function.apply asks of transforms, none of which is at work where this is called.
+_apply_redrawn = super(torch.autograd.Function, _Redrawn).apply

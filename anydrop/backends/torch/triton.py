@@ -1,0 +1,199 @@
+"""The stream in Triton: one pass over memory on a CUDA device, by ``tl.philox``.
+
+It has the functions of `anydrop.backends.torch.int64`, with the same bits. A recipe's step and a
+window's offset may be tensors on the device, which the kernel reads there: nothing waits for the
+device, and a captured graph may replay with another step.
+"""
+
+# Triton has no types, and compiles its functions by those of their arguments at run time.
+# mypy: disable-error-code="import-untyped, no-untyped-def, no-untyped-call, untyped-decorator"
+
+from __future__ import annotations
+
+import math
+import struct
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from anydrop.backends.base import NO_SHIFT
+from anydrop.backends.torch.int64 import apply, number, signed
+from anydrop.core.recipe import Recipe
+
+FLOATS = {
+    torch.float16: tl.float32,
+    torch.bfloat16: tl.float32,
+    torch.float32: tl.float32,
+    torch.float64: tl.float64,
+}
+
+
+def keep(recipe: Recipe, device: torch.device) -> Tensor:
+    """Return the keep mask of a recipe."""
+    kept = torch.empty(recipe.keep_shape, dtype=torch.bool, device=device)
+    _launch(kept, kept, recipe, 1.0, NO_SHIFT, 0.0)
+    return kept
+
+
+def select(x: Tensor, recipe: Recipe, scale: float, shift: float, fill: float) -> Tensor:
+    """Return ``where(keep, x * scale + shift, fill)`` for a recipe.
+
+    One pass over memory, in which the mask is drawn, unless an axis is shared.
+    """
+    if recipe.shared_axes:
+        return apply(x, keep(recipe, x.device), scale, shift, fill)
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    _launch(x, y, recipe, scale, shift, fill)
+    return y
+
+
+def _launch(x: Tensor, y: Tensor, recipe: Recipe, scale: float, shift: float, fill: float) -> None:
+    """Run the kernel over contiguous tensors; into one of bools it writes the mask."""
+    n = y.numel()
+    if not n:
+        return
+    parts = 2 if x.is_complex() else 1
+    if parts == 2:
+        x, y = torch.view_as_real(x), torch.view_as_real(y)
+    at, step, first = _start(recipe, y)
+    axes = _axes(recipe)
+    with torch.cuda.device_of(y):
+        _kernel[(triton.cdiv(n + 3, BLOCK),)](
+            x,
+            y.view(torch.uint8) if y.dtype == torch.bool else y,
+            at,
+            n,
+            signed(recipe.key[0] | recipe.key[1] << 32),
+            step,
+            first,
+            recipe.threshold,
+            *map(_bits, (scale, shift, fill)),
+            tuple(length for length, _ in axes),
+            tuple(signed(stride) for _, stride in axes),
+            compute=FLOATS.get(x.dtype),
+            parts=parts,
+            shifts=shift != 0 or math.copysign(1.0, shift) > 0,
+            reads=at is not y,
+            lead=at is not y or first % 4 != 0,
+            width=BLOCK,
+            enable_fp_fusion=False,
+        )
+
+
+def _start(recipe: Recipe, y: Tensor) -> tuple[Tensor, int, int]:
+    """Return the step and the first index: in a tensor on the device of y, or as numbers."""
+    offset = recipe.window.offset if recipe.window else ()
+    if not any(isinstance(value, Tensor) for value in (recipe.step, *offset)):
+        low, high = recipe.step_words
+        return y, signed(low | high << 32), signed(recipe.placement.first)
+    step = number(recipe.step, y.device)
+    first = torch.zeros_like(step)
+    for start, stride in zip(offset, recipe.strides, strict=False):
+        first = first + number(start, y.device) * signed(stride)
+    return torch.stack([step, first]), 0, 0
+
+
+def _axes(recipe: Recipe) -> list[tuple[int, int]]:
+    """Return length and stride of each axis from the last to the first; none for one run."""
+    if recipe.window is None and not recipe.shared_axes:
+        return []
+    window = recipe.window and recipe.window._replace(offset=(0,) * len(recipe.shape))
+    axes = recipe._replace(window=window).placement.axes
+    return list(reversed(axes)) if len(axes) > 1 else []
+
+
+def _bits(value: float) -> int:
+    """Return a double as the int64 with its bits: Triton would pass a float as a float32."""
+    bits: int = struct.unpack("<q", struct.pack("<d", value))[0]
+    return bits
+
+
+@triton.jit
+def _float(bits, dtype: tl.constexpr):
+    return bits.to(tl.int64).to(tl.float64, bitcast=True).to(dtype)
+
+
+@triton.jit
+def _philox(block, step, key):
+    return tl.philox(
+        key,
+        block.to(tl.uint32),
+        (block >> 32).to(tl.uint32),
+        (block * 0 + step).to(tl.uint32),
+        ((block * 0 + step) >> 32).to(tl.uint32),
+    )
+
+
+@triton.jit(
+    do_not_specialize=["key", "step", "first", "threshold", "scale", "shift", "fill"],
+)
+def _kernel(
+    x,
+    y,
+    at,
+    n,
+    key: tl.int64,
+    step: tl.int64,
+    first: tl.int64,
+    threshold: tl.int64,
+    scale: tl.int64,
+    shift: tl.int64,
+    fill: tl.int64,
+    lengths,
+    strides,
+    compute: tl.constexpr,
+    parts: tl.constexpr,
+    shifts: tl.constexpr,
+    reads: tl.constexpr,
+    lead: tl.constexpr,
+    width: tl.constexpr,
+):
+    if reads:
+        step = tl.load(at)
+        first = tl.load(at + 1)
+    step = step.to(tl.int64).to(tl.uint64, bitcast=True)
+    first = first.to(tl.int64).to(tl.uint64, bitcast=True)
+    start = tl.program_id(0).to(tl.int64) * width
+    if len(lengths) == 0:
+        # One run of indices: a Philox block serves four neighbours.
+        block = (first >> 2) + (start // 4 + tl.arange(0, width // 4)).to(tl.uint64)
+        w0, w1, w2, w3 = _philox(block, step, key)
+        word = tl.reshape(tl.join(tl.join(w0, w2), tl.join(w1, w3)), (width,))
+        i = start + tl.arange(0, width)
+        if lead:
+            i -= (first & 3).to(tl.int64)
+    else:
+        i = start + tl.arange(0, width)
+        left = i
+        index = i.to(tl.uint64) * 0 + first
+        for a in tl.static_range(len(lengths)):
+            index += ((left % lengths[a]) * strides[a]).to(tl.uint64)
+            left = left // lengths[a]
+        w0, w1, w2, w3 = _philox(index >> 2, step, key)
+        lane = index & 3
+        word = tl.where(lane < 2, tl.where(lane == 0, w0, w1), tl.where(lane == 2, w2, w3))
+    inside = (i >= 0) & (i < n)
+    kept = word >= threshold.to(tl.uint32)
+    if compute is None:
+        tl.store(y + i, kept.to(tl.uint8), mask=inside)
+    else:
+        for part in tl.static_range(parts):
+            here = i * parts + part
+            v = tl.load(x + here, mask=inside).to(compute) * _float(scale, compute)
+            if part == 0:
+                if shifts:
+                    v += _float(shift, compute)
+                v = tl.where(kept, v, _float(fill, compute))
+            else:
+                v = tl.where(kept, v, 0.0)
+            tl.store(y + here, v.to(y.dtype.element_ty), mask=inside)
+
+
+# TRITON_INTERPRET=1 has NumPy run the kernel, in the host's memory.
+INTERPRETED = not isinstance(_kernel, triton.JITFunction)
+NAME = "triton, interpreted" if INTERPRETED else "triton"
+# Elements of one program. The interpreter takes its time for each, however many they are.
+BLOCK = 2**15 if INTERPRETED else 1024

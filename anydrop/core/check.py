@@ -1,0 +1,392 @@
+"""Every check of an argument, and the message its sender reads.
+
+Each function returns its argument in normal form or raises: ValueError for a value outside its
+range, TypeError for the wrong kind of thing. A message names the rule, the value and the way out.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from anydrop.core.stream import LAST_STEP, Seed
+
+Scaling: TypeAlias = Literal["train", "inference"]
+
+
+def probability(p: object) -> float:
+    """Return the drop probability as a float."""
+    if type(p) is not float:
+        if isinstance(p, bool) or not isinstance(p, Real):
+            hint = "; a schedule is for a layer, or to be called with the step" * callable(p)
+            raise TypeError(f"p must be a real number with 0 <= p < 1, got {described(p)}{hint}")
+        p = _float(p)
+    if not 0.0 <= p < 1.0:
+        raise ValueError(f"p must satisfy 0 <= p < 1, got {p!r}")
+    return p
+
+
+def flag(value: object, name: str) -> bool:
+    """Return a switch as a bool."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False, got {described(value)}")
+
+
+def scaling(value: object, name: str = "scaling", *, unscaled: str = "") -> Scaling:
+    """Return the scaling mode; `unscaled` says why "inference" makes no sense, if so."""
+    if value == "train":
+        return "train"
+    if value == "inference" and unscaled:
+        raise ValueError(f"scaling='inference' makes no sense here: {unscaled}; leave scaling= out")
+    if value == "inference":
+        return "inference"
+    raise ValueError(
+        "scaling must be 'train' (survivors times 1/(1-p) in training) or 'inference' "
+        f"(everything times 1-p at inference), got {value!r}"
+    )
+
+
+def step(value: Any) -> Any:
+    """Return the step as an int of 64 bits, or as it is if it is another library's array.
+
+    Such a step may be traced by a compiler: only its library can tell its value, if anyone can.
+    """
+    if is_foreign(value):
+        if tuple(value.shape) not in ((), (2,)):
+            raise ValueError(
+                "a step given as an array is a scalar, or holds the low and high 32 bits of one, "
+                f"got the shape {tuple(value.shape)}"
+            )
+        return _copy(value)
+    number = integer(value, "step")
+    if not 0 <= number <= LAST_STEP:
+        raise ValueError(f"step must satisfy 0 <= step < 2**64, got {number}")
+    return number
+
+
+def known_step(value: Any) -> int:
+    """Return the value of a step, which may be an array that no compiler traces."""
+    if not is_foreign(value):
+        return int(value)
+    if tuple(value.shape) == (2,):
+        low, high = (_known(word, "step") & 0xFFFFFFFF for word in (value[0], value[1]))
+        return low | high << 32
+    number: int = step(_known(value, "step"))
+    return number
+
+
+def layer_step(value: Any) -> Any:
+    """Return a layer's step: an int, or a copy of an int64 scalar of another library.
+
+    Only such a scalar counts as far as an int does, and what is counted must be the layer's own.
+    """
+    if is_foreign(value) and not tuple(value.shape) and str(value.dtype).split(".")[-1] == "int64":
+        return value + 0
+    return known_step(step(value))
+
+
+def known_offset(
+    values: tuple[Any, ...], extent: tuple[int, ...], size: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return a window's offset as ints. `window` took arrays at their word; here they must fit."""
+    if not any(map(is_foreign, values)):
+        return values
+    known = tuple(
+        _known(value, "window offset") if is_foreign(value) else value for value in values
+    )
+    window((known, extent), size)
+    return known
+
+
+def _known(value: Any, name: str) -> int:
+    try:
+        if "bool" in str(value.dtype):
+            raise TypeError("a truth value is no number")
+        return operator.index(value)
+    except Exception as error:  # Each library refuses its traced and its inexact scalars its way.
+        raise TypeError(
+            f"{name} must be an int here, or an integer scalar array of known value, "
+            f"got {type_name(value)} of dtype {value.dtype}"
+        ) from error
+
+
+def is_foreign(value: object) -> bool:
+    """Tell whether a value is an array, or a scalar array, of a library other than NumPy."""
+    return (
+        type(value) is not int
+        and hasattr(value, "dtype")
+        and hasattr(value, "shape")
+        and not isinstance(value, (np.ndarray, np.generic))
+    )
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of a PyTorch tensor, in which its owner may count on before a backward pass."""
+    return value.clone() if hasattr(value, "clone") else value
+
+
+def seed(value: object) -> Seed:
+    """Return the seed as an int, a tuple of ints or a SeedSequence."""
+    if isinstance(value, np.random.SeedSequence):
+        return value
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        if not value:
+            raise ValueError("seed must not be empty: give an int >= 0 or a sequence of them")
+        return tuple(_seed_word(word) for word in value)
+    return _seed_word(value)
+
+
+def _seed_word(value: object) -> int:
+    number = integer(value, "seed", "an int >= 0, a sequence of them or a numpy SeedSequence")
+    number = operator.index(number)  # makes a constant of an int that PyTorch's compiler traces
+    if number < 0:
+        raise ValueError(f"seed must be an int >= 0, got {number}")
+    return number
+
+
+def one_source(seed: object, rng: object) -> None:
+    """Refuse two sources of randomness."""
+    if seed is not None and rng is not None:
+        raise ValueError(
+            f"give either seed= or rng=, not both: got {described(seed)} and {described(rng)}"
+        )
+
+
+def a_seed(seed: Any) -> Any:
+    """Refuse a training call without a source of randomness."""
+    if seed is None:
+        raise TypeError(
+            "a training call needs seed= (the same mask everywhere) or rng= (the library's own "
+            "generator); randomness is never hidden. Use training=False for inference"
+        )
+    return seed
+
+
+def seed_alone(rng: object) -> None:
+    """Refuse a generator where only a seed will do."""
+    if rng is not None:
+        raise TypeError(
+            f"normal noise is drawn from a seed's stream alone, got rng={described(rng)}: a "
+            "generator could not draw it again for the backward pass. Use seed="
+        )
+
+
+def no_place(step: object, window: object) -> None:
+    """Refuse a place in the stream for a mask that is drawn by a generator."""
+    if step != 0 or window is not None:
+        raise ValueError(
+            "step= and window= place a mask in a seed's stream; a generator given as rng= has "
+            "a state of its own. Use seed= instead of rng="
+        )
+
+
+def axes(values: object, name: str = "shared_axes") -> tuple[int, ...]:
+    """Return axes as a tuple of ints, not yet held against an array."""
+    alone = not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, (str, bytes))
+    return integers((values,) if alone else values, name)
+
+
+def shared_axes(values: object, ndim: int) -> tuple[int, ...]:
+    """Return the shared axes of an array, counted from the front and sorted."""
+    named = axes(values)
+    for axis in named:
+        if not -ndim <= axis < ndim:
+            raise ValueError(
+                f"shared axis {axis} is out of range for an array of {ndim} dimensions"
+            )
+    normal = sorted({axis % ndim for axis in named})
+    if len(normal) != len(named):
+        raise ValueError(f"shared_axes names an axis twice: {named} with {ndim} dimensions")
+    return tuple(normal)
+
+
+def noise_shape(values: object, name: str = "noise_shape") -> tuple[int | None, ...] | None:
+    """Return a noise shape as a tuple of ints and None, not yet held against an array."""
+    if values is None:
+        return None
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
+        raise TypeError(f"{name} must be a sequence of ints and None, got {described(values)}")
+    return tuple(None if n is None else integer(n, name) for n in values)
+
+
+def one_spelling(shared: object, noise: object) -> None:
+    """Refuse shared axes in two spellings."""
+    if noise is not None and axes(shared):
+        raise ValueError(
+            "give either shared_axes= or noise_shape=, which are two spellings of one thing: got "
+            f"{described(shared)} and {described(noise)}"
+        )
+
+
+def all_shared(shared: object, noise: object, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shared axes of an array, which Keras's noise shape may name instead."""
+    if type(shared) is tuple and not shared and noise is None:
+        return ()
+    one_spelling(shared, noise)
+    if noise is None:
+        return shared_axes(shared, len(size))
+    lengths = noise_shape(noise) or ()
+    if len(lengths) != len(size):
+        raise ValueError(
+            f"noise_shape must have one entry for each of the {len(size)} dimensions of the "
+            f"array, got {lengths}"
+        )
+    for length, own in zip(lengths, size, strict=True):
+        if length not in (None, 1, own):
+            raise ValueError(
+                "noise_shape has 1 along the axes that share one fate, and None or the array's "
+                f"own length along the others: got {lengths} for the shape {size}"
+            )
+    return tuple(a for a, length in enumerate(lengths) if length == 1)
+
+
+def shape(values: object) -> tuple[int, ...]:
+    """Return a shape as a tuple of ints."""
+    lengths = integers(values, "shape")
+    if any(n < 0 for n in lengths):
+        raise ValueError(f"shape must have no negative entry, got {lengths}")
+    return lengths
+
+
+def window(value: object, size: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Return a window's offset and global shape, in which an array of shape `size` must fit.
+
+    Entries of the offset that are arrays of another library are taken at their word: a compiler
+    may trace them.
+    """
+    if not isinstance(value, Sequence) or len(value) != 2:
+        raise TypeError(
+            f"window must be a Window or a pair (offset, shape), got {described(value)}"
+        )
+    offset = integers(value[0], "window offset", foreign=True)
+    extent = integers(value[1], "window shape")
+    if not len(offset) == len(extent) == len(size):
+        raise ValueError(
+            f"the window's offset {offset} and shape {extent} must have one entry for each "
+            f"dimension of the array, whose shape is {size}"
+        )
+    if any(
+        n > e or (not is_foreign(o) and not 0 <= o <= e - n)
+        for o, n, e in zip(offset, size, extent, strict=True)
+    ):
+        raise ValueError(
+            f"an array of shape {size} at offset {offset} does not fit in the window's "
+            f"global shape {extent}"
+        )
+    return offset, extent
+
+
+def index_range(size: tuple[int, ...]) -> None:
+    """Refuse a global shape whose indices outgrow 64 bits."""
+    if math.prod(size) > 2**64:
+        raise ValueError(f"a mask may have at most 2**64 elements, got the shape {size}")
+
+
+def gradient_shape(got: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Refuse an array that the mask was not drawn for."""
+    if got != expected:
+        raise ValueError(f"the mask belongs to an array of shape {expected}, got one of {got}")
+
+
+def state(given: object, fixed: dict[str, Any], free: set[str]) -> dict[str, Any]:
+    """Return a layer's saved state, whose entries are the `fixed` ones and any of the `free`."""
+    if not isinstance(given, dict):
+        raise ValueError(f"a state is the dict that state_dict() returned, got {described(given)}")
+    names = fixed.keys() | free
+    missing, foreign = sorted(names - given.keys()), sorted(given.keys() - names, key=str)
+    if missing or foreign:
+        kinds = {"missing": missing, "foreign": foreign}
+        named = ", ".join(f"{kind} keys {names}" for kind, names in kinds.items() if names)
+        raise ValueError(f"not a state of this layer: {named}")
+    for name, value in fixed.items():
+        if type(given[name]) is not type(value) or given[name] != value:
+            raise ValueError(f"not a state of this layer: {name} is {given[name]!r}, not {value!r}")
+    return given
+
+
+def number(value: object, name: str) -> float:
+    """Return a real number as a float."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {described(value)}")
+    return _float(value)
+
+
+def _float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
+
+
+def choice(value: object, name: str, choices: Sequence[str]) -> Any:
+    """Return a value that is one of a few strings."""
+    if isinstance(value, str) and value in choices:
+        return value
+    raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {described(value)}")
+
+
+def deviation(value: object, name: str = "std") -> float:
+    """Return a standard deviation as a float."""
+    std = number(value, name)
+    if not 0.0 <= std < math.inf:
+        raise ValueError(f"{name} must be finite and >= 0, got {std!r}")
+    return std
+
+
+def positive(value: object, name: str) -> int:
+    """Return an int > 0."""
+    count = integer(value, name)
+    if count < 1:
+        raise ValueError(f"{name} must be an int > 0, got {count}")
+    return count
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's type, with its module unless it is Python's own."""
+    kind = type(value)
+    return (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def integers(values: object, name: str, *, foreign: bool = False) -> tuple[Any, ...]:
+    """Return a sequence or array of ints as a tuple; `foreign` lets other libraries' scalars by."""
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
+        raise TypeError(f"{name} must be a sequence of ints, got {described(values)}")
+    return tuple(
+        _copy(value) if foreign and is_foreign(value) and not value.shape else integer(value, name)
+        for value in values
+    )
+
+
+def integer(value: Any, name: str, wanted: str = "an int") -> int:
+    """Return an int."""
+    if type(value) is int:
+        return value
+    if not isinstance(value, (bool, np.bool_)):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise TypeError(f"{name} must be {wanted}, got {described(value)}")
+
+
+def described(value: object) -> str:
+    """Return a value's type and, if it is short, the value."""
+    text = repr(value)
+    brief = len(text) <= 40 and "\n" not in text
+    return f"{type_name(value)} {text}" if brief else type_name(value)

@@ -1,0 +1,148 @@
+"""What it takes to draw a mask, as plain data."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from anydrop.core import check, stream
+
+if TYPE_CHECKING:
+    from anydrop.core.typing import Array
+
+
+class Window(NamedTuple):
+    """Where an array lies inside a larger, global one: a chunk, a shard, a tile.
+
+    Parameters
+    ----------
+    offset : tuple of int
+        Global index of the array's first element, one entry an axis. Where a compiler traces the
+        call, entries may be integer scalar arrays of its library.
+    shape : tuple of int
+        Shape of the global array.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> whole = anydrop.dropout(np.ones((4, 6)), 0.5, seed=0)
+    >>> tile = anydrop.Window(offset=(1, 2), shape=(4, 6))
+    >>> part = anydrop.dropout(np.ones((3, 4)), 0.5, seed=0, window=tile)
+    >>> bool((part == whole[1:, 2:]).all())
+    True
+    """
+
+    offset: tuple[int | Array, ...]
+    shape: tuple[int, ...]
+
+
+class Description:
+    """A tuple that describes what can be drawn again: a mask, blocks of one, noise.
+
+    Its entries are plain data, other descriptions, and the bits of a mask that is stored. By this
+    class backends know what compilers are to take apart.
+    """
+
+    __slots__ = ()
+
+
+class Axis(NamedTuple):
+    """An axis of a mask: how many elements, and how far their indices lie apart."""
+
+    length: int
+    stride: int
+
+
+class Placement(NamedTuple):
+    """The indices of a mask: ``first`` plus a multiple of ``stride`` along each axis."""
+
+    first: int
+    axes: tuple[Axis, ...]
+
+    @property
+    def rows(self) -> tuple[tuple[Axis, ...], int, int]:
+        """The outer axes, how many indices run on in each row, and how many elements share each."""
+        *outer, last = self.axes
+        if last.stride:
+            return tuple(outer), last.length, 1
+        return tuple(outer[:-1]), outer[-1].length, last.length
+
+
+def keep_shape(shape: tuple[int, ...], shared_axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of a keep mask: that of the array, with length 1 along shared axes."""
+    if not shared_axes:
+        return shape
+    return tuple(1 if a in shared_axes else n for a, n in enumerate(shape))
+
+
+class Recipe(NamedTuple):
+    """What it takes to draw a mask; see `anydrop.Mask`, which adds what a mask can do."""
+
+    key: stream.Key
+    step: int | Array
+    shape: tuple[int, ...]
+    p: float
+    scale: float
+    shared_axes: tuple[int, ...] = ()
+    window: Window | None = None
+
+    @property
+    def keep_shape(self) -> tuple[int, ...]:
+        """Shape of the keep mask: `shape`, with length 1 along the shared axes."""
+        return keep_shape(self.shape, self.shared_axes)
+
+    @property
+    def threshold(self) -> int:
+        """The least word that survives."""
+        return stream.threshold(self.p)
+
+    @property
+    def step_words(self) -> stream.Words:
+        """The step as its low and high 32 bits. A traced one, of unknown value, is refused."""
+        return stream.halves(check.known_step(self.step))
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """How far the logical indices of neighbours lie apart along each axis; 0 if shared."""
+        strides, stride = list[int](), 1
+        extent = self.window.shape if self.window else self.shape
+        for a in reversed(range(len(extent))):
+            shared = a in self.shared_axes
+            strides.append(0 if shared else stride)
+            stride *= 1 if shared else extent[a]
+        return tuple(reversed(strides))
+
+    @property
+    def placement(self) -> Placement:
+        """The logical indices of the elements of `keep_shape`, on as few axes as describe them.
+
+        Axes of length 1 are gone and neighbours that run on are merged, so a plain mask has one
+        axis of stride 1. The last axis always has stride 1. A window whose offset is traced, and
+        so of unknown value, is refused.
+        """
+        return self._placed(self.keep_shape)
+
+    @property
+    def spread(self) -> Placement:
+        """The logical indices of the elements of `shape`: `placement`, with the shared axes.
+
+        Their stride is 0. After the last axis of stride 1 there may be one of them.
+        """
+        return self._placed(self.shape)
+
+    def _placed(self, shape: tuple[int, ...]) -> Placement:
+        if not self.shared_axes and self.window is None:
+            return Placement(0, (Axis(math.prod(shape), 1),))
+        strides = self.strides
+        offset = check.known_offset(*self.window, self.shape) if self.window else ()
+        first = sum(o * stride for o, stride in zip(offset, strides, strict=False))
+        axes = list[Axis]()
+        for length, stride in zip(reversed(shape), reversed(strides), strict=True):
+            if axes and stride == axes[-1].length * axes[-1].stride:
+                axes[-1] = Axis(axes[-1].length * length, axes[-1].stride)
+            elif length != 1:
+                axes.append(Axis(length, stride))
+        shared = bool(axes) and axes[0].stride == 0
+        if len(axes) == shared or axes[shared].stride != 1:
+            axes.insert(shared, Axis(1, 1))
+        return Placement(first, tuple(reversed(axes)))

@@ -1,0 +1,152 @@
+"""The stream, version 1: what the random word of an index is.
+
+This file is the definition, in plain integers. Every kernel in ``anydrop.backends`` is a faster
+spelling of `word`, and the tests hold each of them to it bit for bit. A change of any bit is a
+new version, never an edit.
+
+Philox4x32-10 is from Salmon, Moraes, Dror and Shaw, *Parallel random numbers: as easy as 1, 2, 3*,
+SC 2011, https://doi.org/10.1145/2063384.2063405.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from anydrop.core.tracing import constant
+
+VERSION = 1
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
+WORD = 0xFFFFFFFF
+LAST_STEP = 2**64 - 1
+
+Seed: TypeAlias = "int | tuple[int, ...] | np.random.SeedSequence"
+# The low and high 32 bits of a 64-bit number, such as a key or a step.
+Words: TypeAlias = tuple[int, int]
+Key: TypeAlias = Words
+
+
+@constant  # which can't trace a SeedSequence
+def key_of(seed: Seed) -> Key:
+    """Return the 64-bit key of a seed, as two 32-bit words.
+
+    Examples
+    --------
+    >>> key_of(0)
+    (2968811710, 3677149159)
+    """
+    if isinstance(seed, np.random.SeedSequence):
+        return _first_words(seed)
+    return _key_of_entropy(seed)
+
+
+@lru_cache(maxsize=1024)
+def _key_of_entropy(seed: int | tuple[int, ...]) -> Key:
+    return _first_words(np.random.SeedSequence(seed))
+
+
+def _first_words(sequence: np.random.SeedSequence) -> Key:
+    low, high = sequence.generate_state(2, np.uint32).tolist()
+    return low, high
+
+
+def fresh_seed() -> int:
+    """Return 128 bits of the operating system's entropy as a seed that can be written down."""
+    entropy = np.random.SeedSequence().entropy
+    assert isinstance(entropy, int)
+    return entropy
+
+
+def seed_to_json(seed: Seed | None) -> Any:
+    """Return a seed as plain JSON, from which `seed_from_json` makes an equal one."""
+    if isinstance(seed, np.random.SeedSequence):
+        names = ("entropy", "spawn_key", "pool_size", "n_children_spawned")
+        return {name: _plain(getattr(seed, name)) for name in names}
+    return _plain(seed)
+
+
+def _plain(value: Any) -> Any:
+    """Return an int or a sequence of ints, NumPy's own among them, as JSON has it."""
+    if value is None:
+        return None
+    return int(value) if isinstance(value, (int, np.integer)) else [int(word) for word in value]
+
+
+def seed_from_json(value: Any) -> Any:
+    """Return the seed of its JSON form; what is no such form comes back as it is."""
+    if not isinstance(value, dict):
+        return value
+    if value.keys() != {"entropy", "spawn_key", "pool_size", "n_children_spawned"}:
+        raise ValueError(f"a saved SeedSequence has other keys than {sorted(value)}")
+    if value["entropy"] is None:
+        raise ValueError("a saved SeedSequence has its entropy, got None")
+    return np.random.SeedSequence(**value)
+
+
+def threshold(p: float) -> int:
+    """Return the least word that survives at drop probability `p`.
+
+    Examples
+    --------
+    >>> threshold(0.5) == 2**31
+    True
+    """
+    return min(round(p * 2**32), WORD)
+
+
+def halves(value: int) -> Words:
+    """Split a 64-bit integer into its low and high 32 bits."""
+    return value & WORD, value >> 32
+
+
+def round_keys(key: Key) -> tuple[Key, ...]:
+    """Return the ten keys of the ten Philox rounds."""
+    return tuple(
+        ((key[0] + r * WEYL[0]) & WORD, (key[1] + r * WEYL[1]) & WORD) for r in range(ROUNDS)
+    )
+
+
+def philox(counter: tuple[int, int, int, int], key: Key) -> tuple[int, int, int, int]:
+    """Return the four words of one Philox4x32-10 block.
+
+    Examples
+    --------
+    >>> [f"{word:08x}" for word in philox((0, 0, 0, 0), (0, 0))]
+    ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
+    """
+    c0, c1, c2, c3 = counter
+    for k0, k1 in round_keys(key):
+        low0, high0 = halves(MULTIPLIERS[0] * c0)
+        low1, high1 = halves(MULTIPLIERS[1] * c2)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+    return c0, c1, c2, c3
+
+
+def word(index: int, step: int, key: Key) -> int:
+    """Return the 32-bit word of a logical index.
+
+    Parameters
+    ----------
+    index : int
+        C-order index in the mask's global shape.
+    step : int
+        Which draw, ``0 <= step < 2**64``.
+    key : tuple of int
+        From `key_of`.
+
+    Returns
+    -------
+    int
+        The element survives where this is ``>= threshold(p)``.
+
+    Examples
+    --------
+    >>> word(0, 0, key_of(0))
+    524788716
+    """
+    block, lane = divmod(index, 4)
+    return philox((*halves(block), *halves(step)), key)[lane]

@@ -1,0 +1,57 @@
+"""`Setting`: a setting of a layer, which its constructor takes and its state holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, Self, TypeVar, overload
+
+T = TypeVar("T")
+
+
+class HasOptions(Protocol):
+    """What an option is an attribute of: a layer."""
+
+    _options: dict[str, Any]
+
+
+class Setting(Generic[T]):
+    """A setting of a layer: its constructor takes it, its function gets it, its state holds it.
+
+    Parameters
+    ----------
+    check : callable
+        Returns the setting in normal form, or raises; its second argument is the setting's name.
+    doc : str
+        What it is.
+    settable : bool
+        Whether it may be set later.
+    """
+
+    def __init__(self, check: Callable[[Any, str], T], doc: str, *, settable: bool = False) -> None:
+        self.check, self.settable, self.__doc__ = check, settable, doc
+
+    def normal(self, value: Any) -> T:
+        """Return a value of the setting in normal form, or raise."""
+        return self.check(value, self.name)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, layer: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, layer: HasOptions, owner: type) -> T: ...
+
+    def __get__(self, layer: HasOptions | None, owner: type) -> Self | T:
+        if layer is None:
+            return self
+        value: T = layer._options[self.name]
+        return value
+
+    def __set__(self, layer: HasOptions, value: Any) -> None:
+        if not self.settable:
+            kind = type(layer).__name__
+            raise AttributeError(f"{self.name} is settled when a {kind} is made: make another one")
+        # Not in place: a copy of the layer may have the same dict.
+        layer._options = layer._options | {self.name: self.normal(value)}

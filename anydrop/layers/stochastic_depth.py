@@ -1,0 +1,157 @@
+"""`stochastic_depth`, `StochasticDepth` (`DropPath`): whole branches of residual networks."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, Unpack, final
+
+from anydrop.core import check
+from anydrop.core.typing import Array
+from anydrop.layers.call import Call, Keywords, selects
+from anydrop.layers.drop_layer import DropKeywords, DropLayer
+from anydrop.layers.setting import Setting
+from anydrop.schedules import Rate
+
+Mode: TypeAlias = Literal["row", "batch"]
+
+
+def check_mode(value: object, name: str = "mode") -> Mode:
+    """Return whether rows or the batch have a fate."""
+    known: Mode = check.choice(value, name, ("row", "batch"))
+    return known
+
+
+@selects()
+def stochastic_depth(
+    x: Array, p: float = 0.5, *, mode: Mode = "row", **keywords: Unpack[Keywords]
+) -> Any:
+    """Drop the whole of a residual branch, for single examples or for the batch.
+
+    `drop_path` is the same function. Apply it to the branch, before its sum with the shortcut.
+
+    Parameters
+    ----------
+    x : array of shape (batch, ...)
+        What the branch returned, of a dtype that `dropout` takes.
+    p : float, default 0.5
+        Probability that a branch is dropped, ``0 <= p < 1``; see `depth_rates`.
+    mode : {"row", "batch"}
+        Whether each example has a fate of its own, or the batch has one.
+    **keywords
+        As for `dropout`.
+
+    Returns
+    -------
+    array, or tuple of array and Mask
+        As `dropout` does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dropout` does; also if ``mode="row"`` and `x` has no dimensions.
+
+    See Also
+    --------
+    StochasticDepth : the layer.
+    depth_rates : the probabilities of a network's branches.
+
+    References
+    ----------
+    .. [1] G. Huang et al., "Deep networks with stochastic depth", 2016,
+       https://arxiv.org/abs/1603.09382
+    .. [2] G. Larsson et al., "FractalNet: ultra-deep neural networks without residuals", 2016,
+       https://arxiv.org/abs/1605.07648
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> anydrop.stochastic_depth(np.ones((4, 3)), 0.5, seed=0)
+    array([[0., 0., 0.],
+           [2., 2., 2.],
+           [2., 2., 2.],
+           [2., 2., 2.]])
+    """
+    call = Call(x, p, **keywords)
+    ndim = len(call.shape)
+    rows = check_mode(mode) == "row"
+    if rows and not ndim:
+        raise ValueError(
+            "stochastic_depth with mode='row' needs a batch's axis, got an array of no dimensions"
+        )
+    return call.dropped(tuple(range(int(rows), ndim)))
+
+
+drop_path = stochastic_depth
+
+
+def depth_rates(p: float, depth: int) -> tuple[float, ...]:
+    """Return drop probabilities that grow in equal steps with depth: the paper's linear rule.
+
+    Parameters
+    ----------
+    p : float
+        Of the last branch, ``0 <= p < 1``.
+    depth : int
+        How many branches there are, > 0.
+
+    Returns
+    -------
+    tuple of float
+        ``p * l / depth`` for the branches ``l = 1 ... depth``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or outside its range.
+
+    References
+    ----------
+    .. [1] G. Huang et al., "Deep networks with stochastic depth", 2016, equation 4, where the
+       survival probabilities are 1 minus these
+
+    Examples
+    --------
+    >>> import anydrop
+    >>> anydrop.depth_rates(0.5, 4)
+    (0.125, 0.25, 0.375, 0.5)
+    >>> import numpy as np
+    >>> seeds = np.random.SeedSequence(0).spawn(4)  # with one seed for all their fates would agree
+    >>> rates = anydrop.depth_rates(0.5, 4)
+    >>> branches = [anydrop.StochasticDepth(p, seed=s) for p, s in zip(rates, seeds)]
+    """
+    p, depth = check.probability(p), check.positive(depth, "depth")
+    return tuple(p * branch / depth for branch in range(1, depth + 1))
+
+
+@final
+class StochasticDepth(DropLayer):
+    """Drop the whole of a residual branch; see `stochastic_depth`. `DropPath` is the same class.
+
+    Parameters
+    ----------
+    p : float or Schedule, default 0.5
+        Probability that a branch is dropped, ``0 <= p < 1``; see `depth_rates`.
+    mode : {"row", "batch"}
+        Whether each example has a fate of its own, or the batch has one.
+    **keywords
+        As for `Dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> path = anydrop.StochasticDepth(0.5, seed=0)
+    >>> path(np.ones((4, 3))).sum(axis=1), path.mask.shape
+    (array([0., 6., 6., 6.]), (4, 1))
+    """
+
+    _function = staticmethod(stochastic_depth)
+
+    mode = Setting(check_mode, '"row": each example has a fate of its own; "batch": all share one.')
+
+    def __init__(
+        self,
+        p: Rate = 0.5,
+        *,
+        mode: Mode = "row",
+        **keywords: Unpack[DropKeywords],
+    ) -> None:
+        super().__init__(p, mode=mode, **keywords)

@@ -1,0 +1,54 @@
+"""`StoredMask`: a keep mask that a library's own generator drew, one bit an element."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from anydrop.backends import resolve
+from anydrop.core.recipe import keep_shape
+from anydrop.core.typing import Array
+from anydrop.masks.mask import KeepMask
+
+
+class _Stored(NamedTuple):
+    bits: Array
+    shape: tuple[int, ...]
+    p: float
+    scale: float
+    shared_axes: tuple[int, ...] = ()
+
+
+class StoredMask(_Stored, KeepMask):
+    """A keep mask drawn by a library's own generator, which can't draw it again.
+
+    It is kept as one bit an element, in the library and on the device that drew it.
+
+    Attributes
+    ----------
+    bits : array of uint8
+        The keep mask in C order, eight elements a byte, the first in the lowest bit.
+    shape : tuple of int
+        Shape of the arrays that it applies to.
+    p : float
+        Drop probability.
+    scale : float
+        What survivors are multiplied by.
+    shared_axes : tuple of int
+        Axes along which all elements share one fate.
+    """
+
+    __slots__ = ()
+
+    @property
+    def keep_shape(self) -> tuple[int, ...]:
+        """Shape of the keep mask: `shape`, with length 1 along the shared axes."""
+        return keep_shape(self.shape, self.shared_axes)
+
+    def keep(self, like: Array) -> Array:
+        """Return the boolean keep mask; see `Mask.keep`."""
+        home, backend = resolve(self.bits), resolve(like)
+        if home is backend:
+            bits = backend.move(self.bits, like)
+        else:
+            bits = backend.from_numpy(home.to_numpy(self.bits), like)
+        return backend.unpack(bits, self.keep_shape, like)

@@ -1,0 +1,255 @@
+"""`monte_carlo`: many passes of a model with its dropout on, and what they tell together."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from anydrop.core import check, stream
+from anydrop.core.typing import Array
+from anydrop.layers.base import Layer
+from anydrop.monte_carlo.lend import lent
+from anydrop.monte_carlo.scope import HasMode, with_modes
+from anydrop.monte_carlo.statistics import Classes, Moments, Statistics
+
+Outputs: TypeAlias = Literal["values", "probabilities", "logits"]
+
+
+class MonteCarlo(NamedTuple):
+    """What the passes of `monte_carlo` tell together.
+
+    Attributes
+    ----------
+    mean : array
+        Mean of the outputs; of the probabilities for ``outputs="logits"``.
+    std : array
+        Their standard deviation: the square root of the mean squared distance from the mean, with
+        `samples` as its divisor, and real.
+    entropy : array or None
+        Entropy of the mean probabilities, in nats, without the classes' axis: all uncertainty,
+        from 0 to the logarithm of the number of classes. None for ``outputs="values"``.
+    mutual_information : array or None
+        `entropy` less the mean of the single passes' entropies, in nats, >= 0: the part of the
+        uncertainty in which the passes contradict each other. None for ``outputs="values"``.
+    samples : int
+        How many passes there were.
+    """
+
+    mean: Array
+    std: Array
+    entropy: Array | None
+    mutual_information: Array | None
+    samples: int
+
+
+def monte_carlo(
+    predict: Callable[..., Array],
+    x: Any,
+    *,
+    samples: int,
+    seed: stream.Seed | Sequence[int],
+    outputs: Outputs = "values",
+    axis: int = -1,
+    same_masks: bool = False,
+    layers: Sequence[Layer] | None = None,
+    progress: bool = False,
+) -> MonteCarlo:
+    """Run a model many times with its dropout layers, and nothing else, in training mode.
+
+    The layers draw from seeds of their own for the time, and are afterwards as they were, also
+    after an error: their modes, seeds, steps and masks. So the same call gives the same result.
+
+    Parameters
+    ----------
+    predict : callable
+        Takes `x` to an array of floating-point numbers, of any library, always of one shape. If it
+        has keywords named `step` or `seed`, sample t is called with ``step=t`` and `seed`, for the
+        functions that want them: the way for functions that a compiler traces.
+    x : any
+        What `predict` takes.
+    samples : int
+        How many passes, > 0.
+    seed : int, sequence of int or numpy.random.SeedSequence
+        Layer i draws from child i of ``SeedSequence(seed)``, beginning at step 0.
+    outputs : {"values", "probabilities", "logits"}
+        What `predict` returns. Of logits a softmax is taken first.
+    axis : int, default -1
+        Which axis of the outputs the classes are on, unless they are values.
+    same_masks : bool, default False
+        Whether all examples of a batch share one mask in each sample, so that a sample is one
+        function of the inputs.
+    layers : sequence of Layer, optional
+        The layers to run in training mode. By default all that `predict` leads to, by its object,
+        attributes, containers, closure, and the globals that it names.
+    progress : bool, default False
+        Show a bar, which needs the package ``rich``.
+
+    Returns
+    -------
+    MonteCarlo
+        In the outputs' library and on their device. Half types are summed and returned in float32.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind, or `predict` returns no array of floating-point
+        numbers.
+    ValueError
+        If an argument is out of range; if no dropout was found, or none drew a mask in the first
+        sample; if the outputs change their shape, are no probabilities though said to be, or if
+        `same_masks` is asked of a function with a `step`.
+    ModuleNotFoundError
+        If a bar is wanted and ``rich`` is not installed.
+
+    See Also
+    --------
+    MonteCarlo : what it returns.
+
+    Notes
+    -----
+    Nothing is stored of a sample: mean and variance are updated by Welford's formulas, so memory
+    does not grow with `samples`. Objects that have modes but are no layers of anydrop, such as
+    PyTorch's batch norm and dropout, run in inference mode meanwhile.
+
+    References
+    ----------
+    .. [1] Y. Gal and Z. Ghahramani, "Dropout as a Bayesian approximation: representing model
+       uncertainty in deep learning", 2016, https://arxiv.org/abs/1506.02142
+    .. [2] N. Houlsby et al., "Bayesian active learning for classification and preference learning",
+       2011, https://arxiv.org/abs/1112.5745, for the mutual information
+    .. [3] B. P. Welford, "Note on a method for calculating corrected sums of squares and products",
+       1962
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.Dropout(0.5, seed=0).eval()
+    >>> weights = np.asarray([3.0, 4.0])
+    >>> result = anydrop.monte_carlo(lambda x: drop(x) @ weights, np.ones(2), samples=1000, seed=1)
+    >>> print(f"{result.mean:.0f} {result.std:.0f}")  # 3 + 4, and the root of 3**2 + 4**2
+    7 5
+    >>> drop
+    Dropout(p=0.5, seed=0, step=0, training=False)
+    """
+    samples, seed = check.positive(samples, "samples"), check.seed(seed)
+    same_masks = check.flag(same_masks, "same_masks")
+    statistics: Statistics = (
+        Moments()
+        if check.choice(outputs, "outputs", ("values", "probabilities", "logits")) == "values"
+        else Classes(check.integer(axis, "axis"), logits=outputs == "logits")
+    )
+    taken = _taken(predict)
+    if same_masks and "step" in taken:
+        raise ValueError(
+            "same_masks=True shares the masks of layers, and predict draws its own, by step=: "
+            "call the functions in it with shared_axes=0, the axis of the batch"
+        )
+    found = with_modes(predict)
+    chosen = _chosen(layers, found)
+    if not chosen and "step" not in taken:
+        raise ValueError(
+            "predict leads to no dropout layer of anydrop: name them by layers=[...], or let "
+            "predict take step= and pass it to functions such as anydrop.dropout"
+        )
+    others = [one for one in found if not any(one is layer for layer in chosen)]
+    with ExitStack() as stack:
+        for i, layer in enumerate(chosen):
+            stack.enter_context(lent(layer, _child(seed, i), share_batch=same_masks))
+        stack.enter_context(_at_inference(others))
+        for layer in chosen:  # since a module's eval() may reach its layers
+            layer.train()
+        tick = stack.enter_context(_bar(samples)) if check.flag(progress, "progress") else None
+        for t in range(samples):
+            given = {"step": t, "seed": seed}
+            statistics.add(predict(x, **{name: given[name] for name in taken}))
+            if t == 0 and "step" not in taken:
+                _check_drawn(chosen)
+            if tick:
+                tick()
+    return MonteCarlo(*statistics.result(), samples)
+
+
+def _taken(predict: Callable[..., Any]) -> list[str]:
+    """Return which of the keywords `step` and `seed` a function takes."""
+    if not callable(predict):
+        raise TypeError(f"predict must be a function of x, got {check.described(predict)}")
+    try:
+        parameters = inspect.signature(predict).parameters
+    except ValueError:  # Some that are written in C don't tell.
+        return []
+    first, *_ = (*parameters, "")  # which x is given to
+    settled = {first, *(predict.keywords if isinstance(predict, partial) else {})}
+    by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [
+        name
+        for name in ("step", "seed")
+        if name in parameters.keys() - settled and parameters[name].kind in by_name
+    ]
+
+
+def _chosen(layers: Sequence[Layer] | None, found: list[HasMode]) -> list[Layer]:
+    """Return the layers to run in training mode, each once."""
+    if layers is None:
+        return [one for one in found if isinstance(one, Layer)]
+    if isinstance(layers, Layer) or not isinstance(layers, Sequence):
+        raise TypeError(f"layers must be a sequence of layers, got {check.described(layers)}")
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers must hold layers of anydrop, got {check.described(layer)}")
+    return list({id(layer): layer for layer in layers}.values())
+
+
+def _child(seed: stream.Seed, i: int) -> np.random.SeedSequence:
+    """Return child i of a seed, which does not count it among those that it spawned."""
+    parent = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    return np.random.SeedSequence(
+        parent.entropy, spawn_key=(*parent.spawn_key, i), pool_size=parent.pool_size
+    )
+
+
+@contextmanager
+def _at_inference(things: list[HasMode]) -> Iterator[None]:
+    """Run things in inference mode, and then each in the mode that it had."""
+    modes = [(thing, thing.training) for thing in things]
+    try:
+        for thing in things:
+            if thing.training:
+                thing.eval()
+        yield
+    finally:
+        # One that sets the mode of its parts with its own undoes what was restored before: again,
+        # until all is right. Each round settles those whose owners are settled.
+        for _ in modes:
+            wrong = [(thing, mode) for thing, mode in modes if thing.training != mode]
+            for thing, mode in wrong:
+                thing.train(mode)
+
+
+def _check_drawn(layers: list[Layer]) -> None:
+    if all(layer.recipe is None for layer in layers):
+        shown = ", ".join(type(layer).__name__ for layer in layers)
+        raise ValueError(
+            f"no dropout layer drew a mask in the first sample, so all samples would be alike: of "
+            f"{len(layers)} ({shown}) predict called none in training mode. Let it call them "
+            "without training=, so that their own mode counts; in a compiled function take step= "
+            "and pass it to functions such as anydrop.dropout"
+        )
+
+
+@contextmanager
+def _bar(samples: int) -> Iterator[Callable[[], None]]:
+    """Show a bar, and yield what moves it on by a sample."""
+    try:
+        from rich.progress import Progress
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "progress=True needs rich: python -m pip install 'anydrop[progress]'"
+        ) from error
+    with Progress() as progress:
+        task = progress.add_task("Monte Carlo", total=samples)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,276 @@
+"""CuPy on a device: memory, streams, graphs, generators. Skipped, by name, where there is none.
+
+What CuPy's subjects pass in the tests of all backends is not repeated here, nor is what
+test_cupy_on_host.py shows without a device.
+"""
+
+import doctest
+from pathlib import Path
+
+import numpy as np
+import pytest
+from subjects import available, cupy_subjects
+
+import anydrop
+from anydrop import Dropout, Mask, Window, verify
+from anydrop.backends import load
+from anydrop.testing.reference import bits, keep, numbers, select
+from anydrop.testing.subject import dtype_of
+
+if not available("cupy"):
+    pytest.skip("CuPy is not installed here; nox -s tests-cupy runs this", allow_module_level=True)
+import cupy
+
+DEVICES = [subject.array(np.empty(0)).device for subject in cupy_subjects()]
+needs_device = pytest.mark.skipif(
+    not DEVICES, reason="no CUDA device is here; run this on a machine with an NVIDIA GPU"
+)
+needs_two = pytest.mark.skipif(
+    len(DEVICES) < 2, reason=f"two CUDA devices are needed, and {len(DEVICES)} are here"
+)
+quiet = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+SHAPE = (6, 8, 10)
+RECIPES = [{}, {"shared_axes": (0, 2)}, {"window": Window((2, 3, 4), (9, 20, 31))}]
+
+
+@pytest.fixture(params=DEVICES or [None], ids=lambda d: f"device-{getattr(d, 'id', 'none')}")
+def device(request):
+    """Each device in turn. It is not made the current one: the backend has to see to that."""
+    return request.param
+
+
+def on(device, x):
+    with device:
+        return cupy.asarray(x)
+
+
+@needs_device
+@quiet
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_layouts(device, recipe):
+    base = numbers((8, 8, 20), np.dtype("f4"), np.random.default_rng(0))
+    kept = keep(SHAPE, 0.5, seed=8, step=2, **recipe)
+    for view in (
+        lambda x: x[:6, :, :10],
+        lambda x: x[6:0:-1, :, ::2],
+        lambda x: x[:, :6, 5:15].transpose(1, 0, 2),
+        lambda x: x[:8, :6, 3:13].transpose(1, 0, 2),
+    ):
+        x, array = view(base), view(on(device, base))
+        y = anydrop.dropout(array, 0.5, seed=8, step=2, **recipe)
+        assert y.device == device
+        assert bits(cupy.asnumpy(y)) == bits(select(x, kept, 2.0))
+        assert anydrop.dropout(array, 0.5, seed=8, step=2, out=array, **recipe) is array
+        assert bits(cupy.asnumpy(array)) == bits(select(x, kept, 2.0))
+    row = on(device, base[0, :1, :10])
+    y = anydrop.dropout(cupy.broadcast_to(row, SHAPE), 0.5, seed=8, step=2, **recipe)
+    assert bits(cupy.asnumpy(y)) == bits(
+        select(np.broadcast_to(base[0, :1, :10], SHAPE), kept, 2.0)
+    )
+
+
+@needs_device
+@pytest.mark.parametrize("shift", [1, -1, 3])
+def test_out_that_overlaps(device, shift):
+    buffer = on(device, np.arange(20_010, dtype="f4"))
+    x, out = buffer[3:20_003], buffer[3 + shift : 20_003 + shift]
+    expected = cupy.asnumpy(anydrop.dropout(x.copy(), 0.5, seed=0))
+    anydrop.dropout(x, 0.5, seed=0, out=out)
+    assert np.array_equal(cupy.asnumpy(out), expected)
+
+
+@needs_device
+@quiet
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+@pytest.mark.parametrize("scale", [1.0, 1 / 0.9, 1.5, 1 / 3, 6e-5, 3e4, 2.0**-24])
+def test_every_number_of_the_half_types(device, name, scale):
+    if name not in cupy_subjects()[0].dtypes:
+        pytest.skip("bfloat16 needs ml_dtypes and CuPy 14")
+    x = np.arange(2**16, dtype=np.uint16).view(dtype_of(name))
+    mask = Mask.from_seed(x.shape, 0.0, seed=0)
+    y = load("cupy").select(on(device, x), mask, scale)
+    assert bits(cupy.asnumpy(y)) == bits(select(x, np.array(True), scale))
+
+
+@needs_device
+def test_on_the_current_stream(device):
+    """Work queued before it in the same stream comes first, without anyone waiting."""
+    with device:
+        stream = cupy.cuda.Stream(non_blocking=True)
+        x = cupy.zeros(2**22, "f4")
+        large = cupy.ones(2**26, "f4")
+        cupy.cuda.Device().synchronize()
+        with stream:
+            for _ in range(10):
+                cupy.sin(large, out=large)
+            x += 1
+            y = anydrop.dropout(x, 0.5, seed=1)
+        stream.synchronize()
+    expected = 2.0 * cupy.asnumpy(Mask.from_seed(x.shape, 0.5, seed=1).keep(like=np.empty(0)))
+    assert np.array_equal(cupy.asnumpy(y), expected)
+
+
+@needs_device
+def test_nothing_waits_for_the_device(device):
+    import cupyx
+
+    x = on(device, np.ones((64, 65), "f4"))
+    out = cupy.empty_like(x)
+    drop = Dropout(0.5, seed=0, shared_axes=1)
+    with cupyx.allow_synchronize(False):
+        anydrop.dropout(x, 0.5, seed=0, out=out)
+        drop.backward(drop(x))
+        assert drop.mask.dtype == bool
+
+
+@needs_device
+def test_a_captured_graph_repeats_its_step(device):
+    """A capture refuses whatever waits or allocates anew, so this shows that nothing does."""
+    with device:
+        x, out = cupy.ones(1001, "f4"), cupy.zeros(1001, "f4")
+        anydrop.dropout(x, 0.5, seed=0, step=4, out=out)  # compiles
+        stream = cupy.cuda.Stream(non_blocking=True)
+        cupy.cuda.Device().synchronize()
+        with stream:
+            stream.begin_capture()
+            anydrop.dropout(x, 0.5, seed=0, step=5, out=out)
+            graph = stream.end_capture()
+            x *= 3
+            for _ in range(2):
+                out[...] = 0
+                graph.launch(stream)
+                stream.synchronize()
+                expected = 6.0 * keep((1001,), 0.5, seed=0, step=5)
+                assert np.array_equal(cupy.asnumpy(out), expected)
+
+
+@needs_device
+def test_steps_and_offsets_that_are_arrays(device):
+    x = on(device, np.ones((4, 6), "f4"))
+    step = on(device, np.array(7))
+    assert np.array_equal(
+        cupy.asnumpy(anydrop.dropout(x, 0.5, seed=0, step=step)),
+        2.0 * keep((4, 6), 0.5, seed=0, step=7),
+    )
+    words = on(device, np.array([7, 1], np.uint32))
+    window = Window((on(device, np.array(3)), 0), (9, 6))
+    assert np.array_equal(
+        cupy.asnumpy(anydrop.dropout(x, 0.5, seed=0, step=words, window=window)),
+        2.0 * keep((4, 6), 0.5, seed=0, step=7 + 2**32, window=Window((3, 0), (9, 6))),
+    )
+
+
+def generators(device):
+    with device:
+        cupy.random.seed(7)
+        return [
+            cupy.random.default_rng(7),
+            cupy.random.RandomState(7),
+            cupy.random,
+        ]
+
+
+@needs_device
+@pytest.mark.parametrize("which", range(3))
+def test_the_generators_own_numbers(device, which):
+    shape = (70, 100)
+    rng = generators(device)[which]
+    x = on(device, np.ones(shape, "f4"))
+    drop = Dropout(0.3, rng=rng)
+    y = drop(x)
+    rng = generators(device)[which]
+    with device:
+        uniform = rng.random_sample(shape) if which else rng.random(shape)
+    expected = cupy.asnumpy(uniform) < 0.7
+    assert np.array_equal(cupy.asnumpy(y) != 0, expected)
+    assert np.array_equal(cupy.asnumpy(drop.mask), expected)
+    assert drop.recipe.bits.nbytes == 875
+    assert drop.recipe.bits.device == device
+    assert np.array_equal(cupy.asnumpy(drop.backward(x)), cupy.asnumpy(y))
+    # The mask goes where the gradient is.
+    assert np.array_equal(drop.backward(np.ones(shape, "f4")), cupy.asnumpy(y))
+
+
+@needs_device
+def test_shared_axes_of_a_generators_mask(device):
+    drop = Dropout(0.4, rng=generators(device)[0], shared_axes=1)
+    x = np.random.default_rng(1).standard_normal((30, 20)).astype("f2")
+    y = drop(on(device, x))
+    assert drop.mask.shape == (30, 1)
+    assert bits(cupy.asnumpy(y)) == bits(select(x, cupy.asnumpy(drop.mask), 1 / 0.6))
+
+
+@needs_device
+def test_bits_of_more_elements_than_one_call_packs(device, monkeypatch):
+    monkeypatch.setattr("anydrop.backends.cupy.backend.PACKED", 64)
+    for n in (0, 63, 64, 65, 200):
+        kept = np.random.default_rng(n).random(n) < 0.5
+        packed = load("cupy").pack(on(device, kept))
+        assert np.array_equal(cupy.asnumpy(packed), np.packbits(kept, bitorder="little"))
+
+
+@needs_device
+def test_more_than_2_32_elements(device):
+    n = 2**32 + 37
+    with device:
+        free, _ = cupy.cuda.runtime.memGetInfo()
+        if free < 2.2 * 2 * n:
+            pytest.skip(f"{2.2 * 2 * n / 1e9:.0f} GB of free device memory are needed for this")
+        x = cupy.ones(n, "f2")
+    anydrop.dropout(x, 0.5, seed=3, out=x)
+    for start in (0, 2**31 - 50, 2**32 - 50, n - 100):
+        kept = keep((100,), 0.5, seed=3, window=Window((start,), (n,)))
+        assert np.array_equal(cupy.asnumpy(x[start : start + 100]), 2.0 * kept)
+    kept = Mask.from_seed((n,), 0.5, seed=3).keep(like=x)
+    assert np.array_equal(cupy.asnumpy(kept[-100:]), cupy.asnumpy(x[-100:] != 0))
+    unpacked = load("cupy").unpack(load("cupy").pack(kept), (n,), x)
+    assert bool((unpacked == kept).all())
+    cupy.get_default_memory_pool().free_all_blocks()
+
+
+@needs_device
+def test_a_new_step_compiles_nothing(device):
+    backend = load("cupy")
+    x = on(device, np.ones(100, "f4"))
+    anydrop.dropout(x, 0.5, seed=0, step=0)
+    before = dict(backend._kernels)
+    anydrop.dropout(x, 0.1, seed=1, step=1)
+    assert backend._kernels == before
+
+
+@needs_two
+def test_two_devices():
+    first, second = DEVICES[:2]
+    x = on(second, np.ones((5, 7), "f4"))
+    with first:
+        drop = Dropout(0.5, seed=0)
+        y = drop(x)
+        assert y.device == drop.mask.device == second
+        assert drop.backward(on(first, np.ones((5, 7), "f4"))).device == first
+        with pytest.raises(ValueError, match="out must have the device of x"):
+            anydrop.dropout(x, 0.5, seed=0, out=on(first, np.ones((5, 7), "f4")))
+        native = Dropout(0.5, rng=generators(second)[1])
+        y = native(x)
+        moved = native.backward(on(first, np.ones((5, 7), "f4")))
+    assert moved.device == first
+    assert np.array_equal(cupy.asnumpy(moved), cupy.asnumpy(y))
+
+
+@needs_device
+def test_the_worked_example_of_the_documentation():
+    """Where there is no device the page's CuPy lines are skipped; here they are not."""
+    page = Path(__file__).parents[3] / "docs" / "cupy.md"
+    text = page.read_text().replace("# doctest: +SKIP", "")
+    test = doctest.DocTestParser().get_doctest(text, {}, "cupy.md", str(page), 0)
+    result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test)
+    assert result.attempted > 10
+    assert not result.failed
+
+
+@needs_device
+def test_rows_of_verify(capsys):
+    assert verify.run() == 0
+    rows = [r for r in capsys.readouterr().out.splitlines() if r.startswith("cupy")]
+    assert len(rows) == len(DEVICES)
+    assert all(row.endswith("4e10e0c081350e29  ok") for row in rows)

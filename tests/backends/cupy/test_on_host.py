@@ -1,0 +1,213 @@
+"""CuPy's backend where there is no device.
+
+CuPy's own arrays, which here lie in the host's memory, go through it as far as the launch; the
+kernels are those of cuda_on_host.py.
+"""
+
+import contextlib
+import ctypes
+
+import numpy as np
+import pytest
+from process import python
+from subjects import available, cupy_subjects
+
+import anydrop
+from anydrop import Mask, Window, verify
+from anydrop.backends import load
+from anydrop.testing.reference import NORMAL_TOLERANCE, bits, keep, normals, numbers, select
+from anydrop.testing.subject import dtype_of
+
+if not available("cupy"):
+    pytest.skip("CuPy is not installed here; nox -s tests-cupy runs this", allow_module_level=True)
+import cupy
+
+from anydrop.backends.cupy.backend import NO_DEVICE, CupyBackend
+
+DEVICES = cupy_subjects()
+quiet = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+
+def test_the_import_of_cupy_waits_for_its_first_array():
+    printed = python("""
+        import sys
+        import numpy as np, anydrop
+        anydrop.dropout(np.ones(3), 0.5, seed=0)
+        print("cupy" in sys.modules, "cupy" in anydrop.backends.registered())
+    """)
+    assert printed == "False True"
+
+
+def test_backend_without_an_array():
+    backend = load("cupy")
+    assert type(backend) is CupyBackend
+    assert not backend.owns(np.ones(3))
+
+
+@pytest.mark.skipif(bool(DEVICES), reason="a CUDA device is here")
+def test_where_there_is_no_device(capsys):
+    backend = load("cupy")
+    assert backend.probes() == []
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="|".join(NO_DEVICE)):
+        backend.from_numpy(np.ones(3), cupy_array(np.ones(1)))
+    assert verify.run() == 0
+    row = next(r for r in capsys.readouterr().out.splitlines() if r.startswith("cupy"))
+    assert row.split()[1:3] == [cupy.__version__, "-"]
+    assert row.endswith("no device")
+
+
+def test_other_errors_of_cuda_are_not_taken_for_a_missing_device(monkeypatch):
+    def broken():
+        raise cupy.cuda.runtime.CUDARuntimeError(999)
+
+    monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", broken)
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="cudaErrorUnknown"):
+        load("cupy").probes()
+
+
+@pytest.mark.parametrize(
+    "rng",
+    [np.random.default_rng(0), np.random.RandomState(0), np.random, 7, None],
+    ids=lambda rng: type(rng).__name__,
+)
+def test_a_generator_of_another_library(rng):
+    message = (
+        r"rng must be a cupy.random.Generator, a cupy.random.RandomState or the module "
+        r"cupy.random for a CuPy array, got .*; a seed goes to seed="
+    )
+    with pytest.raises(TypeError, match=message):
+        load("cupy").draw(rng, (3,), 0.5, None)
+
+
+def cupy_array(x, kind=cupy.ndarray):
+    """Return a CuPy array over the memory of a NumPy array."""
+    low, high = np.lib.array_utils.byte_bounds(x)
+    owned = cupy.cuda.UnownedMemory(low, max(1, high - low), x, device_id=0)
+    pointer = cupy.cuda.MemoryPointer(owned, x.ctypes.data - low)
+    return kind(x.shape, x.dtype, memptr=pointer, strides=x.strides)
+
+
+def numpy_array(x):
+    """Return the numbers of a CuPy array in the host's memory."""
+    low = x.data.mem.ptr
+    raw = np.frombuffer((ctypes.c_char * x.data.mem.size).from_address(low), np.uint8)
+    return np.ndarray(x.shape, x.dtype, raw, x.data.ptr - low, x.strides).copy()
+
+
+class OnHost(cupy.ndarray):
+    """A CuPy array in the host's memory, where no device needs to be made the current one."""
+
+    device = property(lambda self: contextlib.nullcontext())
+
+
+def allocated(size):
+    x = np.empty(max(1, size), np.uint8)
+    owned = cupy.cuda.UnownedMemory(x.ctypes.data, x.nbytes, x, device_id=0)
+    return cupy.cuda.MemoryPointer(owned, 0)
+
+
+@pytest.fixture
+def hosted():
+    """CuPy's backend, whose kernels run on the host."""
+    if not available("cuda_on_host"):
+        pytest.skip("no g++ 12 or later is here, nor another compiler that CXX names")
+    import cuda_on_host
+
+    class Hosted(CupyBackend):
+        def _run(self, dtype, launch):
+            assert isinstance(launch.args, np.ndarray)  # which CuPy passes by value
+            assert launch.args.size == 1
+            cuda_on_host.run(launch, None, None)
+
+    with cupy.cuda.using_allocator(allocated):
+        yield Hosted()
+
+
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "fortran": np.asfortranarray,
+    "strided": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "negative": lambda x: x[::-1, :, ::-1].copy()[::-1, :, ::-1],
+    "permuted": lambda x: np.ascontiguousarray(x.transpose(2, 0, 1)).transpose(1, 2, 0),
+    "unaligned": lambda x: np.append(x.ravel()[:1], x)[1:].reshape(x.shape),
+}
+RECIPES = [{}, {"shared_axes": (0, 2)}, {"window": Window((2, 3, 4), (9, 20, 31))}]
+
+
+@quiet
+@pytest.mark.parametrize("name", ["f2", "f4", "f8", "c8", "c16"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_arrays_of_any_layout(hosted, layout, recipe, name):
+    x = LAYOUTS[layout](numbers((6, 8, 10), np.dtype(name), np.random.default_rng(0)))
+    array = cupy_array(x, OnHost)
+    assert array.strides == x.strides
+    mask = Mask.from_seed(x.shape, 0.5, seed=8, step=2, **recipe)
+    kept = keep(x.shape, 0.5, seed=8, step=2, **recipe)
+    drawn = hosted.keep(mask, array)
+    assert drawn.dtype == bool
+    assert np.array_equal(numpy_array(drawn), kept)
+
+    expected = bits(select(x, kept, 2.0, 0.25, 3.0))
+    y = hosted.select(array, mask, 2.0, 0.25, 3.0)
+    assert (y.dtype, y.shape) == (array.dtype, array.shape)
+    assert bits(numpy_array(y)) == expected
+    given = cupy_array(kept[:, ::-1].copy()[:, ::-1], OnHost)
+    assert bits(numpy_array(hosted.select(array, given, 2.0, 0.25, 3.0))) == expected
+    every = bits(select(x, np.array(True), 2.0, 0.25))
+    assert bits(numpy_array(hosted.select(array, None, 2.0, 0.25))) == every
+
+    out = cupy_array(np.zeros((6, 8, 10), name), OnHost)
+    assert hosted.select(array, mask, 2.0, 0.25, 3.0, out=out) is out
+    assert bits(numpy_array(out)) == expected
+    assert hosted.select(array, mask, 2.0, 0.25, 3.0, out=array) is array
+    assert bits(numpy_array(array)) == expected
+
+
+@pytest.mark.skipif(not available("ml_dtypes"), reason="ml_dtypes is not installed here")
+def test_bfloat16_arrays(hosted):
+    x = numbers((51,), dtype_of("bfloat16"), np.random.default_rng(0))
+    mask = Mask.from_seed((51,), 0.3, seed=1)
+    y = hosted.select(cupy_array(x, OnHost), mask, mask.scale)
+    assert y.dtype == x.dtype
+    assert bits(numpy_array(y)) == bits(select(x, keep((51,), 0.3, seed=1), mask.scale))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "c16"])
+@pytest.mark.parametrize(
+    "recipe", [{"shape": (0, 3)}, {"shape": (6, 8, 10)}, *RECIPES[1:]], ids=str
+)
+def test_normal_numbers(hosted, recipe, dtype):
+    place = {"shape": (6, 8, 10), "seed": 8, "step": 2} | recipe
+    z = hosted.normals(Mask.from_seed(p=0.5, **place), cupy_array(np.ones(1, dtype), OnHost))
+    wide = "float64" if dtype in ("f8", "c16") else "float32"
+    assert z.dtype == wide
+    np.testing.assert_allclose(numpy_array(z), normals(**place), rtol=NORMAL_TOLERANCE[wide])
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0, 2), ()])
+def test_arrays_of_few_elements(hosted, shape):
+    x = cupy_array(np.ones(shape, "f4"), OnHost)
+    mask = Mask.from_seed(shape, 0.0, seed=0)
+    assert np.array_equal(numpy_array(hosted.select(x, mask, 2.0)), np.full(shape, 2, "f4"))
+    assert np.array_equal(numpy_array(hosted.keep(mask, x)), np.ones(shape, bool))
+
+
+def test_bad_arrays():
+    backend = load("cupy")
+    x = cupy_array(np.ones((4, 3), "f4"))
+    for out, message in (
+        (np.ones((4, 3), "f4"), "out must be of the library of x, cupy, got numpy.ndarray"),
+        (cupy_array(np.ones((3, 4), "f4")), r"out must have the shape of x, \(4, 3\), got"),
+        (cupy_array(np.ones((4, 3), "f8")), "out must have the dtype of x, float32, got float64"),
+        (cupy.broadcast_to(x[:1], (4, 3)), "out must have memory of its own for every element"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            backend.check_out(out, x)
+    assert backend.check_out(x, x) is x
+    with pytest.raises(TypeError, match=r"dropout needs a floating-point array .* got dtype int64"):
+        anydrop.dropout(cupy_array(np.ones(3, "i8")), 0.5, seed=0)
+    with pytest.raises(TypeError, match="CuPy computes in the machine's own byte order, got dtype"):
+        anydrop.dropout(cupy_array(np.ones(3, np.dtype("f4").newbyteorder())), 0.5, seed=0)
+    with pytest.raises(TypeError, match=r"x must be a plain array of .*OnHost"):
+        anydrop.dropout(cupy_array(np.ones(3, "f4"), OnHost), 0.5, seed=0)

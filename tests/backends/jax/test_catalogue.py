@@ -1,0 +1,144 @@
+"""The catalogue in JAX: traced, differentiated, mapped, and nothing kept for the backward pass."""
+
+import numpy as np
+import pytest
+from subjects import available
+
+import anydrop
+from anydrop.testing import NORMAL_TOLERANCE
+from anydrop.testing.reference import keep, normals
+
+if not available("jax"):
+    pytest.skip("jax is not installed here; nox -s tests-jax runs this", allow_module_level=True)
+
+import jax
+import jax.numpy as jnp
+from jax.test_util import check_grads
+
+from anydrop.backends.jax import programs
+
+RNG = np.random.default_rng(0)
+MAPS = jnp.asarray(RNG.standard_normal((2, 3, 6, 5)), jnp.float32)
+X = jnp.asarray(RNG.standard_normal((8, 12)), jnp.float32)
+
+# Of an array, a seed and a step.
+DRAWN = {
+    "drop_block2d": (lambda x, t: anydrop.drop_block2d(x, 0.3, (3, 2), seed=1, step=t), MAPS),
+    "alpha_dropout": (lambda x, t: anydrop.alpha_dropout(x, 0.3, seed=1, step=t), X),
+    "zoneout": (lambda x, t: anydrop.zoneout(x, 2 * x, 0.3, seed=1, step=t), X),
+    "drop_connect": (lambda x, t: anydrop.drop_connect(x, 0.3, examples=3, seed=1, step=t), X),
+    "gaussian_dropout": (lambda x, t: anydrop.gaussian_dropout(x, 0.3, seed=1, step=t), X),
+    "gaussian_noise": (lambda x, t: anydrop.gaussian_noise(x, 0.3, seed=1, step=t), X),
+}
+CLOSE = {"rtol": 2 * NORMAL_TOLERANCE["float32"], "atol": 2 * NORMAL_TOLERANCE["float32"]}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_under_jit_a_step_is_any_number(name):
+    function, x = DRAWN[name]
+    traced = jax.jit(function)
+    for step in (0, 3):
+        np.testing.assert_allclose(traced(x, step), function(x, step), **CLOSE)
+    assert traced._cache_size() == 1
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_derivatives_agree_with_differences(name):
+    """Forward and backward, to the second order. All are affine, so that steps may be long."""
+    function, x = DRAWN[name]
+    check_grads(lambda x: function(x, 3), (x,), order=2, eps=1.0, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_nothing_of_the_arrays_size_is_kept(name):
+    function, x = DRAWN[name]
+    for step in (3, jnp.uint32(3)):
+        _, backward = jax.vjp(lambda x, step=step: function(x, step), x)
+        assert sum(kept.nbytes for kept in jax.tree.leaves(backward)) <= 64
+    _, backward = jax.vjp(lambda x: x * jnp.sin(x), x)  # which the check sees
+    assert sum(kept.nbytes for kept in jax.tree.leaves(backward)) >= x.nbytes
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_what_vmap_maps(name):
+    function, x = DRAWN[name]
+    batch = jnp.stack([x, 2 * x])
+    one = jax.vmap(lambda x: function(x, 3))(batch)
+    np.testing.assert_allclose(one[1], function(2 * x, 3), **CLOSE)
+    steps = jax.vmap(lambda t: function(x, t))(jnp.arange(3))
+    for step in range(3):
+        np.testing.assert_allclose(steps[step], function(x, step), **CLOSE)
+    slopes = jax.vmap(jax.grad(lambda x: function(x, 3).sum()))(batch)
+    np.testing.assert_allclose(slopes[0], slopes[1], **CLOSE)
+
+
+def test_states_of_which_one_is_traced():
+    new, previous = X, 2 * X
+    expected = np.where(keep(X.shape, 0.3, seed=1, step=3), X, 2 * X)
+    traced = jax.jit(lambda new: anydrop.zoneout(new, previous, 0.3, seed=1, step=3))(new)
+    assert np.array_equal(traced, expected)
+    traced = jax.jit(lambda previous: anydrop.zoneout(new, previous, 0.3, seed=1, step=3))(previous)
+    assert np.array_equal(traced, expected)
+
+
+def test_no_program_is_compiled_for_a_new_step_or_seed_or_p():
+    program = programs.normals(None)
+    anydrop.gaussian_dropout(X, 0.3, seed=0)
+    compiled = program._cache_size()
+    for step in range(3):
+        anydrop.gaussian_dropout(X, 0.1 + 0.1 * step, seed=step, step=2**40 + step)
+    assert program._cache_size() == compiled
+
+
+def test_a_loop_of_steps():
+    def body(total, step):
+        y = anydrop.gaussian_dropout(X, 0.2, seed=1, step=step)
+        kept = anydrop.drop_block1d(X[None], 0.3, 1, seed=1, step=step)[0] != 0
+        return total + y, kept
+
+    total, kept = jax.jit(lambda: jax.lax.scan(body, jnp.zeros_like(X), jnp.arange(3)))()
+    noise = sum(1 + 0.5 * normals(X.shape, seed=1, step=step) for step in range(3))
+    np.testing.assert_allclose(total, np.asarray(X) * noise, rtol=1e-5, atol=1e-5)
+    for step in range(3):
+        expected = keep((1, *X.shape), 0.3, seed=1, step=step)[0]
+        assert np.array_equal(kept[step], expected)
+
+
+RETURNED = {
+    "blocks": lambda x: anydrop.drop_block2d(x, 0.3, 2, seed=0, return_mask=True),
+    "noise": lambda x: anydrop.gaussian_dropout(x, 0.3, seed=0, return_mask=True),
+    "zones": lambda x: anydrop.zoneout(x, -x, 0.3, seed=0, return_mask=True),
+    "copies": lambda x: anydrop.drop_connect(x, 0.3, examples=2, seed=0, return_mask=True),
+    "stored": lambda x: anydrop.dropout(x, 0.3, rng=jax.random.key(0), return_mask=True),
+}
+
+
+@pytest.mark.parametrize("name", RETURNED)
+def test_masks_go_out_of_jit_and_into_it(name):
+    """All their numbers stay Python's, such as a scale of 64 bits, and NumPy takes them too."""
+    function, rounding = RETURNED[name], 1e-6 * (name == "noise")
+    x = jnp.ones((2, 3, 6, 5))
+    y, mask = function(x)
+    _, out = jax.jit(function)(x)
+    gradient = np.linspace(1, 2, y.size).reshape(y.shape)
+    within = jax.jit(lambda mask, g: mask.apply(g))(mask, jnp.asarray(gradient, "float32"))
+    for got, expected in (
+        (out.apply(gradient), mask.apply(gradient)),
+        (within, mask.apply(gradient.astype("float32"))),
+    ):
+        for a, b in zip(
+            got if isinstance(got, tuple) else (got,),
+            expected if isinstance(expected, tuple) else (expected,),
+            strict=True,
+        ):
+            assert np.allclose(a, b, rtol=rounding, atol=rounding)
+
+
+def test_tokens_beyond_a_plain_int():
+    """JAX without x64 takes no Python int of more than 31 bits beside an array."""
+    ids = jnp.asarray([0, 1, 2**32 - 1] * 20, "uint32")
+    y = anydrop.token_dropout(ids, 0.5, token=7, protected=(2**32 - 1,), seed=0)
+    expected = anydrop.token_dropout(np.asarray(ids), 0.5, token=7, protected=(2**32 - 1,), seed=0)
+    assert y.dtype == "uint32"
+    assert np.array_equal(y, expected)
+    assert 7 in expected

@@ -1,0 +1,123 @@
+"""Numba's kernels: what LLVM makes of them, and where the numbers of a call become theirs."""
+
+import platform
+
+import numpy as np
+import pytest
+from process import python
+from subjects import available
+
+import anydrop
+
+if not available("numba"):
+    pytest.skip(
+        "numba is not installed here; nox -s tests-numpy runs this", allow_module_level=True
+    )
+
+from anydrop.backends.numpy import chunked, compiled
+from anydrop.testing.reference import bits
+
+# What LLVM calls processors with SSE4.2, AVX2 and AVX-512, and the least registers that are wanted,
+# for Philox and for the rest: LLVM thinks that half of the widest will do there.
+REGISTERS = {"x86-64-v2": "xx", "x86-64-v3": "yy", "x86-64-v4": "zy"}
+needs_x86 = pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="its processors are x86's"
+)
+
+ASSEMBLY = """
+    import re
+    import numpy as np
+    from anydrop.backends.numpy import compiled
+    for dtype in ("float16", "float32", "float64"):
+        _, kernel = compiled._compiled(np.dtype(dtype))
+        (code,) = kernel.inspect_asm().values()
+        for name, product in (("philox", "v?pmuludq"), ("affine", "v?mulp[sd]")):
+            print(dtype, name, max(re.findall(rf"\\t{product}\\t.*%([xyz])mm", code)))
+"""
+
+DIGESTS = """
+    import hashlib
+    import numpy as np, anydrop
+    from anydrop.backends.numpy.backend import NumpyBackend
+    backend, digest = NumpyBackend(use_numba=True), hashlib.sha256()
+    for dtype in ("float16", "float32", "float64", "complex64"):
+        x = np.linspace(-2, 2, 6000).astype(dtype).reshape(20, 300)
+        for shared in ((), (0,), (1,)):
+            mask = anydrop.Mask.from_seed(x.shape, 0.3, seed=0, shared_axes=shared)
+            for view in (x, x[:, ::-1], x[::2].T.copy().T):
+                part = mask._replace(shape=view.shape)
+                digest.update(np.ascontiguousarray(backend.select(view, part, 1.1, 0.1, 2.0)))
+    print(digest.hexdigest())
+"""
+
+
+@needs_x86
+@pytest.mark.parametrize("processor", REGISTERS)
+def test_what_is_compiled_for_a_processor_is_in_vectors(processor, tmp_path):
+    """Of the widest registers that it has: both the stream and the multiplication."""
+    lines = python(
+        ASSEMBLY, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_CPU_NAME=processor, NUMBA_CPU_FEATURES=""
+    ).splitlines()
+    widest = {name: [] for name in ("philox", "affine")}
+    for line in lines:
+        _, name, register = line.split()
+        widest[name].append(register)
+    philox, affine = REGISTERS[processor]
+    assert len(lines) == 6
+    assert min(widest["philox"]) >= philox
+    assert min(widest["affine"]) >= affine
+
+
+@needs_x86
+def test_processors_without_avx_draw_the_same(tmp_path):
+    """The two oldest that there are, which any other can be told to be."""
+    here = python(DIGESTS)
+    for processor in ("x86-64", "x86-64-v2"):
+        old = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": ""}
+        assert python(DIGESTS, NUMBA_CACHE_DIR=str(tmp_path), **old) == here
+
+
+@pytest.mark.parametrize("step", [0, 2**32 - 1, 2**32, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("first", [0, 5, 2**34 - 6, 2**63 + 1, 2**64 - 300])
+@pytest.mark.parametrize("key", [(0, 0), (2**32 - 1, 2**32 - 1), (1, 2**31)])
+def test_numbers_of_all_their_bits(step, first, key):
+    """Kernels in NumPy and numba, the latter by arrays and by addresses."""
+    window = anydrop.Window((first,), (2**64,))
+    placement = anydrop.Mask.from_seed((300,), 0.5, seed=0, window=window).placement
+    x = np.linspace(1, 2, 300, dtype="f4")
+    constants = x.dtype, placement, key, 2**32 - 2**29, 1.5, 0.25, -1.0
+    results = np.full((3, 300), np.nan, "f4")
+    for module, y in zip((chunked, compiled), results, strict=False):
+        module.kernel(*constants)(x, y, 0, step)
+    compiled.kernel_at(*constants)(x.ctypes.data, results[2].ctypes.data, 300, step)
+    assert len(set(map(bits, results))) == 1
+    assert 0 < (results[0] == -1).sum() < 300
+
+
+@pytest.mark.parametrize("start", [0, 1, 3, 4, 63, 64, 65, 127, 299])
+@pytest.mark.parametrize("shared", [(), (0,), (1,), (2,), (0, 2), (1, 2), (0, 1)])
+def test_any_piece_of_a_placement(start, shared):
+    """From any element to any other, which begins and ends within rows and groups."""
+    whole = anydrop.Mask.from_seed((3, 10, 10), 0.5, seed=1, shared_axes=shared)
+    x = np.linspace(1, 2, 300, dtype="f4")
+    expected = np.where(
+        np.broadcast_to(whole.keep(like=x), whole.shape).reshape(-1), 2 * x, np.float32(0)
+    )
+    for module in (chunked, compiled):
+        draw = module.kernel(x.dtype, whole.spread, whole.key, whole.threshold, 2.0)
+        for stop in (start + 1, (start + 300) // 2, 299, 300):
+            if stop > start:
+                y = np.full(stop - start, np.nan, "f4")
+                draw(x[start:stop], y, start, 0)
+                assert np.array_equal(y, expected[start:stop]), (module.NAME, stop)
+
+
+@pytest.mark.parametrize("kernels", [compiled, chunked], ids=["numba", "NumPy"])
+def test_long_rows_of_indices_that_elements_share(kernels):
+    """And a word that is the threshold survives."""
+    mask = anydrop.Mask.from_seed((5000, 3), 0.5, seed=0, shared_axes=1)
+    words, y = np.empty(5000, "u4"), np.empty(15000, "f4")
+    chunked.kernel(words.dtype, mask.placement, mask.key)(words, words, 0, 0)
+    least = int(words[2])
+    kernels.kernel(y.dtype, mask.spread, mask.key, least)(np.ones_like(y), y, 0, 0)
+    assert np.array_equal(y.reshape(5000, 3), np.repeat(words >= least, 3).reshape(5000, 3))

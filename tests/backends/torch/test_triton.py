@@ -1,0 +1,106 @@
+"""The Triton kernel: run by Triton's interpreter, and compiled for devices that are not here.
+
+What every subject of the conformance tests must do, `torch-triton` does there.
+"""
+
+import numpy as np
+import pytest
+from process import python
+from subjects import available
+
+from anydrop import Mask, Window
+from anydrop.testing.reference import bits, keep, numbers, select
+
+if not (available("torch") and available("triton")):
+    pytest.skip(
+        "Triton is not installed here; nox -s tests-torch runs this", allow_module_level=True
+    )
+
+import torch
+
+from anydrop.backends.torch import triton
+
+DEVICE = torch.device("cpu" if triton.INTERPRETED else "cuda")
+RECIPES = [
+    {},
+    {"window": Window((3, 1), (70, 9))},
+    {"window": Window((3, 0), (30, 5))},
+    {"shared_axes": (1,)},
+    {"shared_axes": (0, 1)},
+]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64"])
+def test_many_programs(monkeypatch, recipe, dtype):
+    """Each of a few elements, so that runs begin and end within them, or before or after."""
+    monkeypatch.setattr(triton, "BLOCK", 16)
+    x = numbers((11, 5), np.dtype(dtype), np.random.default_rng(0))
+    mask = Mask.from_seed(x.shape, 0.4, seed=5, step=2**64 - 1, **recipe)
+    kept = keep(x.shape, 0.4, seed=5, step=2**64 - 1, **recipe)
+    assert np.array_equal(triton.keep(mask, DEVICE).cpu().numpy(), kept)
+    y = triton.select(torch.tensor(x, device=DEVICE), mask, 1 / 0.6, 0.3, -0.2)
+    assert bits(y.cpu().numpy()) == bits(select(x, kept, 1 / 0.6, 0.3, -0.2))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_step_and_an_offset_that_the_kernel_reads(recipe):
+    """A captured graph replays with whatever they hold by then."""
+    step = torch.tensor(2**40 + 3, device=DEVICE)
+    given = recipe
+    if "window" in recipe:
+        offset, shape = recipe["window"]
+        given = {"window": Window((torch.tensor(offset[0], device=DEVICE), offset[1]), shape)}
+    mask = Mask.from_seed((11, 5), 0.4, seed=5, step=step, **given)
+    kept = keep((11, 5), 0.4, seed=5, step=2**40 + 3, **recipe)
+    assert np.array_equal(triton.keep(mask, DEVICE).cpu().numpy(), kept)
+    y = triton.select(torch.ones(11, 5, device=DEVICE), mask, 2.0, -0.0, 0.0)
+    assert np.array_equal(y.cpu().numpy() != 0, np.broadcast_to(kept, (11, 5)))
+    words = torch.tensor([3, 2**8], dtype=torch.uint32, device=DEVICE)
+    assert np.array_equal(triton.keep(mask._replace(step=words), DEVICE).cpu().numpy(), kept)
+
+
+COMPILE = """
+    import re, torch
+    import triton.language as tl
+    from triton import compile
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+    from anydrop.backends.torch.triton import FLOATS, _kernel
+
+    def ptx(capability, dtype, axes, plain):
+        kind = {None: "u8", torch.float16: "fp16", torch.bfloat16: "bf16",
+                torch.float32: "fp32", torch.float64: "fp64"}[dtype]
+        constants = {"compute": FLOATS.get(dtype), "parts": 1, "shifts": not plain,
+                     "reads": not plain, "lead": not plain, "width": 1024}
+        types = dict.fromkeys(_kernel.arg_names, "i64") | dict.fromkeys(constants, "constexpr")
+        types |= {"x": "*" + kind, "y": "*" + kind, "at": "*i64"}
+        types |= {"lengths": ("i64",) * axes, "strides": ("i64",) * axes}
+        aligned = {(i,): [["tt.divisibility", 16]] for i in (0, 1, 3)} if plain else {}
+        source = ASTSource(_kernel, types, constexprs=constants, attrs=aligned)
+        target = GPUTarget("cuda", capability, 32)
+        compiled = compile(source, target=target, options={"enable_fp_fusion": False})
+        assert compiled.asm["cubin"]
+        return compiled.asm["ptx"]
+
+    for capability in (75, 90, 120):
+        for dtype in (None, *FLOATS):
+            for axes in (0, 2):
+                text = ptx(capability, dtype, axes, plain=False)
+                assert not re.search(r"[.]ftz|fma[.]", text), (capability, dtype, axes)
+    for dtype in FLOATS:
+        text = ptx(90, dtype, 0, plain=True)
+        assert re.search(r"ld[.]global[.]v4[.]b32|ld[.]global[.]v2[.]b64", text), dtype
+        assert re.search(r"st[.]global[.]v4[.]b32|st[.]global[.]v2[.]b64", text), dtype
+    print("compiled")
+"""
+
+
+def test_it_compiles_for_nvidia_devices():
+    """By ptxas, which comes with Triton.
+
+    There is no instruction that flushes subnormals or skips a rounding, and plain masks are read
+    and written 16 bytes at a time.
+    """
+    assert python(COMPILE, TRITON_INTERPRET="0") == "compiled"

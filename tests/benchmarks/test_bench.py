@@ -1,0 +1,243 @@
+"""The bench can't be fooled: what cheats in a contest is named, and goals compare as they say."""
+
+import itertools
+
+import numpy as np
+import pytest
+from contest import Contest, Contestant, Key, Quartiles, Times, numbers
+from goals import BOUNDS, GOALS, outcomes
+from names import ALL, EXPRESSION, FIRST_CALL, INTO, MULTIPLY, ONE, OURS, PLAIN
+from names import P as PROBABILITIES
+from subjects import available
+
+import anydrop
+
+N, P = 20_000, 0.25
+X = numbers(N, "float32")
+
+
+def entrant(call, x=X, **checked):
+    key = Key("test", "forward", x.size, "float32", P)
+    return Contest(key, x, {"it": Contestant(call, **checked)})
+
+
+def honest():
+    steps = itertools.count()
+    return lambda: anydrop.dropout(X, P, seed=0, step=next(steps))
+
+
+def test_numbers_are_far_from_zero():
+    assert np.abs(X).min() >= 0.5
+    assert 0.4 < (X < 0).mean() < 0.6
+    assert len(np.unique(X)) > N / 2
+
+
+def test_an_honest_contestant():
+    times = entrant(honest()).run(rounds=3)
+    low, median, high = times.seconds["it"]
+    assert 0 < low <= median <= high < 1
+    out = np.empty_like(X)
+    steps = itertools.count()
+    into = entrant(lambda: anydrop.dropout(X, P, seed=0, step=next(steps), out=out), out=out)
+    into.run(rounds=2)
+    entrant(lambda: X * np.float32(3), p=0.0, scale=3.0, fresh=False).run(rounds=2)
+
+
+def first_half():
+    y = anydrop.dropout(X, P, seed=0)
+    y[N // 2 :] = np.nan
+    return y
+
+
+CHEATS = {
+    "zeros": (lambda: np.zeros_like(X), "dropped 20000 of 20000"),
+    "nothing dropped": (lambda: X * np.float32(1 / (1 - P)), "dropped 0 of 20000"),
+    "another rate": (
+        lambda: anydrop.dropout(X, 0.3, seed=0) * np.float32(0.7 / 0.75),
+        "dropped 6[0-9]* of 20000",
+    ),
+    "roughly scaled": (
+        lambda: anydrop.dropout(X, P, seed=0) * np.float32(1 + 1e-5),
+        "nor scaled",
+    ),
+    "unscaled": (lambda: anydrop.dropout(X, P, seed=0, scaling="inference"), "nor scaled"),
+    "half of it": (first_half, "still poisoned"),
+    "half of the elements": (lambda: anydrop.dropout(X, P, seed=0)[::2], r"shape \(10000,\)"),
+    "one mask again and again": (lambda: anydrop.dropout(X, P, seed=0), "the same fates"),
+    "the input": (lambda: X, "nor scaled"),
+    "another dtype": (lambda: anydrop.dropout(X.astype("f8"), P, seed=0), "in float64"),
+}
+
+
+@pytest.mark.parametrize(("call", "named"), CHEATS.values(), ids=CHEATS)
+def test_a_cheat_is_named(call, named):
+    with pytest.raises(AssertionError, match=f"it: .*{named}"):
+        entrant(call).run(rounds=2)
+
+
+EIGHT = X[:8]
+FEW_FATES = {
+    "zeros": (lambda: np.zeros_like(EIGHT), "dropped 1000 of 1000"),
+    "nothing dropped": (lambda: EIGHT * np.float32(1 / (1 - P)), "dropped 0 of 1000"),
+    "two at a time": (
+        lambda: np.where([1, 0, 1, 1, 1, 0, 1, 1], EIGHT * np.float32(1 / (1 - P)), 0),
+        "the same fates in every call",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "named"), FEW_FATES.values(), ids=FEW_FATES)
+def test_cheats_with_few_elements(call, named):
+    with pytest.raises(AssertionError, match=f"it: .*{named}"):
+        entrant(call, EIGHT).run(rounds=2)
+
+
+def test_few_elements():
+    layer = anydrop.Dropout(P, seed=0)
+    entrant(lambda: layer(EIGHT), EIGHT).run(rounds=2)
+
+
+def test_fates_that_are_shared():
+    x = X.reshape(20, 10, 100)
+    maps, elements = anydrop.Dropout1d(P, seed=0), anydrop.Dropout(P, seed=0)
+    entrant(lambda: maps(x), x, shared=(2,)).run(rounds=2)
+    with pytest.raises(AssertionError, match="different fates where one is shared"):
+        entrant(lambda: elements(x), x, shared=(2,)).run(rounds=2)
+    with pytest.raises(AssertionError, match=r"dropped 0 of 1000"):
+        entrant(lambda: x * np.float32(1 / (1 - P)), x, shared=(2,)).run(rounds=2)
+    with pytest.raises(AssertionError, match=r"dropped 1000 of 1000"):
+        entrant(lambda: x * 0, x, shared=(2,)).run(rounds=2)
+    with pytest.raises(AssertionError, match="the same fates"):
+        entrant(lambda: anydrop.dropout1d(x, P, seed=0), x, shared=(2,)).run(rounds=2)
+
+
+@pytest.mark.parametrize("written", [0, N // 2, N - 1])
+def test_an_output_that_is_not_written(written):
+    out = anydrop.dropout(X, P, seed=1)  # what a call before may have left
+    y = anydrop.dropout(X, P, seed=0)
+
+    def call():
+        out[:written] = y[:written]
+
+    with pytest.raises(AssertionError, match="still poisoned"):
+        entrant(call, out=out).run(rounds=2)
+
+
+def seen(**seconds):
+    """Return what came of the goals, of which a few contestants took so long for both p."""
+    names = {"multiply": MULTIPLY, "into": INTO, "ours": OURS, "expression": EXPRESSION}
+    found = {names[name]: Quartiles(s, s, s) for name, s in seconds.items()}
+    n = GOALS[0].elements
+    times = [Times(Key("numpy", "forward", n, "float32", 0.1), found)]
+    worse = {name: Quartiles(*(1.5 * s for s in q)) for name, q in found.items() if name == INTO}
+    times.append(Times(Key("numpy", "forward", n, "float32", 0.5), found | worse))
+    goals = [goal for goal in GOALS if {goal.above, goal.below} <= found.keys()]
+    outcome = outcomes(times, {}, goals)
+    return {one.text: (one.seen, one.met) for one in outcome}
+
+
+def test_goals_are_seen_at_the_worse_p():
+    found = seen(multiply=1.0, into=1.0, ours=2.0, expression=10.0)
+    assert found["NumPy, into a given array: time beside a multiply's"] == ("1.50", True)
+    assert found["NumPy: times as fast as NumPy's expression"] == ("5.00", True)
+    assert found["... into a given array"] == ("6.67", False)
+    found = seen(multiply=1.0, into=1.1, ours=2.1, expression=10.0)
+    assert found["NumPy, into a given array: time beside a multiply's"] == ("1.65", False)
+    assert found["NumPy: times as fast as NumPy's expression"] == ("4.76", False)
+
+
+def test_what_counts_are_medians():
+    key = Key("numpy", "forward", GOALS[0].elements, "float32", 0.1)
+    times = Times(key, {INTO: Quartiles(1.0, 3.0, 9.0), MULTIPLY: Quartiles(1.0, 2.0, 4.0)})
+    (found,) = outcomes([times], {}, GOALS[:1])
+    assert found.seen == "1.50"
+
+
+def test_measures_have_bounds():
+    (first,) = outcomes([], {FIRST_CALL: 0.6})
+    assert first == (FIRST_CALL, "<= 0.5", "0.6", False)
+    (first,) = outcomes([], {FIRST_CALL: 0.5})
+    assert first.met
+
+
+def pictures_of(tmp_path, *keys):
+    """Draw the pictures of a run of these contests, and return their names."""
+    import plots
+
+    names = (MULTIPLY, INTO, OURS, PLAIN, EXPRESSION, ONE, ALL)
+    found = {
+        "machine": {"threads": "2 of 2 cores"},
+        "crossover": 2**20,
+        "processors": {"native": {"float16": 1.0, "float32": 0.5, "float64": 0.6}},
+        "contests": [
+            {**Key(*key)._asdict(), "seconds": {name: [1e-2] * 3 for name in names}} for key in keys
+        ],
+    }
+    plots.draw(found, tmp_path)
+    return sorted(file.stem for file in tmp_path.glob("*.png"))
+
+
+@pytest.mark.skipif(not available("matplotlib"), reason="matplotlib is not installed here")
+def test_pictures_of_a_part_of_a_run(tmp_path):
+    # The crossover has contests of every size, whatever sizes were asked for.
+    crossover = [("crossover", kernel, 2**24) for kernel in ("numba", "NumPy")]
+    always = ["bench-crossover", "bench-sizes"]
+    half = ("numpy", "forward", 2**24, "float16")
+    assert pictures_of(tmp_path, *crossover, half) == always
+    assert pictures_of(tmp_path, *crossover, half, ("numpy", "forward", 2**14)) == always
+    whole = ("numpy", "forward", 2**24)
+    assert pictures_of(tmp_path, *crossover, whole) == [*always[:1], "bench-roofline", *always[1:]]
+
+
+everything = pytest.mark.skipif(
+    not all(map(available, ("numba", "torch", "jax", "dask", "rich", "matplotlib"))),
+    reason="the bench needs every library; nox -s tests-all has them",
+)
+
+
+@everything
+def test_goals_are_about_contestants_and_measures_that_there_are():
+    import contests_dask
+    import contests_jax
+    import contests_numpy
+    import contests_small
+    import contests_torch
+    import measures
+
+    n, large = 2**14, 2**16
+    contests = itertools.chain(
+        contests_small.calls(),
+        contests_numpy.passes([n], ["float32"]),
+        contests_numpy.shared(large),
+        contests_torch.arrays([n], ["float32"]),
+        contests_jax.arrays([n], ["float32"]),
+        contests_dask.arrays([n]),
+    )
+    found = {}
+    for contest in contests:
+        assert contest.key.p in PROBABILITIES
+        found.setdefault(contest.key[:2], set()).update(contest.contestants)
+    for goal in GOALS:
+        assert {goal.above, goal.below} <= found[goal.group, goal.what], goal.text
+    assert set(measures.memory(large) | measures.first_calls(1)) >= set(BOUNDS)
+
+
+@everything
+def test_what_autograd_keeps():
+    from measures import kept_by_autograd
+    from torch import rand
+
+    from anydrop.backends.torch.operator import redrawn
+
+    def mask_kept(t):
+        keep = rand(t.shape) < P
+        return redrawn(lambda x: x * keep, lambda g: g * keep, t)
+
+    def bits_kept(t):
+        keep = np.packbits(rand(t.shape).numpy() < P)
+        return redrawn(lambda x: x * 3, lambda g: g * float(keep[0]), t)
+
+    n = 2**21
+    assert kept_by_autograd(anydrop.Dropout(P, seed=0), n) < 0.02
+    assert kept_by_autograd(mask_kept, n) == pytest.approx(1, abs=0.02)
+    assert kept_by_autograd(bits_kept, n) == pytest.approx(1 / 8, abs=0.02)

@@ -1,0 +1,160 @@
+"""philox.cu, compiled for the host by its C++ compiler, on NumPy's memory.
+
+The kernels, their arguments and their launches are those of CuPy's backend; what CUDA brings is in
+cuda_host/device.h. Importing this raises ImportError where there is no compiler for it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from anydrop.backends.base import COMPUTE, NO_SHIFT, dtype_name
+from anydrop.backends.cupy import launch as cuda
+from anydrop.backends.numpy.backend import NumpyBackend
+
+HEADERS = Path(__file__).parent / "cuda_host"
+# A product and a sum are not fused; no warnings of pragmas that only CUDA knows.
+OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC")
+
+
+def _compiler() -> str:
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        raise ImportError("no C++ compiler here: g++ 12 or later, or the one that CXX names")
+    version = subprocess.run([compiler, "-dumpversion"], capture_output=True, text=True, check=True)
+    if int(version.stdout.split(".")[0]) < 12:
+        raise ImportError(f"{compiler} {version.stdout.strip()} has no _Float16: g++ has since 12")
+    return compiler
+
+
+COMPILER = _compiler()
+
+
+class Watch(ctypes.Structure):
+    """What a launch may touch, and what it did to memory; as in device.h."""
+
+    _fields_ = [
+        ("readable", ctypes.c_uint64 * 4),
+        ("writable", ctypes.c_uint64 * 2),
+        ("out_of_bounds", ctypes.c_uint64),
+        ("misaligned", ctypes.c_uint64),
+        ("bytes_read", ctypes.c_uint64),
+        ("bytes_written", ctypes.c_uint64),
+        ("vectors", ctypes.c_uint64),
+    ]
+
+
+@lru_cache
+def library(source: str | None = None) -> ctypes.CDLL:
+    """Return the compiled kernels of all dtypes, of philox.cu or of another text in its place."""
+    folder = tempfile.mkdtemp(prefix="anydrop-cuda-on-host-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if source is None:
+        source = Path(cuda.__file__).with_name("philox.cu").read_text()
+    text = [
+        '#include "device.h"',
+        source,
+        *(cuda.instances(dtype) for dtype in cuda.ELEMENTS),
+        '#include "launch.h"',
+    ]
+    unit = Path(folder, "kernels.cpp")
+    unit.write_text("\n".join(text))
+    command = [COMPILER, *OPTIONS, f"-I{HEADERS}", str(unit), "-o", f"{folder}/kernels.so"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return ctypes.CDLL(f"{folder}/kernels.so")
+
+
+def memory(x: np.ndarray) -> cuda.Memory:
+    return cuda.Memory(x.ctypes.data, x.strides)
+
+
+def run(launch: cuda.Launch, y, sources, geometry=None, source=None, only=None) -> Watch:
+    """Run a launch, or its blocks `only`, and return what it did to memory.
+
+    It may write to y and read the sources, two at most; where those are None, all memory.
+    """
+    all_memory = (0, 2**64 - 1)
+    readable = all_memory * 2
+    if sources is not None:
+        readable = [edge for source in sources for edge in byte_bounds(source)]
+    writable = all_memory if y is None else byte_bounds(y)
+    seen = Watch((ctypes.c_uint64 * 4)(*readable), (ctypes.c_uint64 * 2)(*writable))
+    blocks, threads = geometry or (launch.blocks, launch.threads)
+    kernels = library(source)
+    args = ctypes.c_void_p(launch.args.__array_interface__["data"][0])
+    kernel = getattr(kernels, launch.kernel)
+    kernels.launch(kernel, args, blocks, threads, *(only or (0, blocks)), ctypes.byref(seen))
+    return seen
+
+
+class HostCuda(NumpyBackend):
+    """CuPy's kernels, serving NumPy arrays.
+
+    Parameters
+    ----------
+    geometry : pair of int, optional
+        Blocks and threads of every launch, instead of those that a launch asks for.
+    source : str, optional
+        The text of philox.cu, if another one.
+    """
+
+    def __init__(self, geometry=None, source=None):
+        super().__init__(use_numba=False)
+        self.geometry = geometry
+        self.source = source
+        self.seen: Watch | None = None
+
+    @property
+    def kernel(self):
+        return "CUDA on the host"
+
+    def keep(self, recipe, like):
+        keep = np.empty(recipe.keep_shape, np.bool_)
+        if keep.size:
+            self._launch(cuda.keep(recipe, memory(keep)), keep, [])
+        return keep
+
+    def normals(self, recipe, like):
+        dtype = COMPUTE[dtype_name(like.dtype)]
+        drawn = np.empty(recipe.keep_shape, dtype)
+        if drawn.size:
+            self._launch(cuda.normals(dtype, recipe, memory(drawn)), drawn, [])
+        return drawn
+
+    def select(self, x, keep, scale, shift=NO_SHIFT, fill=0.0, out=None):
+        x = np.asarray(x)
+        y = np.empty_like(x, subok=False) if out is None else out
+        if not all(array.dtype.isnative and array.flags.aligned for array in (x, y)):
+            # CUDA knows no such arrays.
+            native = x.dtype.newbyteorder("=")
+            y[...] = self.select(x.astype(native), keep, scale, shift, fill)
+            return y
+        same = memory(x) == memory(y)
+        x = x if same or not np.may_share_memory(x, y) else x.copy()
+        if x.size:
+            sources = [x]
+            if isinstance(keep, np.ndarray):
+                sources.append(keep)
+                keep = memory(np.broadcast_to(keep, x.shape))
+            numbers = scale, shift, fill
+            launch = cuda.select(dtype_name(x.dtype), x.shape, memory(x), memory(y), keep, *numbers)
+            self._launch(launch, y, sources)
+        return y
+
+    def _launch(self, launch: cuda.Launch, y, sources) -> None:
+        """Run a kernel, and fail if it touched what it may not, or left an element out."""
+        seen = self.seen = run(launch, y, sources, self.geometry, self.source)
+        assert not seen.out_of_bounds, f"{seen.out_of_bounds} accesses out of bounds"
+        assert not seen.misaligned, f"{seen.misaligned} misaligned accesses"
+        assert seen.bytes_written == y.nbytes, f"{seen.bytes_written} bytes written, not {y.nbytes}"

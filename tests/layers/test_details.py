@@ -1,0 +1,121 @@
+"""Single promises of the catalogue's functions, each of which one wrong line would break."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from subjects import SUBJECTS, serving
+
+import anydrop
+from anydrop.testing.reference import keep, select
+from anydrop.testing.subject import dtype_of
+
+# Half a unit in the last place, relative to a number.
+ROUNDED = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
+
+
+@pytest.fixture(
+    params=[(s, d) for s in SUBJECTS if s.namespace for d in s.dtypes if d in ROUNDED],
+    ids=lambda pair: f"{pair[0].name}-{pair[1]}",
+)
+def halves(request, monkeypatch):
+    """Return a subject that composes functions, one of its half types, and that type's rounding."""
+    subject, name = request.param
+    return serving(monkeypatch, subject), dtype_of(name), ROUNDED[name]
+
+
+def rounded_once(got, exact, rounding, wide):
+    """Tell whether numbers are exact ones, rounded to a half type after `wide` in float32."""
+    return np.all(np.abs(got.astype("f8") - exact) <= np.abs(exact) * (rounding + wide))
+
+
+def test_half_gradients_of_copies_are_summed_in_float32(halves):
+    """300 of them: a sum in a half type loses more than the last rounding does."""
+    subject, dtype, rounding = halves
+    gradient = (1 + np.random.default_rng(0).random((300, 20))).astype(dtype)
+    weights = subject.array(np.ones(20, dtype))
+    _, copies = anydrop.drop_connect(weights, 0.3, examples=300, seed=1, step=2, return_mask=True)
+    kept = keep((300, 20), 0.3, seed=1, step=2)
+    exact = select(gradient, kept, 1 / 0.7).astype("f8").sum(axis=0)
+    got = subject.numpy(copies.apply(subject.array(gradient)))
+    assert got.dtype == dtype
+    assert rounded_once(got, exact, rounding, 300 * 2.0**-24)
+    one_by_one = np.zeros(20, dtype)
+    for row in select(gradient, kept, 1 / 0.7):
+        one_by_one = one_by_one + row
+    assert not rounded_once(one_by_one, exact, rounding, 300 * 2.0**-24)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3])
+def test_half_expectations_of_zoneout_are_rounded_once(halves, p):
+    subject, dtype, rounding = halves
+    rng = np.random.default_rng(0)
+    new, previous = ((1 + rng.random(2000)).astype(dtype) for _ in range(2))
+    y = anydrop.zoneout(subject.array(new), subject.array(previous), p, training=False)
+    got = subject.numpy(y)
+    exact = (1 - p) * new.astype("f8") + p * previous.astype("f8")
+    assert got.dtype == dtype
+    assert rounded_once(got, exact, rounding, 4 * 2.0**-24)
+    each = select(new, True, 1 - p) + select(previous, True, p)
+    assert not rounded_once(each, exact, rounding, 4 * 2.0**-24)
+
+
+@pytest.mark.parametrize("protected", [(), (0, 4)])
+def test_the_mask_of_tokens_that_share(protected):
+    """It has length 1 along an axis that is shared, but not where single tokens are protected."""
+    ids = np.random.default_rng(0).integers(0, 5, (40, 9))
+    drop = anydrop.TokenDropout(0.5, token=9, protected=protected, seed=3, shared_axes=1)
+    y = drop(ids)
+    kept = keep(ids.shape, 0.5, seed=3, shared_axes=(1,))
+    if protected:
+        kept = kept | (ids == 0) | (ids == 4)
+    assert drop.mask.shape == kept.shape == ((40, 9) if protected else (40, 1))
+    assert np.array_equal(drop.mask, kept)
+    assert np.array_equal(y, np.where(kept, ids, 9))
+
+
+@pytest.mark.parametrize("function", [anydrop.alpha_dropout, anydrop.feature_alpha_dropout])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_alpha_of_no_rate_keeps_the_sign_of_zeros(function, dtype):
+    x = np.asarray([[-0.0, 0.0, -1.5]], dtype)
+    assert function(x, 0.0, seed=0).tobytes() == x.tobytes()
+
+
+def test_the_gradient_of_added_noise_in_out():
+    """It is that of the output: the array itself, or written where the caller says."""
+    _, noise = anydrop.gaussian_noise(np.ones((3, 4)), 0.5, seed=0, return_mask=True)
+    gradient, out = np.arange(12.0).reshape(3, 4), np.full((3, 4), np.nan)
+    assert noise.apply(gradient) is gradient
+    assert noise.apply(gradient, out=out) is out
+    assert np.array_equal(out, np.arange(12.0).reshape(3, 4))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("function", [anydrop.gaussian_dropout, anydrop.gaussian_noise])
+def test_noise_from_a_generator_is_refused(function, training):
+    rng = np.random.default_rng(0)
+    before = rng.bit_generator.state
+    with pytest.raises(TypeError, match=r"normal noise is drawn from a seed's stream alone"):
+        function(np.ones(3), rng=rng, training=training)
+    assert rng.bit_generator.state == before
+
+
+def test_attention_of_one_head_and_one_example():
+    x = np.arange(1.0, 21.0).reshape(4, 5)
+    kept = keep((4, 5), 0.5, seed=2)
+    assert np.array_equal(anydrop.attention_dropout(x, 0.5, seed=2), np.where(kept, 2 * x, 0))
+    for training in (True, False):
+        call = partial(anydrop.attention_dropout, seed=2, training=training)
+        message = r"needs an array of 2 dimensions or more here, \(queries, keys\), got 1"
+        with pytest.raises(ValueError, match=message):
+            call(x[0])
+        message = r"of 3 dimensions or more here, \(heads, queries, keys\), got 2"
+        with pytest.raises(ValueError, match=message):
+            call(x, share_heads=True)
+
+
+def test_copies_have_no_mask_at_inference():
+    weights = np.arange(6.0).reshape(2, 3)
+    copies, mask = anydrop.drop_connect(weights, 0.5, examples=4, training=False, return_mask=True)
+    assert mask is None
+    assert np.array_equal(copies, np.stack([weights] * 4))

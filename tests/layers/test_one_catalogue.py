@@ -1,0 +1,86 @@
+"""The promise, for the whole catalogue: one recipe gives the same bits on every library."""
+
+import numpy as np
+import pytest
+from subjects import SUBJECTS, serving
+from variants import BLOCKS, KINDS, NORMAL, tokens
+
+from anydrop import Window
+from anydrop.testing.reference import bits
+
+P, STEP = 0.3, 2**33 + 5
+# Where each shape is compiled, interpreted or cut to chunks, one of each structure is tried.
+SLOW = ("jax", "torch-triton", "dask")
+FEW = {
+    *("alpha_dropout", "dropout2d-channels_first", "feature_alpha_dropout-channels_first"),
+    *("locked-time_first", "attention-both", "zoneout", "token", "embedding"),
+    *("drop_connect-examples", "stochastic_depth-row", "stochastic_depth-batch"),
+    *("drop_block1d-4", "drop_block2d-2x5", "drop_block2d-all_channels", "drop_block3d-2x2x2"),
+}
+# Whose normal numbers are drawn by the array API or by NumPy.
+NORMAL_SUBJECTS = [s for s in SUBJECTS if s.name.startswith(("numpy", "numba", "strict"))]
+
+
+def window_of(shape):
+    """Return where an array of a shape may lie, past 2**32 elements."""
+    offset = (2**33 - 1, *(3,) * (len(shape) - 1))
+    return Window(offset, tuple(o + n + 2 for o, n in zip(offset, shape, strict=True)))
+
+
+def drawn(variant, subject, x, **keywords):
+    """Return the output, the mask and the gradient, as NumPy arrays."""
+    array = subject.array(x)
+    y, mask = variant(array, P, seed=(1, 2), step=STEP, return_mask=True, **keywords)
+    results = {"output": y, "mask": mask.keep(like=array)}
+    if variant.function is not tokens:
+        gradient = mask.apply(array)
+        parts = gradient if isinstance(gradient, tuple) else (gradient,)
+        results |= {f"gradient {i}": part for i, part in enumerate(parts)}
+    return {name: subject.numpy(result) for name, result in results.items()}
+
+
+@pytest.mark.parametrize("windowed", [False, True])
+@pytest.mark.parametrize("variant", [*KINDS, *BLOCKS], ids=str)
+def test_one_catalogue(variant, windowed, monkeypatch):
+    """In float32, and in a window in float16."""
+    x = variant.example("f2" if windowed else "f4")
+    keywords = {"window": window_of(x.shape)} if windowed else {}
+    first = None
+    for subject in SUBJECTS:
+        if x.dtype.name not in subject.dtypes:
+            continue
+        if subject.name.startswith(SLOW) and variant.name not in FEW:
+            continue
+        serving(monkeypatch, subject)
+        results = drawn(variant, subject, x, **keywords)
+        first = first or results
+        assert results.keys() == first.keys()
+        for name, result in results.items():
+            expected = first[name]
+            assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
+            if bits(result) != bits(expected):
+                raise AssertionError(f"{subject.name}: another {name} of {variant}")
+
+
+def test_the_few_are_there():
+    assert {v.name for v in (*KINDS, *BLOCKS)} >= FEW
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("float64", 2e-14)])
+@pytest.mark.parametrize("variant", NORMAL, ids=str)
+def test_one_noise(variant, dtype, tolerance, monkeypatch):
+    """Up to the rounding of a logarithm: a few places of the noise, whatever its size."""
+    x = variant.example(dtype)
+    for keywords in ({}, {"window": window_of(x.shape)}):
+        first = None
+        for subject in NORMAL_SUBJECTS:
+            if dtype not in subject.dtypes:
+                continue
+            serving(monkeypatch, subject)
+            results = drawn(variant, subject, x, **keywords)
+            first = first or results
+            for name, result in results.items():
+                assert result.dtype == dtype
+                assert np.allclose(result, first[name], rtol=tolerance, atol=tolerance), (
+                    f"{subject.name}: another {name}"
+                )

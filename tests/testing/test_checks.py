@@ -1,0 +1,206 @@
+"""The conformance suite itself, which must name every kind of fault in a backend."""
+
+import numpy as np
+import pytest
+from subjects import serving
+
+from anydrop.backends.numpy.backend import NumpyBackend
+from anydrop.testing import Subject, cases
+
+DTYPES = ("float16", "float32", "complex64")
+
+
+class Sound(NumpyBackend):
+    """A backend of two plain steps, in which faults are easily planted."""
+
+    def __init__(self):
+        super().__init__(use_numba=False)
+
+    def kept(self, recipe):
+        return super().keep(recipe, None)
+
+    def keep(self, recipe, like):
+        return self.kept(recipe)
+
+    def put(self, kept, y, fill):
+        return np.where(kept, y, fill)
+
+    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+        y = super().select(x, None, scale, shift)
+        if keep is not None:
+            kept = keep if isinstance(keep, np.ndarray) else self.kept(keep)
+            y = self.put(kept, y, y.dtype.type(fill))
+        if out is None:
+            return y.astype(x.dtype)
+        out[...] = y
+        return out
+
+
+class AnotherLane(Sound):
+    def kept(self, recipe):
+        kept = super().kept(recipe)
+        return np.roll(kept.ravel(), 1).reshape(kept.shape)
+
+
+class OneWrongBit(Sound):
+    def kept(self, recipe):
+        kept = super().kept(recipe)
+        kept.reshape(-1)[-1:] ^= kept.size > 60
+        return kept
+
+
+class ShortIndex(Sound):
+    def kept(self, recipe):
+        if recipe.window:
+            offset = tuple(o % 2**32 for o in recipe.window.offset)
+            recipe = recipe._replace(window=recipe.window._replace(offset=offset))
+        return super().kept(recipe)
+
+
+class ShortStep(Sound):
+    def kept(self, recipe):
+        return super().kept(recipe._replace(step=recipe.step % 2**32))
+
+
+class NoSharedAxes(Sound):
+    def kept(self, recipe):
+        return super().kept(recipe._replace(shared_axes=()))
+
+
+class Multiplies(Sound):
+    def put(self, kept, y, fill):
+        return y * kept + ~kept * fill
+
+
+class LosesSigns(Sound):
+    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+        return super().select(x, keep, scale, shift + 0.0, fill, out)
+
+
+class RoundsTheScale(Sound):
+    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+        return super().select(x, keep, float(x.dtype.type(scale).real), shift, fill, out)
+
+
+class IgnoresOut(Sound):
+    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+        return super().select(x, keep, scale, shift, fill)
+
+
+class IgnoresFill(Sound):
+    def put(self, kept, y, fill):
+        return np.where(kept, y, 0)
+
+
+class WidensHalf(Sound):
+    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+        y = super().select(x, keep, scale, shift, fill, out)
+        return y.astype("f4") if x.dtype == "f2" and out is None else y
+
+
+class OtherBits(Sound):
+    def pack(self, keep):
+        return np.packbits(keep)
+
+
+class TakesIntegers(Sound):
+    def check_input(self, x):
+        pass
+
+
+class NormalsOfAnotherOrder(Sound):
+    def normals(self, recipe, like):
+        z = super().normals(recipe, like)
+        return np.roll(z.ravel(), 1).reshape(z.shape)
+
+
+class AWrongCoefficient(Sound):
+    """Of the tails alone, in the fifth place."""
+
+    def normals(self, recipe, like):
+        z = super().normals(recipe, like)
+        return np.where(np.abs(z) < 1.5, z, z * z.dtype.type(1.00001))
+
+
+class NormalsOfTheDtype(Sound):
+    def normals(self, recipe, like):
+        z = super().normals(recipe, like)
+        return z.astype("f2") if like.dtype == "f2" else z
+
+
+class NormalsOfNoWindow(Sound):
+    def normals(self, recipe, like):
+        return super().normals(recipe._replace(window=None), like)
+
+
+class BlocksOfNoStep(Sound):
+    """Whose masks of four dimensions are those of the first step."""
+
+    def kept(self, recipe):
+        return super().kept(recipe._replace(step=0) if len(recipe.shape) == 4 else recipe)
+
+
+class AddsNoShift(Sound):
+    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+        return super().select(x, keep, scale, -0.0, fill, out)
+
+
+class KeepsAll(Sound):
+    """Of copies: masks of three dimensions."""
+
+    def kept(self, recipe):
+        return super().kept(recipe) | (len(recipe.shape) == 3)
+
+
+class NoForward(Sound):
+    """Whose own way to run a composition returns the first array."""
+
+    def redrawn(self, forward, backward, *arrays):
+        return arrays[0]
+
+
+def failed(kernel, monkeypatch):
+    subject = serving(monkeypatch, Subject("mine", np.array, DTYPES, kernel=kernel))
+    names = set()
+    for case in cases(subject):
+        try:
+            case()
+        except Exception:
+            names.add(case.check.__name__)
+    return names
+
+
+def test_a_sound_backend_passes(monkeypatch):
+    assert not failed(Sound(), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        (AnotherLane, "published_masks"),
+        (OneWrongBit, "lengths"),
+        (ShortIndex, "masks_and_outputs_of_any_place"),
+        (ShortStep, "published_masks"),
+        (NoSharedAxes, "a_layer"),
+        (Multiplies, "nan_and_infinity"),
+        (LosesSigns, "affine_map_and_fill"),
+        (RoundsTheScale, "affine_map_and_fill"),
+        (IgnoresOut, "writing_to_out"),
+        (IgnoresFill, "affine_map_and_fill"),
+        (WidensHalf, "one_mask_for_all_dtypes"),
+        (OtherBits, "packed_bits"),
+        (TakesIntegers, "what_is_wrong_is_refused"),
+        (NormalsOfAnotherOrder, "normal_numbers"),
+        (AWrongCoefficient, "normal_numbers"),
+        (NormalsOfTheDtype, "normal_numbers"),
+        (NormalsOfNoWindow, "normal_numbers"),
+        (NormalsOfAnotherOrder, "gaussian_dropout"),
+        (BlocksOfNoStep, "drop_block"),
+        (AddsNoShift, "alpha_dropout"),
+        (KeepsAll, "drop_connect"),
+        (NoForward, "zoneout"),
+        (AnotherLane, "token_dropout"),
+    ],
+)
+def test_a_fault_is_named(fault, named, monkeypatch):
+    assert named in failed(fault(), monkeypatch)
