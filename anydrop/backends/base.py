@@ -203,7 +203,7 @@ class Backend:
         words = words_of(self.xp, self.device(like), recipe)
         return self.xp.reshape(standard_normal(self.xp, words, dtype), recipe.keep_shape)
 
-    def redrawn(
+    def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
     ) -> Array:
         """Return ``forward(*arrays)``, of which nothing is to be kept for its derivative.

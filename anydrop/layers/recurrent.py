@@ -126,7 +126,7 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
         y = xp.where(zones.keep(like=new), new, previous)
         return xp.astype(y, new.dtype, copy=False)
 
-    return call.result(call.written(backend.redrawn(mixed, zones.apply, new, previous)), zones)
+    return call.result(call.written(backend.recompute(mixed, zones.apply, new, previous)), zones)
 
 
 def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Array:
@@ -145,7 +145,7 @@ def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Arr
     def shares(gradient: Array) -> tuple[Array, Array]:
         return select(gradient, None, 1.0 - p), select(gradient, None, p)
 
-    return backend.redrawn(expected, shares, new, previous)
+    return backend.recompute(expected, shares, new, previous)
 
 
 @final

@@ -51,4 +51,4 @@ class DropConnectMask(_DropConnectMask, Description):
         def copied(gradient: Array) -> Array:
             return self.mask.apply(xp.broadcast_to(gradient, self.mask.shape))
 
-        return backend.redrawn(summed, copied, gradient)
+        return backend.recompute(summed, copied, gradient)

@@ -90,7 +90,7 @@ class KeepMask(Description, abc.ABC):
         def selected(x: Array) -> Array:
             return select(x, self.keep(like=x), *affine)
 
-        return backend.redrawn(selected, self.apply, x)
+        return backend.recompute(selected, self.apply, x)
 
     @abc.abstractmethod
     def keep(self, like: Array) -> Array:

@@ -90,7 +90,7 @@ class Noise(_Noise, Description):
 
     def disturb(self, backend: Backend, x: Array, out: Array | None) -> Array:
         """Return an array of a backend, which is checked, with the noise in it."""
-        y = backend.redrawn(lambda x: self._disturbed(backend, x), self.apply, x)
+        y = backend.recompute(lambda x: self._disturbed(backend, x), self.apply, x)
         return y if out is None else backend.select(y, None, 1.0, out=out)
 
     def _disturbed(self, backend: Backend, x: Array) -> Array:

@@ -227,15 +227,15 @@ def test_what_autograd_keeps():
     from measures import kept_by_autograd
     from torch import rand
 
-    from anydrop.backends.torch.operator import redrawn
+    from anydrop.backends.torch.operator import recompute
 
     def mask_kept(t):
         keep = rand(t.shape) < P
-        return redrawn(lambda x: x * keep, lambda g: g * keep, t)
+        return recompute(lambda x: x * keep, lambda g: g * keep, t)
 
     def bits_kept(t):
         keep = np.packbits(rand(t.shape).numpy() < P)
-        return redrawn(lambda x: x * 3, lambda g: g * float(keep[0]), t)
+        return recompute(lambda x: x * 3, lambda g: g * float(keep[0]), t)
 
     n = 2**21
     assert kept_by_autograd(anydrop.Dropout(P, seed=0), n) < 0.02

@@ -155,7 +155,7 @@ class KeepsAll(Sound):
 class NoForward(Sound):
     """Whose own way to run a composition returns the first array."""
 
-    def redrawn(self, forward, backward, *arrays):
+    def recompute(self, forward, backward, *arrays):
         return arrays[0]
 
 

@@ -65,10 +65,10 @@ class JaxBackend(Backend):
             program = programs.normals(_sharding_beside(like, layout.shape))
             return program(words, layout, COMPUTE[self.dtype_name(like)])
 
-    def redrawn(
+    def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
     ) -> Array:
-        """Return ``forward(*arrays)``, which a derivative runs again; see `Backend.redrawn`."""
+        """Return ``forward(*arrays)``, which a derivative runs again; see `Backend.recompute`."""
         with jax.enable_x64(True):  # or arrays of 64 bits would become ones of 32
             traced = any(isinstance(array, Tracer) for array in arrays)
             return (jax.checkpoint(forward) if traced else forward)(*arrays)

@@ -204,10 +204,10 @@ class NumpyBackend(Backend):
             np.less(uniform(part.size), 1.0 - p, out=part)
         return keep.reshape(shape)
 
-    def redrawn(
+    def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
     ) -> Array:
-        """Return ``forward(*arrays)``, without warnings and as an array; see `Backend.redrawn`.
+        """Return ``forward(*arrays)``, without warnings and as an array; see `Backend.recompute`.
 
         Operators make a scalar of what has no dimensions.
         """

@@ -17,13 +17,13 @@ from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, Pass, dtype_name
 from anydrop.backends.torch import dtensor, host, int64, operator
 from anydrop.backends.torch.watchers import (
     PLAIN,
-    is_followed,
-    is_host,
     is_known,
     is_memory,
-    is_watched,
+    is_plain_cpu,
+    is_traced,
     mode_of,
     read,
+    requires_grad,
 )
 from anydrop.core import check
 from anydrop.core.recipe import Recipe
@@ -73,7 +73,7 @@ class TorchBackend(Backend):
         Where a compiler or a transform traces the call, it sees ordinary operations on int64.
         """
         recipe = read(recipe)
-        if is_watched() or type(like) not in PLAIN or not is_known(recipe):
+        if is_traced() or type(like) not in PLAIN or not is_known(recipe):
             with mode_of(like):
                 return int64.keep(recipe, like.device, chunk=None)
         kernel = self._draws or operator.kernel_for(like.device)
@@ -101,11 +101,11 @@ class TorchBackend(Backend):
             y = int64.apply(x, keep, scale, shift, fill)
         else:
             recipe = read(keep)
-            if self._draws in ("", "cpu") and is_host(x) and is_known(recipe):
+            if self._draws in ("", "cpu") and is_plain_cpu(x) and is_known(recipe):
                 addend = NO_SHIFT if shift is None else shift
                 drawn = partial(host.select, recipe=recipe, scale=scale, shift=addend, fill=fill)
-                if out is None and is_followed(x):
-                    return operator.redrawn(drawn, lambda g: self.select(g, recipe, scale), x)
+                if out is None and requires_grad(x):
+                    return operator.recompute(drawn, lambda g: self.select(g, recipe, scale), x)
                 if out is None:
                     return drawn(x)
                 if is_memory(x) and is_memory(out.detach()):
@@ -126,7 +126,7 @@ class TorchBackend(Backend):
         fill: float = 0.0,
     ) -> tuple[Pass, Pass] | None:
         """Return how to do `select` again for small tensors in the host's memory."""
-        if self._draws not in ("", "cpu") or not is_host(x) or not is_known(recipe):
+        if self._draws not in ("", "cpu") or not is_plain_cpu(x) or not is_known(recipe):
             return None
         kernels = host.again(x, recipe, scale, shift, fill)
         if kernels is None:
@@ -135,13 +135,13 @@ class TorchBackend(Backend):
 
         def passing(draw: Callable[[Tensor, int], Tensor], *, counts: bool) -> Pass:
             def select(x: Tensor, step: int) -> Tensor | None:
-                if not is_host(x) or x.dtype is not dtype or x.shape != shape:
+                if not is_plain_cpu(x) or x.dtype is not dtype or x.shape != shape:
                     return None
                 if not x.is_contiguous():
                     return None
                 if counts and torch._C._current_graph_task_id() != -1:
                     return None
-                if not is_followed(x):
+                if not requires_grad(x):
                     return draw(x, step)
 
                 def of(gradient: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class TorchBackend(Backend):
                         dx = self.select(gradient, recipe._replace(step=step), scale)
                     return dx
 
-                return operator.redrawn(lambda x: draw(x, step), of, x)
+                return operator.recompute(lambda x: draw(x, step), of, x)
 
             return select
 
@@ -166,29 +166,29 @@ class TorchBackend(Backend):
                 "tell where that lies with window="
             )
         recipe, dtype = read(recipe), COMPUTE[self.dtype_name(like)]
-        plain = not is_watched() and type(like) in PLAIN and is_known(recipe)
+        plain = not is_traced() and type(like) in PLAIN and is_known(recipe)
         if plain and self._draws in ("", "cpu") and like.device.type == "cpu":
             return host.normals(recipe, dtype)
         with mode_of(like):
             chunk = int64.CHUNK if plain else None
             return int64.normals(recipe, like.device, dtype, self.xp, chunk)
 
-    def redrawn(
+    def recompute(
         self, forward: Callable[..., Tensor], backward: Callable[[Tensor], Any], *arrays: Tensor
     ) -> Tensor:
-        """Return ``forward(*arrays)``, of which autograd keeps nothing; see `Backend.redrawn`.
+        """Return ``forward(*arrays)``, of which autograd keeps nothing; see `Backend.recompute`.
 
         A compiler, a transform or forward mode follows its operations instead.
         """
         if (
             not (torch.is_grad_enabled() and any(array.requires_grad for array in arrays))
             or any(type(array) not in PLAIN for array in arrays)
-            or is_watched()
+            or is_traced()
             or torch._C._are_functorch_transforms_active()
             or forward_ad._current_level >= 0
         ):
             return forward(*arrays)
-        return operator.redrawn(forward, backward, *arrays)
+        return operator.recompute(forward, backward, *arrays)
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
         """Return ``uniform(shape) < 1 - p`` from a generator of PyTorch's.

@@ -217,7 +217,7 @@ def _batched(
 # Compositions of other operations ---------------------------------------------------------------
 
 
-class _Redrawn(torch.autograd.Function):
+class _Recompute(torch.autograd.Function):
     """A function of tensors, and what takes the gradient of its result to theirs."""
 
     @staticmethod
@@ -234,17 +234,17 @@ class _Redrawn(torch.autograd.Function):
         return None, None, *(gradients if isinstance(gradients, tuple) else (gradients,))
 
 
-def redrawn(forward: Forward, backward: Backward, *arrays: Tensor) -> Tensor:
+def recompute(forward: Forward, backward: Backward, *arrays: Tensor) -> Tensor:
     """Return ``forward(*arrays)``; autograd keeps the two functions, and no tensor.
 
     Parameters
     ----------
     forward, backward, *arrays
-        As for `anydrop.backends.base.Backend.redrawn`.
+        As for `anydrop.backends.base.Backend.recompute`.
     """
-    y: Tensor = _apply_redrawn(forward, backward, *arrays)
+    y: Tensor = _apply_recompute(forward, backward, *arrays)
     return y
 
 
 # Past what Function.apply asks of transforms, none of which is at work where this is called.
-_apply_redrawn = super(torch.autograd.Function, _Redrawn).apply
+_apply_recompute = super(torch.autograd.Function, _Recompute).apply

@@ -20,7 +20,7 @@ PLAIN = (Tensor, torch.nn.Parameter)
 PRE_DISPATCH = torch._C.DispatchKey.PreDispatch
 
 
-def is_watched() -> bool:
+def is_traced() -> bool:
     """Tell whether a compiler or a mode, such as that of fake tensors, sees every operation."""
     return (
         torch.compiler.is_compiling()
@@ -30,11 +30,11 @@ def is_watched() -> bool:
     )
 
 
-def is_host(x: Tensor) -> bool:
+def is_plain_cpu(x: Tensor) -> bool:
     """Tell whether a tensor is the host's memory, and nothing but autograd watches."""
     return (
         type(x) in PLAIN
-        and not is_watched()
+        and not is_traced()
         # Within a transform even a tensor that is made there is a wrapper.
         and not torch._C._are_functorch_transforms_active()
         and torch._C._dispatch_keys(x) == _host_keys()
@@ -42,14 +42,14 @@ def is_host(x: Tensor) -> bool:
     )
 
 
-def is_followed(x: Tensor) -> bool:
+def requires_grad(x: Tensor) -> bool:
     """Tell whether autograd follows what is done with a tensor."""
     return x.requires_grad and torch.is_grad_enabled()
 
 
 def is_memory(x: Tensor) -> bool:
     """Tell whether a tensor is the host's memory and nothing else, to anyone who watches."""
-    return is_host(x) and not is_followed(x)
+    return is_plain_cpu(x) and not requires_grad(x)
 
 
 @lru_cache
@@ -64,7 +64,7 @@ def _host_keys() -> Any:
 
 def mode_of(x: Tensor) -> AbstractContextManager[Any]:
     """Return the mode of a fake tensor, which may have left it: it meets no real ones outside."""
-    mode = None if type(x) in PLAIN or is_watched() else getattr(x, "fake_mode", None)
+    mode = None if type(x) in PLAIN or is_traced() else getattr(x, "fake_mode", None)
     return mode or nullcontext()
 
 

@@ -100,8 +100,8 @@ def test_a_subclass_sees_each_operation(name):
     plain = [x.clone().requires_grad_() for x in arrays]
     ours = [x.as_subclass(Watching).requires_grad_() for x in arrays]
     results = [function(*inputs) for inputs in (plain, ours)]
-    redrawn = ["_RedrawnBackward" in operations(y) for y in results]
-    assert redrawn == [True, False]
+    recomputed = ["_RecomputeBackward" in operations(y) for y in results]
+    assert recomputed == [True, False]
     assert type(results[1]) is Watching
     for y in results:
         (y**2).sum().backward()
