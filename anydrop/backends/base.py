@@ -10,15 +10,16 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import array_api_compat
 import numpy as np
 
 from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.common.words import words as words_of
+from anydrop.backends.plan import Plan, Plans
 from anydrop.core import check
-from anydrop.core.recipe import Recipe
+from anydrop.core.recipe import Affine, Recipe
 from anydrop.core.typing import Array, Namespace
 
 # The dtypes of the contract, and the one in which each is computed: half types are multiplied in
@@ -31,13 +32,6 @@ COMPUTE = {
     "complex64": "float32",
     "complex128": "float64",
 }
-
-# What does a pass again: it takes an array and a step to the result, or to None if the array is not
-# of the kind that it knows.
-Pass: TypeAlias = Callable[[Array, int], "Array | None"]
-
-# Adding it changes nothing, not even a zero's sign: x + 0.0 would turn -0 into +0.
-NO_SHIFT = -0.0
 
 
 def dtype_name(dtype: Any) -> str:
@@ -65,6 +59,9 @@ class Backend:
 
     #: How its users make an array of floating-point numbers.
     conversion = "astype(float32)"
+
+    #: The plans of calls that were made before; None of a library that makes none.
+    plans: Plans | None = None
 
     #: What draws the masks, as ``anydrop verify`` reports it.
     kernel = "array API"
@@ -113,7 +110,7 @@ class Backend:
         x: Array,
         keep: Recipe | Array | None,
         scale: float,
-        shift: float = NO_SHIFT,
+        shift: float | None = None,
         fill: float = 0.0,
         out: Array | None = None,
     ) -> Array:
@@ -128,7 +125,7 @@ class Backend:
             A recipe to draw, a keep mask of this library that is broadcast against `x`, or None
             to keep everything.
         scale, shift, fill : float
-            A shift of -0.0 means none.
+            A shift of None is none: adding 0.0 would turn -0 into +0.
         out : array, optional
             Where to write the result; may be `x` itself. `check_out` has seen it.
 
@@ -180,6 +177,10 @@ class Backend:
             f"their own (got {check.described(rng)}); use seed="
         )
 
+    def check_generator(self, rng: Any, like: Array) -> None:
+        """Refuse a generator that `draw` would refuse; it must not move."""
+        self.draw(rng, (0,), 0.0, like)
+
     def normals(self, recipe: Recipe, like: Array) -> Array:
         """Return standard normal numbers, one for each word of a recipe: see `standard_normal`.
 
@@ -220,21 +221,10 @@ class Backend:
         """
         return forward(*arrays)
 
-    def again(
-        self,
-        x: Array,
-        recipe: Recipe,
-        scale: float,
-        shift: float = NO_SHIFT,
-        fill: float = 0.0,
-    ) -> tuple[Pass, Pass] | None:
-        """Return how to do a `select` again, and its backward pass, for arrays like x at any step.
+    def plan(self, x: Array, recipe: Recipe, affine: Affine) -> Plan | None:
+        """Return how to do a `select` again for arrays like x, at any key, step and place.
 
-        A layer asks once, and then calls these without the checks of a call: with a step that is an
-        int in range, and with whatever its user hands it. So they must themselves tell whether that
-        is an array of the library, dtype, shape, layout and device that they know, and return None
-        if not. None instead of them, as here, says that nothing would be gained. The arguments are
-        those of the call that was made.
+        None, as here, says that nothing would be gained. See `anydrop.backends.plan`.
         """
         return None
 
@@ -369,10 +359,10 @@ class Backend:
         """
 
 
-def _affine(xp: Namespace, x: Array, scale: float, shift: float) -> Array:
-    if not xp.isdtype(x.dtype, "complex floating"):
-        return x * scale + shift
-    return complex_of(xp, xp.real(x) * scale + shift, xp.imag(x) * scale)
+def _affine(xp: Namespace, x: Array, scale: float, shift: float | None) -> Array:
+    if xp.isdtype(x.dtype, "complex floating"):
+        return complex_of(xp, _affine(xp, xp.real(x), scale, shift), xp.imag(x) * scale)
+    return x * scale if shift is None else x * scale + shift
 
 
 def complex_of(xp: Namespace, real: Array, imag: Array) -> Array:
@@ -383,7 +373,7 @@ def complex_of(xp: Namespace, real: Array, imag: Array) -> Array:
     1j is made of finite numbers alone, and infinities and NaNs arise from additions.
     """
     dtype = xp.complex64 if imag.dtype == xp.float32 else xp.complex128
-    zero = NO_SHIFT * xp.ones_like(imag)
+    zero = -0.0 * xp.ones_like(imag)
     largest = zero + float(xp.finfo(imag.dtype).max)
     odd = xp.isnan(imag)
 

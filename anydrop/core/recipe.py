@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from anydrop.core import check, stream
 
@@ -46,6 +46,26 @@ class Description:
     __slots__ = ()
 
 
+class Affine(NamedTuple):
+    """What becomes of an element: ``x * scale + shift`` if it is kept, else `fill`.
+
+    A shift of None is none: one of 0.0 would turn -0 into +0.
+    """
+
+    scale: float
+    shift: float | None = None
+    fill: float = 0.0
+
+
+def scaled(scale: float) -> Affine:
+    """Return what is scaled if it is kept, and else set to 0."""
+    # Literals: of the class's own defaults PyTorch's compiler may make symbols.
+    return Affine(scale, None, 0.0)
+
+
+UNCHANGED = scaled(1.0)
+
+
 class Axis(NamedTuple):
     """An axis of a mask: how many elements, and how far their indices lie apart."""
 
@@ -85,6 +105,17 @@ class Recipe(NamedTuple):
     scale: float
     shared_axes: tuple[int, ...] = ()
     window: Window | None = None
+
+    def at(self, key: stream.Key, step: int, first: int = 0) -> Self:
+        """Return the recipe of another draw, whose window begins at the index `first`."""
+        if self.window is None:
+            return self._replace(key=key, step=step)
+        offset = list[int]()
+        for stride in self.strides:  # along shared axes any place is the same one
+            place, first = divmod(first, stride) if stride else (0, first)
+            offset.append(place)
+        window = self.window._replace(offset=tuple(offset))
+        return self._replace(key=key, step=step, window=window)
 
     @property
     def keep_shape(self) -> tuple[int, ...]:

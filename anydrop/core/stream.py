@@ -39,13 +39,14 @@ def key_of(seed: Seed) -> Key:
     >>> key_of(0)
     (2968811710, 3677149159)
     """
-    if isinstance(seed, np.random.SeedSequence):
+    if type(seed) is not int and isinstance(seed, np.random.SeedSequence):
         return _first_words(seed)
-    return _key_of_entropy(seed)
+    return key_of_entropy(seed)
 
 
 @lru_cache(maxsize=1024)
-def _key_of_entropy(seed: int | tuple[int, ...]) -> Key:
+def key_of_entropy(seed: int | tuple[int, ...]) -> Key:
+    """Return the key of ints, which is remembered: a SeedSequence takes some microseconds."""
     return _first_words(np.random.SeedSequence(seed))
 
 

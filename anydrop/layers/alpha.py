@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Unpack, final
 
 from anydrop.core import check
+from anydrop.core.recipe import Affine
 from anydrop.core.typing import Array
-from anydrop.layers.call import Affine, Call, Keywords, selects
+from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.spatial import DataFormat, SpatialLayer, check_data_format
 from anydrop.schedules import Rate
@@ -34,11 +35,12 @@ def affine(p: float) -> Affine:
     """
     a = ((1.0 - p) * (1.0 + p * SATURATION**2)) ** -0.5
     b = -a * p * SATURATION
-    # An addition of 0.0 would turn -0 into +0; one of -0.0 changes nothing.
-    return Affine(a, b if p else -0.0, a * SATURATION + b)
+    return Affine(a, b, a * SATURATION + b)
 
 
-@selects(lambda mask: affine(mask.p))
+RULE = Rule(affine=affine, unscaled=UNSCALED)
+
+
 def alpha_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Set elements to where SELU saturates, and keep mean 0 and variance 1.
 
@@ -90,11 +92,23 @@ def alpha_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any
     >>> f"{abs(y.mean()):.2f} {y.std():.2f}"
     '0.00 1.00'
     """
-    call = Call(x, p, unscaled=UNSCALED, **keywords)
-    return call.dropped(affine=affine(call.p))
+    return drop(RULE, x, p, **keywords)
 
 
-@selects(lambda mask: affine(mask.p))
+def _features(shape: tuple[int, ...], data_format: DataFormat, batched: bool) -> tuple[int, ...]:
+    ndim, examples = len(shape), int(batched)
+    if ndim < examples + 1:
+        raise ValueError(
+            f"feature_alpha_dropout needs an array of {examples + 1} dimensions or more, with "
+            f"channels, got {ndim}"
+        )
+    channel = examples if data_format == "channels_first" else ndim - 1
+    return tuple(a for a in range(examples, ndim) if a != channel)
+
+
+FEATURE_RULE = Rule(_features, ("data_format", "batched"), affine, UNSCALED)
+
+
 def feature_alpha_dropout(
     x: Array,
     p: float = 0.5,
@@ -140,17 +154,8 @@ def feature_alpha_dropout(
     >>> bool((y == y[:, :, :1]).all())
     True
     """
-    call = Call(x, p, unscaled=UNSCALED, **keywords)
-    first = check_data_format(data_format) == "channels_first"
-    examples = int(check.flag(batched, "batched"))
-    ndim = len(call.shape)
-    if ndim < examples + 1:
-        raise ValueError(
-            f"feature_alpha_dropout needs an array of {examples + 1} dimensions or more, with "
-            f"channels, got {ndim}"
-        )
-    channel = examples if first else ndim - 1
-    return call.dropped(tuple(a for a in range(examples, ndim) if a != channel), affine(call.p))
+    own = check_data_format(data_format), check.flag(batched, "batched")
+    return drop(FEATURE_RULE, x, p, own, **keywords)
 
 
 @final
@@ -175,6 +180,7 @@ class AlphaDropout(DropLayer):
     """
 
     _function = staticmethod(alpha_dropout)
+    _rule = RULE
     _unscaled = UNSCALED
 
     def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
@@ -205,4 +211,5 @@ class FeatureAlphaDropout(SpatialLayer):
     """
 
     _function = staticmethod(feature_alpha_dropout)
+    _rule = FEATURE_RULE
     _unscaled = UNSCALED

@@ -6,13 +6,27 @@ from typing import Any, Unpack, final
 
 from anydrop.core import check
 from anydrop.core.typing import Array
-from anydrop.layers.call import Call, Keywords, selects
+from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.setting import Setting
 from anydrop.schedules import Rate
 
 
-@selects()
+def _shared(shape: tuple[int, ...], heads: bool, batch: bool) -> tuple[int, ...]:
+    ndim = len(shape)
+    least = 4 if batch else 3 if heads else 2
+    if ndim < least:
+        axes = ["batch", "heads", "queries", "keys"][-least:]
+        raise ValueError(
+            f"attention_dropout needs an array of {least} dimensions or more here, "
+            f"({', '.join(axes)}), got {ndim}"
+        )
+    return (*range(ndim - 3),) * batch + (ndim - 3,) * heads
+
+
+RULE = Rule(_shared, ("share_heads", "share_batch"))
+
+
 def attention_dropout(
     weights: Array,
     p: float = 0.1,
@@ -64,18 +78,8 @@ def attention_dropout(
     >>> bool((y == y[:, :1]).all())
     True
     """
-    call = Call(weights, p, **keywords)
-    ndim = len(call.shape)
-    heads = check.flag(share_heads, "share_heads")
-    batch = check.flag(share_batch, "share_batch")
-    least = 4 if batch else 3 if heads else 2
-    if ndim < least:
-        axes = ["batch", "heads", "queries", "keys"][-least:]
-        raise ValueError(
-            f"attention_dropout needs an array of {least} dimensions or more here, "
-            f"({', '.join(axes)}), got {ndim}"
-        )
-    return call.dropped((*range(ndim - 3),) * batch + (ndim - 3,) * heads)
+    own = check.flag(share_heads, "share_heads"), check.flag(share_batch, "share_batch")
+    return drop(RULE, weights, p, own, **keywords)
 
 
 @final
@@ -100,6 +104,7 @@ class AttentionDropout(DropLayer):
     """
 
     _function = staticmethod(attention_dropout)
+    _rule = RULE
 
     share_heads = Setting(check.flag, "Whether all heads of an example lose the same links.")
     share_batch = Setting(check.flag, "Whether all examples lose the same links.")

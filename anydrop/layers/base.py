@@ -13,9 +13,10 @@ import numpy as np
 
 from anydrop import schedules
 from anydrop.backends import resolve
+from anydrop.backends.plan import Plan
 from anydrop.core import check, stream
 from anydrop.core.typing import Array
-from anydrop.layers.repeat import Repeat, repeat
+from anydrop.layers.call import Call, Rule, planned_mask
 from anydrop.layers.setting import Setting
 from anydrop.masks.mask import Drawn, Mask
 
@@ -39,6 +40,13 @@ class Layer(abc.ABC):
 
     #: The function, which takes the options as keywords.
     _function: ClassVar[Callable[..., Any]]
+    #: Its rule, by which its calls are planned; None of a function that does more than drop.
+    _rule: ClassVar[Rule | None] = None
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "_function" in vars(cls) and "_rule" not in vars(cls):
+            cls._rule = None  # the rule of its parent is that of another function
 
     def __init__(
         self,
@@ -56,7 +64,8 @@ class Layer(abc.ABC):
         self._step = 0
         self._training = True
         self._mask: Drawn | None = None
-        self._repeat: Repeat | None = None  # how to do the call of that mask again
+        self._plan: Plan | None = None  # of the call that drew that mask
+        self._unmasked: Drawn | None = None  # the last forward, if it was at inference
         self._home: tuple[Any, ...] = ()  # backend and device of the last training input
         self._share_batch = False  # whether all examples of a batch share one mask
         self._lent_in: int | None = None  # the thread that it is lent to, if any
@@ -71,17 +80,19 @@ class Layer(abc.ABC):
             f"{cls.__name__} has no setting {name!r}: it takes {', '.join(['seed', 'rng', *known])}"
         )
 
-    def _call(self, x: Array, training: bool, **inputs: Any) -> tuple[Any, Drawn | None]:
-        """Return what the function makes of an input, and the mask that it drew in training."""
+    def _call(self, x: Array, training: bool, **inputs: Any) -> tuple[Any, Any, Plan | None]:
+        """Return what the function makes of an input, the mask that it drew, and its plan."""
         arguments = self._arguments()
         if training:
             arguments |= self._source(x)
             if self._share_batch:
                 arguments |= self._shared_by_batch(resolve(x).shape(x), **inputs)
-        result: tuple[Any, Drawn | None] = self._function(
-            x, **inputs, **arguments, training=training, return_mask=True
-        )
-        return result
+        if self._rule is None or inputs:
+            y, mask = self._function(x, **inputs, **arguments, training=training, return_mask=True)
+            return y, mask, None
+        own = tuple(arguments.pop(name) for name in self._rule.own)
+        call = Call(x, unscaled=self._rule.unscaled, **arguments, training=training)
+        return call.drop(self._rule, own)
 
     def _arguments(self) -> dict[str, Any]:
         """Return the options as the function takes them at this step."""
@@ -132,17 +143,16 @@ class Layer(abc.ABC):
         TypeError, ValueError
             As the function of this layer does. The layer is then as it was.
         """
-        known = self._repeat
+        plan, step = self._plan, self._step
         if (
-            known is not None
-            and known.options is self._options
+            plan is not None
             and (self._training if training is None else training is True)
-            and self._step <= stream.LAST_STEP
+            and step <= stream.LAST_STEP
         ):
-            y = known.forward(x, self._step)
+            y = plan.stateful(x, self._key, step)
             if y is not None:
-                self._mask = known.drawn(self._step)
-                self._step += 1
+                self._mask, self._unmasked = planned_mask(plan, self._key, step), None
+                self._step = step + 1
                 return y
         return self._forward(x, training)
 
@@ -150,49 +160,74 @@ class Layer(abc.ABC):
 
     def _forward(self, x: Array, training: bool | None, **inputs: Any) -> Any:
         training = self._training if training is None else check.flag(training, "training")
-        if not training:
-            return self._call(x, training, **inputs)[0]
         backend = resolve(x)
+        if not training:
+            y = self._call(x, training, **inputs)[0]
+            self._unmasked = self._inference(tuple(x.shape), **inputs)
+            return y
         backend.check_stateful(counts=True)
-        y, mask = self._call(x, training, **inputs)
-        self._repeat = repeat(self._function, backend, x, self._options, mask, self._mask)
-        self._mask, self._home = mask, (backend, backend.device(x))
+        y, mask, plan = self._call(x, training, **inputs)
+        counts = type(self._step) is int and self._keeps_p()
+        self._plan = plan if counts else None
+        if self._plan:
+            self._key = mask.key
+        self._mask, self._unmasked = mask, None
+        self._home = backend, backend.device(x)
         # Not +=, which would change a tensor in place that whoever read the step has too.
         self._step = self._step + 1
         return y
 
-    def backward(self, gradient: Array) -> Any:
-        """Return the gradient of the input of the last training forward.
+    def _keeps_p(self) -> bool:
+        """Tell whether the next call has the options of this one: none of them is a schedule."""
+        return not any(isinstance(value, schedules.Schedule) for value in self._options.values())
 
-        The mask is drawn again; nothing of its size was stored.
+    def _inference(self, shape: tuple[int, ...], **inputs: Any) -> Drawn:
+        """Describe an inference forward of an input of a shape, for its backward pass."""
+        arguments = self._arguments()
+        scale = 1.0 - arguments["p"] if arguments.get("scaling") == "inference" else 1.0
+        return Mask((0, 0), 0, shape, 0.0, scale)
+
+    def backward(self, gradient: Array, training: bool | None = None) -> Any:
+        """Return the gradient of the input of an earlier forward.
+
+        In training mode that is the last training forward, whatever inference came after it. In
+        inference mode it is the last forward of either kind. A mask is drawn again; nothing of its
+        size was stored.
 
         Parameters
         ----------
         gradient : array
             Gradient of that forward's output, of any library.
+        training : bool, optional
+            Overrides the layer's mode for this call.
 
         Returns
         -------
         array
-            With the dtype, library and device of `gradient`; of layers with two inputs a tuple.
+            With the dtype, library and device of `gradient`; of layers with two inputs a tuple. It
+            may be `gradient` itself where nothing was dropped or scaled.
 
         Raises
         ------
         RuntimeError
-            If there was no training forward yet.
+            If there was no such forward yet.
         TypeError
             If `gradient` is no floating-point array of a known library.
         ValueError
-            If its shape is not that of the last training output.
+            If its shape is not that of the output.
         """
-        mask = self._mask
+        training = self._training if training is None else check.flag(training, "training")
+        unmasked = None if training else self._unmasked
+        mask = unmasked or self._mask
         if mask is None:
+            kind = "the last forward in training mode" if training else "an earlier forward"
+            way_out = "forward(x, training=True)" if training else "forward(x)"
             raise RuntimeError(
-                f"{type(self).__name__}.backward() belongs to the last forward in training mode, "
-                "and there was none yet: call forward(x, training=True) first"
+                f"{type(self).__name__}.backward() belongs to {kind}, and there was none yet: call "
+                f"{way_out} first"
             )
-        if self._repeat is not None and isinstance(mask, Mask):
-            dx = self._repeat.backward(gradient, mask.step)
+        if self._plan is not None and isinstance(mask, Mask) and not unmasked:
+            dx = self._plan.linear(gradient, mask.key, mask.step)
             if dx is not None:
                 return dx
         resolve(gradient).check_stateful(counts=False)
@@ -216,7 +251,7 @@ class Layer(abc.ABC):
 
     @step.setter
     def step(self, value: int) -> None:
-        self._step, self._repeat = check.layer_step(value), None
+        self._step, self._plan = check.layer_step(value), None
 
     @property
     def training(self) -> bool:
@@ -328,7 +363,7 @@ class Layer(abc.ABC):
     # device an empty array stands, since every library's arrays can travel.
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__ | {"_repeat": None}
+        state = self.__dict__ | {"_plan": None}
         if isinstance(self._rng, ModuleType):
             state["_rng"] = self._rng.__name__
         if self._home:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypedDict, TypeVar
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypedDict
 
 from anydrop.backends import resolve
+from anydrop.backends.plan import Plan
 from anydrop.core import check, stream
-from anydrop.core.recipe import Window, keep_shape
+from anydrop.core.recipe import Affine, Recipe, Window, keep_shape, scaled
+from anydrop.core.stream import key_of_entropy
 from anydrop.core.typing import Array
 from anydrop.masks.mask import Mask
 from anydrop.masks.stored import StoredMask
+
+# By identity these two tell at once that a keyword was left out.
+NO_AXES: tuple[int, ...] = ()
+TRAIN: check.Scaling = "train"
 
 
 class Keywords(TypedDict, total=False):
@@ -28,48 +35,117 @@ class Keywords(TypedDict, total=False):
     return_mask: bool
 
 
-class Affine(NamedTuple):
-    """What becomes of an element: ``x * scale + shift`` if it is kept, else `fill`."""
-
-    scale: float
-    shift: float
-    fill: float
-
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def scaled(mask: Mask) -> tuple[float, ...]:
-    """Return what becomes of an element if it is scaled, or set to 0."""
-    return (mask.scale,)
-
-
-def selects(
-    affine: Callable[[Mask], tuple[float, ...]] = scaled,
-) -> Callable[[Function], Function]:
-    """Say of a function that in training it does nothing but `Mask.select` by the mask it returns.
-
-    So a layer can do that by itself when the next array of the same kind comes.
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """What a function that drops by one mask says of itself, so that its calls can be planned.
 
     Parameters
     ----------
-    affine : callable
-        Returns what becomes of an element by such a mask: the scale and, where they are not 0, the
-        shift and the fill.
+    shared : callable
+        Takes the shape of x and the function's own settings, and returns the axes that the
+        function shares, or raises.
+    own : tuple of str
+        Names of the function's own settings.
+    affine : callable, optional
+        Takes p to what becomes of an element; by default it is scaled, or set to 0.
+    unscaled : str
+        Why ``scaling="inference"`` makes no sense for the function; empty if it does.
     """
 
-    def marked(function: Function) -> Function:
-        # With itself, since a wrapper takes over all that is written on what it wraps.
-        vars(function)["selects"] = function, affine
-        return function
-
-    return marked
+    shared: Callable[..., tuple[int, ...]] = lambda shape: ()
+    own: tuple[str, ...] = ()
+    affine: Callable[[float], Affine] | None = None
+    unscaled: str = ""
 
 
-def affine_of(function: Callable[..., Any]) -> Callable[[Mask], tuple[float, ...]] | None:
-    """Return what a function said by `selects`, or None if it said nothing."""
-    marked, affine = getattr(function, "selects", (None, None))
-    return affine if marked is function else None
+class Result(NamedTuple):
+    """What a call gives: its result, the mask of a training call, and its plan if it has one."""
+
+    y: Array
+    mask: Any = None
+    plan: Plan | None = None
+
+
+def drop(
+    rule: Rule,
+    x: Array,
+    p: float,
+    own: tuple[Hashable, ...] = (),
+    training: bool = True,
+    seed: stream.Seed | Sequence[int] | None = None,
+    step: int = 0,
+    rng: Any = None,
+    shared_axes: int | Sequence[int] = (),
+    noise_shape: Sequence[int | None] | None = None,
+    window: Window | None = None,
+    scaling: check.Scaling = "train",
+    out: Array | None = None,
+    return_mask: bool = False,
+    **unknown: Any,
+) -> Any:
+    """Return what a function with a rule returns.
+
+    Parameters
+    ----------
+    rule : Rule
+        The function's.
+    x, p : array, float
+        What to drop from, and the drop probability.
+    own : tuple
+        The function's own settings, checked.
+    training, seed, step, rng, shared_axes, noise_shape, window, scaling, out, return_mask
+        As for `anydrop.dropout`.
+    """
+    plans = resolve(x).plans
+    if (
+        plans is not None
+        and training is True
+        and type(p) is float
+        and type(seed) is int
+        and type(step) is int
+        and not (seed | step) >> 64  # neither negative, nor of more than 64 bits
+        and rng is None
+        and shared_axes is NO_AXES
+        and noise_shape is None
+        and window is None
+        and scaling is TRAIN
+        and not unknown
+    ):
+        # All these are in normal form, and so were those of the call that was planned.
+        try:
+            plan = plans.get((x.dtype, x.shape, rule, p, own))
+        except RuntimeError:  # What has no shape, such as a nested tensor, is refused below.
+            plan = None
+        if plan:
+            key = key_of_entropy(seed)
+            y = plan.forward(x, key, step, 0, out)
+            if y is not None and return_mask is False:
+                return y
+            if y is not None and return_mask is True:
+                return y, planned_mask(plan, key, step)
+    call = Call(
+        x,
+        p,
+        unscaled=rule.unscaled,
+        training=training,
+        seed=seed,
+        step=step,
+        rng=rng,
+        shared_axes=shared_axes,
+        noise_shape=noise_shape,
+        window=window,
+        scaling=scaling,
+        out=out,
+        return_mask=return_mask,
+        **unknown,
+    )
+    y, mask, _ = call.drop(rule, own)
+    return (y, mask) if call.return_mask else y
+
+
+def planned_mask(plan: Plan, key: stream.Key, step: int) -> Mask:
+    """Return the mask of a planned call, whose parts nothing needs to check."""
+    return tuple.__new__(Mask, (key, step, *plan.rest))
 
 
 class Call:
@@ -124,36 +200,62 @@ class Call:
         self.scaling = check.scaling(scaling, unscaled=unscaled)
         self.out, self.return_mask = out, check.flag(return_mask, "return_mask")
 
-    def dropped(self, shared_axes: tuple[int, ...] = (), affine: Affine | None = None) -> Any:
-        """Drop elements of x.
-
-        Parameters
-        ----------
-        shared_axes : tuple of int
-            What the function shares beside what its caller does.
-        affine : Affine, optional
-            What becomes of an element: by default it is scaled, or set to 0.
-
-        Returns
-        -------
-        array, or tuple of array and mask
-            What the function returns.
-        """
+    def drop(self, rule: Rule, own: tuple[Hashable, ...]) -> Result:
+        """Drop elements of x by a rule, with what a function's own settings are."""
+        shared = rule.shared(self.shape, *own)
         if not self.training:
-            return self.inferred()
-        scale = 1.0 / (1.0 - self.p) if self.scaling == "train" else 1.0
-        does = affine or (scale,)
+            return Result(self.inferred())
+        kind, plan = self._planned(rule, own)
+        if plan:
+            window, first = self.window, 0
+            if window:
+                first = sum(o * s for o, s in zip(window.offset, plan.strides, strict=True))
+            key = stream.key_of(self.seed)  # type: ignore[arg-type]
+            y = plan.forward(self.x, key, self.step, first, self.out)
+            if y is not None:
+                drawn = planned_mask(plan, key, self.step)
+                return Result(y, Mask(*drawn[:-1], window) if window else drawn, plan)
+        if rule.affine:
+            affine = rule.affine(self.p)
+        else:
+            affine = scaled(1.0 / (1.0 - self.p) if self.scaling == "train" else 1.0)
         self.check_arrays()  # before a generator is asked for anything
-        mask = self.mask(does[0], shared_axes)
-        return self.result(mask.select(self.backend, self.x, does, self.out), mask)
+        mask = self.mask(affine.scale, shared)
+        if self.p == 0.0:
+            return Result(self.written(self.x), mask)
+        y = mask.select(self.backend, self.x, affine, self.out)
+        if kind and not plan and self.backend.plans.is_known(kind):  # type: ignore[union-attr]
+            recipe = Recipe(*mask)
+            if recipe.window:
+                zero = (0,) * len(self.shape)
+                recipe = recipe._replace(window=recipe.window._replace(offset=zero))
+            plan = self.backend.plan(self.x, recipe, affine)
+            if plan:
+                self.backend.plans.add(kind, plan)  # type: ignore[union-attr]
+        return Result(y, mask, plan)
 
-    def inferred(self) -> Any:
+    def _planned(
+        self, rule: Rule, own: tuple[Hashable, ...]
+    ) -> tuple[Hashable | None, Plan | None]:
+        """Return what kind of call this is, and its plan; None where there can be none."""
+        plans = self.backend.plans
+        if plans is None or self.seed is None or type(self.step) is not int:
+            return None, None
+        if self.window and not all(type(o) is int for o in self.window.offset):
+            return None, None
+        kind: tuple[Hashable, ...] = self.x.dtype, self.shape, rule, self.p, own
+        if self.shared_axes or self.window or self.scaling != TRAIN:
+            extent = self.window and self.window.shape
+            kind = *kind, self.shared_axes, extent, self.scaling
+        return kind, plans.get(kind)
+
+    def inferred(self) -> Array:
         """Return what the function returns at inference: x as it is, or scaled as in 2014."""
         scale = 1.0 if self.scaling == "train" else 1.0 - self.p
         if scale == 1.0 and self.out is None:
-            return self.result(self.x)
+            return self.x
         self.check_arrays()
-        return self.result(self.backend.select(self.x, None, scale, out=self.out))
+        return self.backend.select(self.x, None, scale, out=self.out)
 
     def mask(
         self,
@@ -177,17 +279,21 @@ class Call:
             By how much the mask is longer than x, along each axis.
         """
         p = self.p if p is None else p
-        shape, window = self.shape, self.window
+        shape, window, shared = self.shape, self.window, self.shared_axes
         if enlarged_by:
             shape = _longer(shape, enlarged_by)
             window = window and Window(window.offset, _longer(window.shape, enlarged_by))
-        shared = tuple(sorted({*self.shared_axes, *shared_axes}))
+        if shared_axes:
+            shared = tuple(sorted({*shared, *shared_axes}))
         if self.rng is None:
             if window or enlarged_by:  # else it is x's, and x has an index for each element
                 check.index_range(window.shape if window else shape)
             key = stream.key_of(check.a_seed(self.seed))
             return Mask(key, self.step, shape, p, scale, shared, window)
         check.no_place(self.step, window)
+        if self.p == 0.0:  # a mask of any key, since nothing is dropped
+            self.backend.check_generator(self.rng, self.x)
+            return Mask((0, 0), 0, shape, 0.0, scale, shared)
         keep = self.backend.draw(self.rng, keep_shape(shape, shared), p, self.x)
         return StoredMask(self.backend.pack(keep), shape, p, scale, shared)
 

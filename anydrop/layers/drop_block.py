@@ -13,7 +13,7 @@ from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords
 from anydrop.layers.drop_layer import DropKeywords
 from anydrop.layers.setting import Setting
-from anydrop.layers.spatial import DataFormat, SpatialLayer, positions
+from anydrop.layers.spatial import DataFormat, SpatialLayer, check_data_format, positions
 from anydrop.masks.blocks import BlockMask
 from anydrop.schedules import Rate
 
@@ -48,7 +48,8 @@ def _dropped(
 ) -> Any:
     owner = f"drop_block{spatial}d"
     call = Call(x, p, **keywords)
-    axes = positions(len(call.shape), spatial, data_format, batched, owner)
+    own = check_data_format(data_format), check.flag(batched, "batched")
+    axes = positions(len(call.shape), spatial, *own, owner)
     lengths = lengths_of(block_size, spatial)
     if shared := set(axes).intersection(call.shared_axes):
         raise ValueError(
@@ -56,7 +57,7 @@ def _dropped(
             "may be shared"
         )
     if not call.training:
-        return call.inferred()
+        return call.result(call.inferred())
     call.check_arrays()
     sizes = [1] * len(call.shape)
     for axis, length in zip(axes, lengths, strict=True):

@@ -7,10 +7,13 @@ from typing import Any, Unpack, final
 from anydrop.backends import resolve
 from anydrop.core import check
 from anydrop.core.typing import Array
-from anydrop.layers.call import Call, Keywords
+from anydrop.layers.call import Call, Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.masks.drop_connect import DropConnectMask
+from anydrop.masks.mask import Drawn, Mask
 from anydrop.schedules import Rate
+
+RULE = Rule()
 
 
 def drop_connect(
@@ -63,15 +66,12 @@ def drop_connect(
     (4, 3)
     """
     if examples is None:
-        return Call(weights, p, **keywords).dropped()
+        return drop(RULE, weights, p, **keywords)
     backend = resolve(weights)
     shape = (check.positive(examples, "examples"), *backend.shape(weights))
     call = Call(backend.xp.broadcast_to(weights, shape), p, **keywords)
-    result = call.dropped()
-    if not (call.training and call.return_mask):
-        return result
-    copies, mask = result
-    return copies, DropConnectMask(mask)
+    copies, mask, _ = call.drop(RULE, ())
+    return call.result(copies, mask and DropConnectMask(mask))
 
 
 @final
@@ -131,5 +131,13 @@ class DropConnect(DropLayer):
             As `drop_connect` does. The layer is then as it was.
         """
         return self._forward(x, training, examples=examples)
+
+    def _inference(self, shape: tuple[int, ...], **inputs: Any) -> Drawn:
+        examples = inputs["examples"]
+        if examples is None:
+            return super()._inference(shape)
+        copies = super()._inference((examples, *shape))
+        assert isinstance(copies, Mask)
+        return DropConnectMask(copies)
 
     __call__ = forward

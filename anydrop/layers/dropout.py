@@ -9,12 +9,13 @@ from anydrop.core import check
 from anydrop.core.recipe import Window
 from anydrop.core.stream import Seed
 from anydrop.core.typing import Array
-from anydrop.layers.call import Call, selects
+from anydrop.layers.call import Rule, drop
 from anydrop.layers.drop_layer import DropLayer
 from anydrop.schedules import Rate
 
+RULE = Rule()
 
-@selects()
+
 def dropout(
     x: Array,
     p: float = 0.5,
@@ -105,20 +106,9 @@ def dropout(
     >>> anydrop.dropout(gradient, 0.5, seed=0, step=7)
     array([0.2, 0.4, 0.6, 0. ])
     """
-    return Call(
-        x,
-        p,
-        training=training,
-        seed=seed,
-        step=step,
-        rng=rng,
-        shared_axes=shared_axes,
-        noise_shape=noise_shape,
-        window=window,
-        scaling=scaling,
-        out=out,
-        return_mask=return_mask,
-    ).dropped()
+    # By position, which takes half the time.
+    keywords = shared_axes, noise_shape, window, scaling, out, return_mask
+    return drop(RULE, x, p, (), training, seed, step, rng, *keywords)
 
 
 @final
@@ -172,6 +162,7 @@ class Dropout(DropLayer):
     """
 
     _function = staticmethod(dropout)
+    _rule = RULE
 
     def __init__(
         self,

@@ -124,10 +124,12 @@ def gaussian_noise(x: Array, std: float = 1.0, **keywords: Unpack[Keywords]) -> 
 def _disturbed(call: Call, std: float, *, relative: bool) -> Any:
     check.seed_alone(call.rng)
     if not call.training:
-        return call.inferred()
+        return call.result(call.inferred())
     call.check_arrays()
     dtype = COMPUTE[call.backend.dtype_name(call.x)]
     noise = Noise(Recipe(*call.mask(1.0)), std, relative, dtype)
+    if relative and not call.p:
+        return call.result(call.written(call.x), noise)
     return call.result(noise.disturb(call.backend, call.x, call.out), noise)
 
 

@@ -7,16 +7,26 @@ from typing import Any, Unpack, final
 from anydrop.backends.base import Backend
 from anydrop.core import check
 from anydrop.core.typing import Array
-from anydrop.layers.call import Call, Keywords, selects
+from anydrop.layers.call import Call, Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.setting import Setting
-from anydrop.masks.zoneout import ZoneoutMask
+from anydrop.masks.mask import Drawn
+from anydrop.masks.zoneout import Expectation, ZoneoutMask
 from anydrop.schedules import Rate
 
 UNSCALED = "at inference zoneout takes the expectation already"
 
 
-@selects()
+def _time(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    ndim = len(shape)
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"time_axis {axis} is out of range for an array of {ndim} dimensions")
+    return (axis % ndim,)
+
+
+LOCKED = Rule(_time, ("time_axis",))
+
+
 def locked_dropout(
     x: Array, p: float = 0.5, *, time_axis: int, **keywords: Unpack[Keywords]
 ) -> Any:
@@ -63,11 +73,7 @@ def locked_dropout(
            [0., 2., 2., 2.],
            [0., 2., 2., 2.]])
     """
-    call = Call(x, p, **keywords)
-    ndim, axis = len(call.shape), check.integer(time_axis, "time_axis")
-    if not -ndim <= axis < ndim:
-        raise ValueError(f"time_axis {axis} is out of range for an array of {ndim} dimensions")
-    return call.dropped((axis % ndim,))
+    return drop(LOCKED, x, p, (check.integer(time_axis, "time_axis"),), **keywords)
 
 
 def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
@@ -120,6 +126,8 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
     if not call.training:
         return call.result(call.written(_expectation(backend, new, previous, call.p)))
     zones = ZoneoutMask(call.mask(1.0))
+    if not call.p:
+        return call.result(call.written(new), zones)
 
     def mixed(new: Array, previous: Array) -> Array:
         # NumPy's `where` and sums are in native byte order.
@@ -170,6 +178,7 @@ class LockedDropout(DropLayer):
     """
 
     _function = staticmethod(locked_dropout)
+    _rule = LOCKED
 
     time_axis = Setting(check.integer, "Which axis is time.")
 
@@ -243,5 +252,8 @@ class Zoneout(DropLayer):
             As `zoneout` does. The layer is then as it was.
         """
         return self._forward(x, training, previous=previous)
+
+    def _inference(self, shape: tuple[int, ...], **inputs: Any) -> Drawn:
+        return Expectation(self._arguments()["p"], shape)
 
     __call__ = forward  # type: ignore[assignment]

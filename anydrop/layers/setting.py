@@ -12,6 +12,7 @@ class HasOptions(Protocol):
     """What an option is an attribute of: a layer."""
 
     _options: dict[str, Any]
+    _plan: Any
 
 
 class Setting(Generic[T]):
@@ -55,3 +56,4 @@ class Setting(Generic[T]):
             raise AttributeError(f"{self.name} is settled when a {kind} is made: make another one")
         # Not in place: a copy of the layer may have the same dict.
         layer._options = layer._options | {self.name: self.normal(value)}
+        layer._plan = None

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, Unpack, final
 
 from anydrop.core import check
 from anydrop.core.typing import Array
-from anydrop.layers.call import Call, Keywords, selects
+from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropLayer
 from anydrop.layers.setting import Setting
 from anydrop.schedules import Rate
@@ -21,7 +21,7 @@ def check_data_format(value: object, name: str = "data_format") -> DataFormat:
 
 
 def positions(
-    ndim: int, spatial: int, data_format: object, batched: object, owner: str
+    ndim: int, spatial: int, data_format: DataFormat, batched: bool, owner: str
 ) -> tuple[int, ...]:
     """Return the axes of the positions in a feature map.
 
@@ -38,8 +38,7 @@ def positions(
     owner : str
         Who wants to know, for the message if the array has another number of axes.
     """
-    first = check_data_format(data_format) == "channels_first"
-    examples = int(check.flag(batched, "batched"))
+    first, examples = data_format == "channels_first", int(batched)
     if ndim != examples + 1 + spatial:
         places = ["length"] * (spatial != 2) + ["height", "width"] * (spatial > 1)
         names = ["batch"][:examples] + places
@@ -57,15 +56,23 @@ def positions(
     return tuple(range(start, start + spatial))
 
 
+def _rule(spatial: int) -> Rule:
+    def shared(shape: tuple[int, ...], data_format: DataFormat, batched: bool) -> tuple[int, ...]:
+        return positions(len(shape), spatial, data_format, batched, f"dropout{spatial}d")
+
+    return Rule(shared, ("data_format", "batched"))
+
+
+RULES = {spatial: _rule(spatial) for spatial in (1, 2, 3)}
+
+
 def _dropped(
     x: Array, p: float, spatial: int, data_format: object, batched: object, keywords: Keywords
 ) -> Any:
-    call = Call(x, p, **keywords)
-    axes = positions(len(call.shape), spatial, data_format, batched, f"dropout{spatial}d")
-    return call.dropped(axes)
+    own = check_data_format(data_format), check.flag(batched, "batched")
+    return drop(RULES[spatial], x, p, own, **keywords)
 
 
-@selects()
 def dropout1d(
     x: Array,
     p: float = 0.5,
@@ -120,7 +127,6 @@ def dropout1d(
     return _dropped(x, p, 1, data_format, batched, keywords)
 
 
-@selects()
 def dropout2d(
     x: Array,
     p: float = 0.5,
@@ -166,7 +172,6 @@ def dropout2d(
     return _dropped(x, p, 2, data_format, batched, keywords)
 
 
-@selects()
 def dropout3d(
     x: Array,
     p: float = 0.5,
@@ -267,6 +272,7 @@ class Dropout1d(SpatialLayer):
     """
 
     _function = staticmethod(dropout1d)
+    _rule = RULES[1]
 
 
 @final
@@ -294,6 +300,7 @@ class Dropout2d(SpatialLayer):
     """
 
     _function = staticmethod(dropout2d)
+    _rule = RULES[2]
 
 
 @final
@@ -320,3 +327,4 @@ class Dropout3d(SpatialLayer):
     """
 
     _function = staticmethod(dropout3d)
+    _rule = RULES[3]

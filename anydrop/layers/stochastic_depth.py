@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, Unpack, final
 
 from anydrop.core import check
 from anydrop.core.typing import Array
-from anydrop.layers.call import Call, Keywords, selects
+from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.setting import Setting
 from anydrop.schedules import Rate
@@ -20,7 +20,18 @@ def check_mode(value: object, name: str = "mode") -> Mode:
     return known
 
 
-@selects()
+def _branches(shape: tuple[int, ...], mode: Mode) -> tuple[int, ...]:
+    ndim = len(shape)
+    if mode == "row" and not ndim:
+        raise ValueError(
+            "stochastic_depth with mode='row' needs a batch's axis, got an array of no dimensions"
+        )
+    return tuple(range(int(mode == "row"), ndim))
+
+
+RULE = Rule(_branches, ("mode",))
+
+
 def stochastic_depth(
     x: Array, p: float = 0.5, *, mode: Mode = "row", **keywords: Unpack[Keywords]
 ) -> Any:
@@ -70,14 +81,7 @@ def stochastic_depth(
            [2., 2., 2.],
            [2., 2., 2.]])
     """
-    call = Call(x, p, **keywords)
-    ndim = len(call.shape)
-    rows = check_mode(mode) == "row"
-    if rows and not ndim:
-        raise ValueError(
-            "stochastic_depth with mode='row' needs a batch's axis, got an array of no dimensions"
-        )
-    return call.dropped(tuple(range(int(rows), ndim)))
+    return drop(RULE, x, p, (check_mode(mode),), **keywords)
 
 
 drop_path = stochastic_depth
@@ -144,6 +148,7 @@ class StochasticDepth(DropLayer):
     """
 
     _function = staticmethod(stochastic_depth)
+    _rule = RULE
 
     mode = Setting(check_mode, '"row": each example has a fate of its own; "batch": all share one.')
 

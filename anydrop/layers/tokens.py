@@ -7,7 +7,7 @@ from typing import Any, Unpack, final
 
 from anydrop.core import check
 from anydrop.core.typing import Array
-from anydrop.layers.call import Call, Keywords, selects
+from anydrop.layers.call import Call, Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.setting import Setting
 from anydrop.masks.stored import StoredMask
@@ -16,7 +16,17 @@ from anydrop.schedules import Rate
 UNSCALED = "tokens are no numbers that could be scaled"
 
 
-@selects()
+def _features(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) != 2:
+        raise ValueError(
+            f"embedding_dropout needs a table of shape (words, features), got one of shape {shape}"
+        )
+    return (1,)
+
+
+EMBEDDING = Rule(_features)
+
+
 def embedding_dropout(table: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Drop whole rows of an embedding table: every occurrence of a word at once.
 
@@ -60,13 +70,7 @@ def embedding_dropout(table: Array, p: float = 0.5, **keywords: Unpack[Keywords]
            [0., 0.],
            [2., 2.]])
     """
-    call = Call(table, p, **keywords)
-    if len(call.shape) != 2:
-        raise ValueError(
-            "embedding_dropout needs a table of shape (words, features), got one of shape "
-            f"{call.shape}"
-        )
-    return call.dropped((1,))
+    return drop(EMBEDDING, table, p, **keywords)
 
 
 def token_dropout(
@@ -143,6 +147,8 @@ def token_dropout(
     if not call.training:
         return call.result(ids)
     mask = call.mask(1.0)
+    if not call.p:
+        return call.result(ids, mask)
     kept = mask.keep(like=ids)
 
     def constant(value: int) -> Array:  # which not every namespace takes as a plain int
@@ -180,6 +186,7 @@ class EmbeddingDropout(DropLayer):
     """
 
     _function = staticmethod(embedding_dropout)
+    _rule = EMBEDDING
 
     def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
         super().__init__(p, **keywords)
@@ -231,7 +238,7 @@ class TokenDropout(DropLayer):
     ) -> None:
         super().__init__(p, token=token, protected=protected, **keywords)
 
-    def backward(self, gradient: Array) -> Any:
+    def backward(self, gradient: Array, training: bool | None = None) -> Any:
         """Refuse: tokens are integers, and nothing has a gradient by them.
 
         Raises

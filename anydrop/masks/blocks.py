@@ -35,6 +35,11 @@ class BlockMask(_Blocks, KeepMask):
 
     __slots__ = ()
 
+    @property
+    def drops(self) -> bool:
+        """Whether an element may be dropped; see `KeepMask.drops`."""
+        return self.seeds.drops
+
     def keep(self, like: Array) -> Array:
         """Return the boolean keep mask; see `Mask.keep`.
 

@@ -13,7 +13,7 @@ import numpy as np
 from anydrop.backends import resolve
 from anydrop.backends.base import Backend
 from anydrop.core import check, stream
-from anydrop.core.recipe import Description, Recipe, Window
+from anydrop.core.recipe import Affine, Description, Recipe, Window, scaled
 from anydrop.core.typing import Array
 
 
@@ -74,15 +74,19 @@ class KeepMask(Description, abc.ABC):
         backend = resolve(x)
         backend.check_input(x)
         check.gradient_shape(backend.shape(x), self.shape)
-        return self.select(backend, x, (self.scale,), backend.check_out(out, x))
+        out = backend.check_out(out, x)
+        if not self.drops:
+            unchanged = self.scale == 1.0 and out is None
+            return x if unchanged else backend.select(x, None, self.scale, out=out)
+        return self.select(backend, x, scaled(self.scale), out)
 
-    def select(
-        self, backend: Backend, x: Array, affine: tuple[float, ...], out: Array | None
-    ) -> Array:
-        """Return what `Backend.select` makes of x with this mask; x and `out` are checked.
+    @property
+    def drops(self) -> bool:
+        """Whether an element may be dropped: not at ``p = 0``, where nothing needs to be drawn."""
+        return True
 
-        `affine` is the scale and, where they are not 0, the shift and the fill.
-        """
+    def select(self, backend: Backend, x: Array, affine: Affine, out: Array | None) -> Array:
+        """Return what `Backend.select` makes of x with this mask; x and `out` are checked."""
         select = partial(backend.select, out=out)
         if isinstance(self, Recipe):
             return select(x, self, *affine)
@@ -150,6 +154,11 @@ class Mask(Recipe, KeepMask):
     """
 
     __slots__ = ()
+
+    @property
+    def drops(self) -> bool:
+        """Whether an element may be dropped; see `KeepMask.drops`."""
+        return self.p > 0
 
     def keep(self, like: Array) -> Array:
         """Return the boolean keep mask, True where an element survives.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from anydrop.backends import resolve
-from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, complex_of
+from anydrop.backends.base import COMPUTE, Backend, complex_of
 from anydrop.core import check
 from anydrop.core.recipe import Description, Recipe
 from anydrop.core.typing import Array
@@ -60,7 +60,7 @@ class Noise(_Noise, Description):
         backend.check_input(gradient)
         check.gradient_shape(backend.shape(gradient), self.shape)
         out = backend.check_out(out, gradient)
-        if self.relative:
+        if self.relative and self.std:
             return self.disturb(backend, gradient, out)
         return gradient if out is None else backend.select(gradient, None, 1.0, out=out)
 
@@ -86,7 +86,7 @@ class Noise(_Noise, Description):
     def _drawn(self, backend: Backend, like: Array) -> Array:
         """Return the noise in the dtype that `like` is computed in."""
         normals = backend.normals(self.recipe, like)
-        return backend.select(normals, None, self.std, 1.0 if self.relative else NO_SHIFT)
+        return backend.select(normals, None, self.std, 1.0 if self.relative else None)
 
     def disturb(self, backend: Backend, x: Array, out: Array | None) -> Array:
         """Return an array of a backend, which is checked, with the noise in it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from anydrop.backends import resolve
+from anydrop.core import check
 from anydrop.core.recipe import Description
 from anydrop.core.typing import Array
 from anydrop.masks.mask import KeepMask, Mask
@@ -25,6 +26,33 @@ class Complement(_Complement, KeepMask):
     def keep(self, like: Array) -> Array:
         """Return the boolean mask; see `Mask.keep`."""
         return resolve(like).xp.logical_not(self.mask.keep(like=like))
+
+
+class Expectation(NamedTuple):
+    """What zoneout does at inference: ``(1 - p) * new + p * previous``.
+
+    Attributes
+    ----------
+    p : float
+        Probability that a unit keeps its previous state.
+    shape : tuple of int
+        Of the states.
+    """
+
+    p: float
+    shape: tuple[int, ...]
+
+    def keep(self, like: Array) -> Array:
+        """Return the boolean mask, True everywhere."""
+        return Mask((0, 0), 0, self.shape, 0.0, 1.0).keep(like)
+
+    def apply(self, gradient: Array) -> tuple[Array, Array]:
+        """Return the gradients of the new and of the previous state for that of the result."""
+        backend = resolve(gradient)
+        backend.check_input(gradient)
+        check.gradient_shape(backend.shape(gradient), self.shape)
+        select = backend.select
+        return select(gradient, None, 1.0 - self.p), select(gradient, None, self.p)
 
 
 class _ZoneoutMask(NamedTuple):
@@ -54,4 +82,7 @@ class ZoneoutMask(_ZoneoutMask, Description):
         gradient : array
             Of the shape of the states, of any library.
         """
-        return self.mask.apply(gradient), Complement(self.mask, self.mask.shape).apply(gradient)
+        new = self.mask.apply(gradient)
+        if not self.mask.drops:
+            return new, resolve(gradient).xp.zeros_like(gradient)
+        return new, Complement(self.mask, self.mask.shape).apply(gradient)

@@ -41,7 +41,7 @@ def lent(layer: Layer, seed: stream.Seed, *, share_batch: bool) -> Iterator[None
         _step=step,
         _training=True,
         _mask=None,
-        _repeat=None,
+        _plan=None,
         _home=(),
         _share_batch=share_batch,
         _lent_in=here,

@@ -111,16 +111,18 @@ def processors(folder: str) -> dict[str, dict[str, float]]:
         import time, statistics, numpy as np
         from anydrop import Mask
         from anydrop.backends.numpy import compiled
+        from anydrop.core.recipe import Affine
         mask = Mask.from_seed((2**14,), 0.5, seed=0)
         for dtype in ("float16", "float32", "float64"):
             x = np.linspace(1, 2, 2**14).astype(dtype)
             y = np.empty_like(x)
-            draw = compiled.kernel(x.dtype, mask.spread, mask.key, mask.threshold, mask.scale)
+            affine = Affine(mask.scale)
+            draw = compiled.kernel(x.dtype, mask.spread, mask.threshold, affine)
             seconds = []
             for step in range(2000):
                 y.fill(np.nan)
                 start = time.perf_counter()
-                draw(x, y, 0, step)
+                draw(x, y, 0, mask.key, step, 0)
                 seconds.append(time.perf_counter() - start)
                 assert abs((y == 0).mean() - 0.5) < 0.03
             print(dtype, statistics.median(seconds) / x.size * 1e9)

@@ -54,7 +54,7 @@ class Variant(NamedTuple):
 
 
 def previous(x: Any) -> dict[str, Any]:
-    return {"previous": -x}
+    return {"previous": None if x is None else -x}
 
 
 VARIANTS = [

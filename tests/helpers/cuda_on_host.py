@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from anydrop.backends.base import COMPUTE, NO_SHIFT, dtype_name
+from anydrop.backends.base import COMPUTE, dtype_name
 from anydrop.backends.cupy import launch as cuda
 from anydrop.backends.numpy.backend import NumpyBackend
 
@@ -111,6 +111,7 @@ class HostCuda(NumpyBackend):
 
     def __init__(self, geometry=None, source=None):
         super().__init__(use_numba=False)
+        self.plans = None  # which would be of NumPy's kernels
         self.geometry = geometry
         self.source = source
         self.seen: Watch | None = None
@@ -132,7 +133,7 @@ class HostCuda(NumpyBackend):
             self._launch(cuda.normals(dtype, recipe, memory(drawn)), drawn, [])
         return drawn
 
-    def select(self, x, keep, scale, shift=NO_SHIFT, fill=0.0, out=None):
+    def select(self, x, keep, scale, shift=None, fill=0.0, out=None):
         x = np.asarray(x)
         y = np.empty_like(x, subok=False) if out is None else out
         if not all(array.dtype.isnative and array.flags.aligned for array in (x, y)):

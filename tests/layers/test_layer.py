@@ -65,7 +65,9 @@ def test_inference_changes_nothing(subject):
     assert drop(other) is other
     assert drop.step == 1
     assert np.array_equal(subject.numpy(drop.mask), y != 0)
-    assert np.array_equal(subject.numpy(drop.backward(x)), y)
+    assert drop.backward(other) is other  # of the last forward, in inference mode
+    assert np.array_equal(subject.numpy(drop.backward(x, training=True)), y)
+    assert np.array_equal(subject.numpy(drop.train().backward(x)), y)
 
 
 def test_modes():

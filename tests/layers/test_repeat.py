@@ -1,4 +1,4 @@
-"""A layer's calls after the first, which it does again without the checks of a call."""
+"""Planned calls: from the third of a kind on, a layer or a function goes straight to the kernel."""
 
 import copy
 import functools
@@ -10,11 +10,10 @@ from catalogue import VARIANTS
 from subjects import available, numpy_subjects, serving
 
 import anydrop
-from anydrop.layers.call import affine_of
 from anydrop.schedules import Linear
 from anydrop.testing.reference import bits
 
-SELECTING = [v for v in VARIANTS if affine_of(v.function)]
+SELECTING = [v for v in VARIANTS if v.layer._rule and not v.inputs(None)]
 
 
 @pytest.fixture(
@@ -26,10 +25,12 @@ def kernels(request, monkeypatch):
 
 
 def ready(variant=SELECTING[0], **keywords):
-    """Return a layer that knows its last call, and an array for it."""
-    layer, x = variant.make(**keywords), variant.input()
+    """Return a layer that has the plan of its last call, and an array for it."""
+    x = variant.input()
+    variant.run(variant.make(**keywords), x)
+    layer = variant.make(**keywords)
     variant.run(layer, x)
-    assert layer._repeat is not None
+    assert layer._plan is not None
     return layer, x
 
 
@@ -37,7 +38,7 @@ def by_hand(x, p=0.4, **keywords):
     return anydrop.dropout(x, p, seed=0, **keywords)
 
 
-def test_which_functions_only_select():
+def test_which_functions_are_planned():
     names = {v.function.__name__ for v in VARIANTS} - {v.function.__name__ for v in SELECTING}
     assert names == {
         *("drop_block1d", "drop_block2d", "drop_block3d", "drop_connect", "zoneout"),
@@ -47,10 +48,12 @@ def test_which_functions_only_select():
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "c16"])
 @pytest.mark.parametrize("variant", SELECTING, ids=str)
-def test_a_repeated_call_is_the_function_at_its_step(variant, dtype, monkeypatch):
+def test_a_planned_call_is_the_function_at_its_step(variant, dtype, monkeypatch):
     layer, x = variant.make(), variant.input(dtype)
+    variant.run(variant.make(), x)
     g = np.random.default_rng(1).standard_normal(x.shape).astype(dtype)
     variant.run(layer, x)
+    assert layer._plan
     monkeypatch.setattr(type(layer), "_forward", None)  # all that follows does without
     for step in range(1, 4):
         y = layer(x)
@@ -70,7 +73,7 @@ def test_other_functions_are_called_each_time(variant):
     for step in range(3):
         y, again = variant.run(layer, x), variant.call(x, seed=0, step=step)
         assert np.array_equal(y, again)
-        assert layer._repeat is None
+        assert layer._plan is None
 
 
 OTHER_ARRAYS = {
@@ -105,18 +108,15 @@ def test_arrays_of_two_kinds_in_turn(monkeypatch):
         assert np.array_equal(layer.backward(array), by_hand(array, step=step))
         with pytest.raises(ValueError, match="shape"):
             layer.backward(other if array is x else x)
-    # Nothing is prepared for a call that is not like the one before.
-    again = []
-    monkeypatch.setattr(anydrop.resolve(x), "again", lambda *a: again.append(a))
+    # Both plans are kept.
+    monkeypatch.setattr(anydrop.resolve(x), "plan", None)
+    monkeypatch.setattr(anydrop.resolve(x), "select", None)
     for array in (other, x, other, x):
         layer(array)
-    assert not again
-    layer(x)
-    assert len(again) == 1
 
 
-def test_a_function_around_one_that_only_selects():
-    """A wrapper takes over its function's attributes, and does more."""
+def test_a_function_around_one_that_is_planned():
+    """A subclass that has another function has no rule of its parent's."""
 
     @functools.wraps(anydrop.dropout)
     def louder(*arguments, **keywords):
@@ -182,7 +182,7 @@ def test_settings_that_change():
     layer.step = 5
     for step in (5, 6):
         assert np.array_equal(layer(x), by_hand(x, 0.1 * step, step=step))
-        assert layer._repeat is None
+        assert layer._plan is None
 
 
 @pytest.mark.parametrize(
@@ -242,10 +242,10 @@ def test_a_step_of_another_library():
 
     layer, x = ready()
     layer.step = torch.tensor(3)
-    assert layer._repeat is None
+    assert layer._plan is None
     for step in (3, 4):
         assert np.array_equal(layer(x), by_hand(x, step=step))
-        assert layer._repeat is None
+        assert layer._plan is None
     assert int(layer.step) == 5
 
 

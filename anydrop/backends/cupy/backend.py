@@ -12,7 +12,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend
+from anydrop.backends.base import COMPUTE, Backend
 from anydrop.backends.cupy import launch
 from anydrop.core import check
 from anydrop.core.recipe import Recipe
@@ -54,7 +54,7 @@ class CupyBackend(Backend):
         x: Array,
         keep: Recipe | Array | None,
         scale: float,
-        shift: float = NO_SHIFT,
+        shift: float | None = None,
         fill: float = 0.0,
         out: Array | None = None,
     ) -> Array:
@@ -90,17 +90,19 @@ class CupyBackend(Backend):
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``uniform(shape) < 1 - p`` from a generator of CuPy's."""
-        if isinstance(rng, cupy.random.Generator):
-            uniform = rng.random
-        elif rng is cupy.random or isinstance(rng, cupy.random.RandomState):
-            uniform = rng.random_sample
-        else:
+        self.check_generator(rng, like)
+        uniform = rng.random if isinstance(rng, cupy.random.Generator) else rng.random_sample
+        with like.device:
+            return uniform(shape) < 1.0 - p
+
+    def check_generator(self, rng: Any, like: Array) -> None:
+        """Refuse what is no generator of CuPy's."""
+        kinds = cupy.random.Generator, cupy.random.RandomState
+        if rng is not cupy.random and not isinstance(rng, kinds):
             raise TypeError(
                 "rng must be a cupy.random.Generator, a cupy.random.RandomState or the module "
                 f"cupy.random for a CuPy array, got {check.described(rng)}; a seed goes to seed="
             )
-        with like.device:
-            return uniform(shape) < 1.0 - p
 
     def owns(self, x: object) -> bool:
         """Tell whether `x` is a plain CuPy array: a subclass may mean more than its numbers."""

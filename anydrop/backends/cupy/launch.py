@@ -165,7 +165,7 @@ def select(
     y: Memory,
     keep: Recipe | Memory | None,
     scale: float,
-    shift: float,
+    shift: float | None,
     fill: float,
 ) -> Launch:
     """Return the call that writes ``where(keep, x * scale + shift, fill)`` to `y`.
@@ -179,14 +179,16 @@ def select(
     keep : Recipe, Memory or None
         What to draw, a boolean keep mask broadcast to the shape, or None to keep everything.
     scale, shift, fill : float
-        A shift of -0.0 means none.
+        A shift of None is none.
 
     Raises
     ------
     ValueError
         If elements lie where CUDA can't read them.
     """
-    return _launch(dtype, shape, x, y, keep, (scale, shift, fill))
+    # Adding -0.0 changes nothing, not even a zero's sign.
+    numbers = scale, -0.0 if shift is None else shift, fill
+    return _launch(dtype, shape, x, y, keep, numbers)
 
 
 def _launch(

@@ -25,7 +25,7 @@ from dask.base import tokenize
 from dask.layers import ArraySliceDep
 
 from anydrop.backends import load, resolve
-from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend
+from anydrop.backends.base import COMPUTE, Backend
 from anydrop.backends.common.threads import without_helpers
 from anydrop.core import check
 from anydrop.core.recipe import Recipe, Window
@@ -86,7 +86,7 @@ class DaskBackend(Backend):
         x: Array,
         keep: Recipe | Array | None,
         scale: float,
-        shift: float = NO_SHIFT,
+        shift: float | None = None,
         fill: float = 0.0,
         out: Array | None = None,
     ) -> Array:
@@ -118,16 +118,17 @@ class DaskBackend(Backend):
 
         Its numbers depend on the chunks, which are those of `like` where they fit.
         """
-        if isinstance(rng, da.random.Generator):
-            uniform = rng.random
-        elif isinstance(rng, da.random.RandomState):
-            uniform = rng.random_sample
-        else:
+        self.check_generator(rng, like)
+        uniform = rng.random if isinstance(rng, da.random.Generator) else rng.random_sample
+        return uniform(shape, chunks=_chunks(shape, like, "float64")) < 1.0 - p
+
+    def check_generator(self, rng: Any, like: Array) -> None:
+        """Refuse what is no generator of Dask's."""
+        if not isinstance(rng, (da.random.Generator, da.random.RandomState)):
             raise TypeError(
                 "rng must be a dask.array.random.Generator or RandomState for a Dask array, "
                 f"got {check.described(rng)}; a seed goes to seed="
             )
-        return uniform(shape, chunks=_chunks(shape, like, "float64")) < 1.0 - p
 
     def shape(self, x: Array) -> tuple[int, ...]:
         """Return the shape of an array; refuse one whose chunks are of unknown size."""
@@ -257,7 +258,7 @@ def _select(
     *,
     recipe: Recipe | None,
     scale: float,
-    shift: float,
+    shift: float | None,
     fill: float,
 ) -> Array:
     keep = _part(recipe, where) if recipe else where

@@ -14,7 +14,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend
+from anydrop.backends.base import COMPUTE, Backend
 from anydrop.backends.jax import programs, recipes
 from anydrop.core import check, stream
 from anydrop.core.recipe import Recipe
@@ -45,13 +45,13 @@ class JaxBackend(Backend):
         x: Array,
         keep: Recipe | Array | None,
         scale: float,
-        shift: float = NO_SHIFT,
+        shift: float | None = None,
         fill: float = 0.0,
         out: Array | None = None,
     ) -> Array:
         """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`."""
-        factors = np.asarray((scale, shift, fill), COMPUTE[self.dtype_name(x)])
-        shifted = bool(shift) or math.copysign(1.0, shift) > 0
+        shifted = shift is not None
+        factors = np.asarray((scale, shift or 0.0, fill), COMPUTE[self.dtype_name(x)])
         with jax.enable_x64(True):
             if isinstance(keep, Recipe):
                 words, layout = recipes.words_and_layout(keep)

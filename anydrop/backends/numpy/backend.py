@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, Pass
+from anydrop.backends.base import COMPUTE, Backend
 from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.common.threads import POOL, Pool
 from anydrop.backends.numpy import chunked
+from anydrop.backends.plan import Pass, Plan, Plans
 from anydrop.core import check
-from anydrop.core.recipe import Recipe
+from anydrop.core.recipe import Affine, Recipe, scaled
+from anydrop.core.stream import Key
 from anydrop.core.typing import Array
 
 # Elements drawn before numba is imported, which takes a third of a second; and how many a call
@@ -60,6 +62,7 @@ class NumpyBackend(Backend):
         pool: Pool = POOL,
     ) -> None:
         super().__init__(name, namespace)
+        self.plans = Plans()
         self._pool = pool
         self._kernels: ModuleType = chunked
         self._until_numba = math.inf
@@ -78,11 +81,12 @@ class NumpyBackend(Backend):
         keep = np.empty(recipe.keep_shape, np.bool_)
         if keep.size:
             kernels = self.kernels_for(keep.size)
-            draw = kernels.kernel(keep.dtype, recipe.placement, recipe.key, recipe.threshold)
-            step, flat = check.known_step(recipe.step), keep.reshape(-1)
+            placement, flat = recipe.placement, keep.reshape(-1)
+            draw = kernels.kernel(keep.dtype, placement, recipe.threshold)
+            where = recipe.key, check.known_step(recipe.step), placement.first
 
             def work(start: int, stop: int) -> None:
-                draw(flat[start:stop], flat[start:stop], start, step)
+                draw(flat[start:stop], flat[start:stop], start, *where)
 
             self._pool.run(work, keep.size, kernels.CROSSOVER)
         return keep
@@ -92,7 +96,7 @@ class NumpyBackend(Backend):
         x: Array,
         keep: Recipe | Array | None,
         scale: float,
-        shift: float = NO_SHIFT,
+        shift: float | None = None,
         fill: float = 0.0,
         out: Array | None = None,
     ) -> Array:
@@ -104,21 +108,22 @@ class NumpyBackend(Backend):
         y = np.empty_like(x, subok=False) if out is None else out
         if not x.size:
             return y
-        kernels, affine = self.kernels_for(x.size), (scale, shift, fill)
+        kernels, affine = self.kernels_for(x.size), Affine(scale, shift, fill)
         if isinstance(keep, Recipe):
             step = check.known_step(keep.step)
             if hasattr(kernels, "tiled") and not _is_plain(x, y) and _is_walkable(x, y):
-                tiles = kernels.tiled(x, y, keep, *affine)
+                tiles = kernels.tiled(x, y, keep, affine)
                 self._pool.run(
-                    lambda a, b: tiles.draw(a, b, step),
+                    lambda a, b: tiles.draw(a, b, keep.key, step),
                     *(tiles.total, kernels.CROSSOVER, tiles.elements),
                 )
                 return y
             native = x.dtype.newbyteorder("=")
-            draw = kernels.kernel(native, keep.spread, keep.key, keep.threshold, *affine)
+            spread = keep.spread
+            draw = kernels.kernel(native, spread, keep.threshold, affine)
 
             def work(source: Array, target: Array, start: int) -> None:
-                draw(source, target, start, step)
+                draw(source, target, start, keep.key, step, spread.first)
 
             self._each(work, x, y, kernels.CROSSOVER)
             return y
@@ -126,42 +131,43 @@ class NumpyBackend(Backend):
         def multiply(source: Array, target: Array, start: int) -> None:
             for a in range(0, len(source), chunked.CHUNK):
                 here = slice(a, a + chunked.CHUNK)
-                chunked.affine(source[here], target[here], scale, shift)
+                chunked.apply(source[here], target[here], affine)
 
         self._each(multiply, x, y, kernels.CROSSOVER)
         if keep is not None:
             chunked.put(y, keep, fill)
         return y
 
-    def again(
-        self,
-        x: Array,
-        recipe: Recipe,
-        scale: float,
-        shift: float = NO_SHIFT,
-        fill: float = 0.0,
-    ) -> tuple[Pass, Pass] | None:
-        """Return how to do `select` again for small plain arrays; see `Backend.again`."""
+    def plan(self, x: Array, recipe: Recipe, affine: Affine) -> Plan | None:
+        """Return how to do `select` again for small plain arrays; see `Backend.plan`."""
         kernels = self.settled(x)
         if kernels is None:
             return None
         dtype, shape = x.dtype, x.shape
-        kernel = partial(kernels.kernel, dtype, recipe.spread, recipe.key, recipe.threshold, scale)
+        kernel = partial(kernels.kernel, dtype, recipe.spread, recipe.threshold)
 
         def passing(draw: chunked.Kernel) -> Pass:
-            def select(x: Array, step: int) -> Array | None:
+            def select(
+                x: Array, key: Key, step: int, first: int = 0, out: Array | None = None
+            ) -> Array | None:
                 if type(x) is not np.ndarray or x.dtype is not dtype or x.shape != shape:
                     return None
                 flags = x.flags
                 if not flags.c_contiguous or not flags.aligned:
                     return None
-                y = np.empty(shape, dtype)
-                draw(x.ravel(), y.ravel(), 0, step)
+                if out is None:
+                    y = np.empty(shape, dtype)
+                elif _takes(out, x):
+                    y = out
+                else:
+                    return None
+                draw(x.ravel(), y.ravel(), 0, key, step, first)
                 return y
 
             return select
 
-        return passing(kernel(shift, fill)), passing(kernel())
+        forward, linear = kernel(affine), kernel(scaled(affine.scale))
+        return Plan.of(recipe, passing(forward), passing(linear))
 
     def settled(self, x: Array) -> ModuleType | None:
         """Return the kernels that serve small plain arrays like x from now on.
@@ -177,13 +183,14 @@ class NumpyBackend(Backend):
         drawn = np.empty(recipe.keep_shape, dtype)
         if drawn.size:
             words = np.dtype(np.uint32)
-            draw = self.kernels_for(drawn.size).kernel(words, recipe.placement, recipe.key)
-            step, flat = check.known_step(recipe.step), drawn.reshape(-1)
+            placement, flat = recipe.placement, drawn.reshape(-1)
+            draw = self.kernels_for(drawn.size).kernel(words, placement)
+            where = recipe.key, check.known_step(recipe.step), placement.first
 
             def work(start: int, stop: int) -> None:
                 for a in range(start, stop, chunked.CHUNK):
                     piece = np.empty(min(chunked.CHUNK, stop - a), words)
-                    draw(piece, piece, a, step)
+                    draw(piece, piece, a, *where)
                     flat[a : a + len(piece)] = standard_normal(self.xp, piece, dtype)
 
             self._pool.run(work, drawn.size, NOISE)
@@ -305,6 +312,18 @@ def _numba() -> ModuleType | None:
 def _is_plain(*arrays: Array) -> bool:
     """Tell whether all elements follow each other in memory, as the machine reads them."""
     return all(x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative for x in arrays)
+
+
+def _takes(out: Array, x: Array) -> bool:
+    """Tell whether a kernel can write to `out` what it makes of a plain x."""
+    return (
+        type(out) is np.ndarray
+        and out.dtype is x.dtype
+        and out.shape == x.shape
+        and out.flags.writeable
+        and _is_plain(out)
+        and _are_apart(x, out)
+    )
 
 
 def _is_walkable(x: Array, y: Array) -> bool:

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from anydrop.backends.base import COMPUTE, NO_SHIFT, dtype_name
+from anydrop.backends.base import COMPUTE, dtype_name
 from anydrop.core import stream
-from anydrop.core.recipe import Axis, Placement
+from anydrop.core.recipe import UNCHANGED, Affine, Axis, Placement
 from anydrop.core.typing import Array
 
 NAME = "chunked NumPy"
@@ -26,6 +26,8 @@ CHUNK = 2**17
 # for the interpreter's lock. ``nox -s bench`` measures it.
 CROSSOVER = math.inf
 
+# Adding it changes nothing, not even a zero's sign: x + 0.0 would turn -0 into +0.
+NO_SHIFT = -0.0
 # Numbers below it overflow in no dtype that is computed in.
 LARGE = 2.0**127
 
@@ -39,7 +41,9 @@ LOW, HIGH = (slice(0, -1), slice(1, None))[:: 1 if sys.byteorder == "little" els
 class Kernel(Protocol):
     """What draws a placement, with all else given that does not change from call to call."""
 
-    def __call__(self, x: Array, y: Array, start: int, step: int, /) -> None:
+    def __call__(
+        self, x: Array, y: Array, start: int, key: stream.Key, step: int, first: int, /
+    ) -> None:
         """Write to `y` what is drawn for the elements of the placement from `start` on.
 
         Parameters
@@ -48,19 +52,20 @@ class Kernel(Protocol):
             C-contiguous; may be the same memory.
         start : int
             Where in the placement, counted in C order.
+        key : tuple of int
+            Two words.
         step : int
             Which draw.
+        first : int
+            The placement's first index.
         """
 
 
 def kernel(
     dtype: Any,
     placement: Placement,
-    key: stream.Key,
     threshold: int = 0,
-    scale: float = 1.0,
-    shift: float = NO_SHIFT,
-    fill: float = 0.0,
+    affine: Affine = UNCHANGED,
 ) -> Kernel:
     """Return the function that draws with these constants.
 
@@ -70,13 +75,11 @@ def kernel(
         Of `y`: bool for a keep mask, uint32 for the words themselves, both whatever `x` is; of
         others ``where(keep, x * scale + shift, fill)``.
     placement : Placement
-        The indices of the elements.
-    key : tuple of int
-        Two words.
+        The indices of the elements, but for the first one.
     threshold : int
         The least word that survives.
-    scale, shift, fill : float
-        Rounded to the dtype in which x is multiplied. A shift of -0.0 means none.
+    affine : Affine
+        What becomes of an element, rounded to the dtype in which x is multiplied.
     """
     least = np.uint32(threshold)
 
@@ -88,13 +91,13 @@ def kernel(
 
     def select(x: Array, y: Array, words: Array) -> None:
         kept = words >= least
-        affine(x, y.reshape(-1), scale, shift)
-        put(*(y.reshape(-1), kept) if len(kept) == y.size else (y, kept[:, None]), fill)
+        apply(x, y.reshape(-1), affine)
+        put(*(y.reshape(-1), kept) if len(kept) == y.size else (y, kept[:, None]), affine.fill)
 
     use = {np.dtype(bool): keep, np.dtype(np.uint32): copy}.get(dtype, select)
 
-    def draw(x: Array, y: Array, start: int, step: int) -> None:
-        for a, b, starts, repeat in _pieces(placement, start, start + len(y)):
+    def draw(x: Array, y: Array, start: int, key: stream.Key, step: int, first: int) -> None:
+        for a, b, starts, repeat in _pieces(placement, first, start, start + len(y)):
             here = slice(a - start, b - start)
             # No name for the words: it would keep them while the next ones are drawn.
             use(x[here], y[here].reshape(-1, repeat), _words(starts, (b - a) // repeat, key, step))
@@ -102,7 +105,9 @@ def kernel(
     return draw
 
 
-def _pieces(placement: Placement, start: int, stop: int) -> Iterator[tuple[int, int, Array, int]]:
+def _pieces(
+    placement: Placement, first: int, start: int, stop: int
+) -> Iterator[tuple[int, int, Array, int]]:
     """Cut elements of a placement, counted in C order, into runs of neighbouring indices.
 
     Yields (start, stop, first index of each run, elements of each index) of pieces of at most
@@ -115,14 +120,14 @@ def _pieces(placement: Placement, start: int, stop: int) -> Iterator[tuple[int, 
         left = min(stop - start, CHUNK)
         if within or left < repeat:  # a part of the elements of one index
             n = each = min(left, repeat - within)
-            starts = _starts(placement.first + index, outer, row, 1)
+            starts = _starts(first + index, outer, row, 1)
         elif index or not outer or left < run * repeat:
             n, each = min(run - index, left // repeat) * repeat, repeat
-            starts = _starts(placement.first + index, outer, row, 1)
+            starts = _starts(first + index, outer, row, 1)
         else:  # Short runs go many at a time.
             rows = left // (run * repeat)
             n, each = rows * run * repeat, repeat
-            starts = _starts(placement.first, outer, row, rows)
+            starts = _starts(first, outer, row, rows)
         yield start, start + n, starts, each
         start += n
 
@@ -137,10 +142,10 @@ def _starts(first: int, outer: tuple[Axis, ...], row: int, rows: int) -> Array:
     return starts
 
 
-def affine(x: Array, y: Array, scale: float, shift: float) -> None:
-    """Write ``x * scale + shift`` to `y`, rounded once; the arguments are those of a `Kernel`."""
+def apply(x: Array, y: Array, affine: Affine) -> None:
+    """Write ``x * scale + shift`` to `y`, rounded once; the arrays are those of a `Kernel`."""
     compute = compute_dtype(x.dtype)
-    factor, addend, _ = factors(x.dtype, scale, shift, 0.0)
+    factor, addend, _ = factors(x.dtype, affine)
     with np.errstate(all="ignore"):  # The kernels that are not NumPy's warn of nothing either.
         if x.dtype.kind == "c":
             # By parts: a complex product would turn an infinite part into a NaN beside it.
@@ -165,12 +170,14 @@ def put(y: Array, kept: Array, fill: float) -> None:
             bits = part.view(f"u{part.dtype.itemsize}")
             np.multiply(bits, kept, out=bits)
     else:
-        np.copyto(y, factors(y.dtype, 1.0, 0.0, fill)[2], where=~kept, casting="unsafe")
+        fills = factors(y.dtype, Affine(1.0, fill=fill))
+        np.copyto(y, fills[2], where=~kept, casting="unsafe")
 
 
-def factors(dtype: Any, scale: float, shift: float, fill: float) -> Array:
-    """Return the three numbers in the dtype in which arrays of a dtype are multiplied."""
-    numbers = [scale, shift, fill]
+def factors(dtype: Any, affine: Affine) -> Array:
+    """Return scale, shift and fill in the dtype in which arrays of a dtype are multiplied."""
+    scale, shift, fill = affine
+    numbers = [scale, NO_SHIFT if shift is None else shift, fill]
     if max(map(abs, numbers)) < LARGE:
         return np.array(numbers, compute_dtype(dtype))
     with np.errstate(over="ignore"):  # which takes longer than all else here

@@ -17,13 +17,13 @@ import numba
 import numpy as np
 from numba import from_dtype, njit, types
 
-from anydrop.backends.base import NO_SHIFT, dtype_name
+from anydrop.backends.base import dtype_name
 from anydrop.backends.common.strides import Step, merged
 from anydrop.backends.numpy import chunked, kernels
 from anydrop.backends.numpy.chunked import Kernel
 from anydrop.backends.numpy.kernels import TILE
-from anydrop.core import stream
-from anydrop.core.recipe import Placement, Recipe
+from anydrop.core.recipe import UNCHANGED, Affine, Placement, Recipe
+from anydrop.core.stream import Key
 from anydrop.core.typing import Array
 
 if numba.config.DISABLE_JIT:
@@ -42,27 +42,29 @@ def kernel(dtype: Any, *constants: Any) -> Kernel:
     (bits, compiled), (numbers, factors) = _compiled(dtype), _packed(dtype, *constants)
     if bits is None:
 
-        def draw(x: Array, y: Array, start: int, step: int) -> None:
-            compiled(x, y, start, step, numbers, factors)
+        def draw(x: Array, y: Array, start: int, key: Key, step: int, first: int) -> None:
+            k0, k1 = key
+            compiled(x, y, start, k0, k1, step, first, numbers, factors)
 
     else:
 
-        def draw(x: Array, y: Array, start: int, step: int) -> None:
-            compiled(x.view(bits), y.view(bits), start, step, numbers, factors)
+        def draw(x: Array, y: Array, start: int, key: Key, step: int, first: int) -> None:
+            compiled(x.view(bits), y.view(bits), start, *key, step, first, numbers, factors)
 
     return draw
 
 
-def kernel_at(dtype: Any, *constants: Any) -> Callable[[int, int, int, int], None]:
+def kernel_at(dtype: Any, *constants: Any) -> Callable[[int, int, int, Key, int, int], None]:
     """Return a `kernel` of n elements at two addresses, from the placement's first one on.
 
-    It is called with the addresses of x and y, n and a step, by libraries that tell an address
-    sooner than they make a NumPy array.
+    It is called with the addresses of x and y, n, a key, a step and the first index, by libraries
+    that tell an address sooner than they make a NumPy array.
     """
     compiled, (numbers, factors) = _compiled_at(dtype), _packed(dtype, *constants)
 
-    def draw(x: int, y: int, n: int, step: int) -> None:
-        compiled(x, y, n, step, numbers, factors)
+    def draw(x: int, y: int, n: int, key: Key, step: int, first: int) -> None:
+        k0, k1 = key
+        compiled(x, y, n, k0, k1, step, first, numbers, factors)
 
     return draw
 
@@ -73,19 +75,19 @@ class Tiles(NamedTuple):
     Attributes
     ----------
     draw : callable
-        Takes the first tile, the one to stop before, and a step.
+        Takes the first tile, the one to stop before, a key and a step.
     total : int
         How many tiles there are.
     elements : int
         How many a whole tile has.
     """
 
-    draw: Callable[[int, int, int], None]
+    draw: Callable[[int, int, Key, int], None]
     total: int
     elements: int
 
 
-def tiled(x: Array, y: Array, recipe: Recipe, scale: float, shift: float, fill: float) -> Tiles:
+def tiled(x: Array, y: Array, recipe: Recipe, affine: Affine) -> Tiles:
     """Return the kernel for two arrays whose strides are multiples of their elements' size.
 
     They may be one and the same, but not overlap otherwise.
@@ -102,14 +104,14 @@ def tiled(x: Array, y: Array, recipe: Recipe, scale: float, shift: float, fill: 
     before_y, after_y = _extent(axis.y * (axis.length - 1) for axis in axes)
     addresses = x.ctypes.data - size * before_x, y.ctypes.data - size * before_y
     reach = max(before_x + after_x, before_y + after_y) + 1
-    constants = *recipe.key, recipe.threshold, recipe.placement.first, before_x, before_y, straight
+    constants = recipe.threshold, before_x, before_y, straight
     packed = (number % 2**64 for axis in axes for number in axis)
     numbers = np.array([*constants, *packed], np.uint64)
-    factors = chunked.factors(x.dtype, scale, shift, fill)
-    compiled = _compiled_tiles(x.dtype)
+    factors = chunked.factors(x.dtype, affine)
+    compiled, first = _compiled_tiles(x.dtype), recipe.placement.first
 
-    def draw(start: int, stop: int, step: int) -> None:
-        compiled(*addresses, reach, start, stop, step, numbers, factors)
+    def draw(start: int, stop: int, key: Key, step: int) -> None:
+        compiled(*addresses, reach, start, stop, *key, step, first, numbers, factors)
 
     tiles = math.prod(-(-axis.length // TILE) for axis in (along, across))
     elements = math.prod(min(axis.length, TILE) for axis in (along, across))
@@ -130,17 +132,14 @@ def _extent(ends: Iterable[int]) -> tuple[int, int]:
 def _packed(
     dtype: Any,
     placement: Placement,
-    key: stream.Key,
     threshold: int = 0,
-    scale: float = 1.0,
-    shift: float = NO_SHIFT,
-    fill: float = 0.0,
+    affine: Affine = UNCHANGED,
 ) -> tuple[Array, Array]:
     """Return a kernel's constants in two arrays: to pass a number costs as much as an array."""
     outer, run, repeat = placement.rows
     axes = (number for axis in reversed(outer) for number in axis)
-    numbers = np.array([*key, threshold, placement.first, run, repeat, *axes], np.uint64)
-    return numbers, chunked.factors(_number(dtype), scale, shift, fill)
+    numbers = np.array([threshold, run, repeat, *axes], np.uint64)
+    return numbers, chunked.factors(_number(dtype), affine)
 
 
 def _number(dtype: Any) -> Any:
@@ -176,10 +175,10 @@ def _element(dtype: Any) -> Any:
 
 
 def _compile(function: Any, dtype: Any, *memory: Any) -> Any:
-    """Compile a function of memory, a step and packed constants."""
+    """Compile a function of memory, two words of a key, a step, a first index and constants."""
     factor = from_dtype(chunked.compute_dtype(_number(dtype)))
     packed = (types.Array(kind, 1, "C", readonly=True) for kind in (types.uint64, factor))
-    signature = types.void(*memory, types.uint64, *packed)
+    signature = types.void(*memory, types.uint32, types.uint32, types.uint64, types.uint64, *packed)
     try:
         return njit(signature, nogil=True, cache=True)(function)
     except Exception as error:

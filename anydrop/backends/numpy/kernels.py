@@ -102,14 +102,14 @@ def _shared(x, y, at, runs, n, repeat, start, words, k0, k1, s0, s1, threshold, 
 
 
 @register_jitable
-def runs(x, y, start, step, numbers, factors):
-    """Serve the elements of a placement from `start` on, row by row.
+def runs(x, y, start, k0, k1, step, first, numbers, factors):
+    """Serve the elements of a placement from `start` on, row by row; its first index is `first`.
 
-    `numbers` are the key, the threshold, the placement's first index, how many indices a row has
-    and how many elements share each, and length and stride of the outer axes, the innermost first.
+    `numbers` are the threshold, how many indices a row has, how many elements share each index, and
+    length and stride of the outer axes, the innermost first.
     """
-    k0, k1, threshold = np.uint32(numbers[0]), np.uint32(numbers[1]), np.uint32(numbers[2])
-    index, run, repeat, axes = numbers[3], numbers[4], numbers[5], numbers[6:]
+    threshold = np.uint32(numbers[0])
+    index, run, repeat, axes = first, numbers[1], numbers[2], numbers[3:]
     s0, s1 = np.uint32(step), np.uint32(step >> SHIFT_32)
     scale, shift, fill = factors[0], factors[1], factors[2]
     words = np.empty(WORDS, np.uint32)
@@ -153,26 +153,26 @@ def runs(x, y, start, step, numbers, factors):
 
 
 @register_jitable
-def tiles(x, y, start, stop, step, numbers, factors):
+def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors):
     """Serve arrays of any strides in tiles, from tile `start` to tile `stop`.
 
     A tile is at most `TILE` neighbouring indices, by as many steps along the axis on which memory
     runs on.
     Its words are drawn into a table in the order in which memory is then read and written.
-    `numbers` are the key, the threshold, the first index, where its element lies in x and y,
-    whether memory runs on along the indices, and length and strides, in indices, x and y, of the
-    axes: that of the indices first, then the one across them.
+    `numbers` are the threshold, where the element of index `first` lies in x and y, whether memory
+    runs on along the indices, and length and strides, in indices, x and y, of the axes: that of the
+    indices first, then the one across them.
     """
-    k0, k1, threshold = np.uint32(numbers[0]), np.uint32(numbers[1]), np.uint32(numbers[2])
+    threshold = np.uint32(numbers[0])
     s0, s1 = np.uint32(step), np.uint32(step >> SHIFT_32)
     scale, shift, fill = factors[0], factors[1], factors[2]
-    straight = numbers[6] == ONE
-    along, across, outer = numbers[7:11], numbers[11:15], numbers[15:]
+    straight = numbers[3] == ONE
+    along, across, outer = numbers[4:8], numbers[8:12], numbers[12:]
     row, words = np.empty(TILE + 4, np.uint32), np.empty(TILE * TILE, np.uint32)
     for tile in range(start, stop):
         a, left = _tile(along[0], np.uint64(tile))
         b, left = _tile(across[0], left)
-        index, from_, to = numbers[3] + a + b * across[1], numbers[4], numbers[5]
+        index, from_, to = first + a + b * across[1], numbers[1], numbers[2]
         from_, to = from_ + a * along[2] + b * across[2], to + a * along[3] + b * across[3]
         for axis in range(outer.size // 4):
             length, here = outer[4 * axis], left % outer[4 * axis]
@@ -231,9 +231,9 @@ def _pointer(context, address):
 def runs_of(element):
     """Return `runs` of n elements at two addresses, from the first one on."""
 
-    def runs_at(x, y, n, step, numbers, factors):
+    def runs_at(x, y, n, k0, k1, step, first, numbers, factors):
         source, target = carray(_pointer(x), n, element), carray(_pointer(y), n, element)
-        runs(source, target, ZERO, step, numbers, factors)
+        runs(source, target, ZERO, k0, k1, step, first, numbers, factors)
 
     return runs_at
 
@@ -241,9 +241,9 @@ def runs_of(element):
 def tiles_of(element):
     """Return `tiles` of arrays whose lowest addresses these are, and that reach so far."""
 
-    def tiles_at(x, y, n, start, stop, step, numbers, factors):
+    def tiles_at(x, y, n, start, stop, k0, k1, step, first, numbers, factors):
         source, target = carray(_pointer(x), n, element), carray(_pointer(y), n, element)
-        tiles(source, target, start, stop, step, numbers, factors)
+        tiles(source, target, start, stop, k0, k1, step, first, numbers, factors)
 
     return tiles_at
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, Pass, dtype_name
+from anydrop.backends.base import COMPUTE, Backend, dtype_name
+from anydrop.backends.plan import Pass, Plan, Plans
 from anydrop.backends.torch import dtensor, host, int64, operator
 from anydrop.backends.torch.watchers import (
     PLAIN,
@@ -26,7 +27,8 @@ from anydrop.backends.torch.watchers import (
     requires_grad,
 )
 from anydrop.core import check
-from anydrop.core.recipe import Recipe
+from anydrop.core.recipe import Affine, Recipe
+from anydrop.core.stream import Key
 from anydrop.core.typing import Array
 
 NAMES = {
@@ -58,7 +60,12 @@ class TorchBackend(Backend):
 
     def __init__(self, name: str = "torch", namespace: str = "", draws: str = "") -> None:
         super().__init__(name, namespace)
-        self._draws = draws
+        self._draws, self._plans = draws, Plans()
+
+    @property
+    def plans(self) -> Plans | None:  # type: ignore[override]
+        """The plans of calls that were made before; None where a compiler traces the call."""
+        return None if torch.compiler.is_compiling() else self._plans
 
     @property
     def kernel(self) -> str:  # type: ignore[override]
@@ -91,9 +98,7 @@ class TorchBackend(Backend):
     ) -> Tensor:
         """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`.
 
-        Autograd, forward mode, the transforms of ``torch.func`` and the compiler go through it. A
-        shift of None means none too, and is the default: of a float the compiler may make a
-        symbol, and a symbol of -0.0 loses its sign.
+        Autograd, forward mode, the transforms of ``torch.func`` and the compiler go through it.
         """
         if _is_distributed(x):
             y = dtensor.select(self.select, x, keep, scale, shift, fill)
@@ -102,8 +107,7 @@ class TorchBackend(Backend):
         else:
             recipe = read(keep)
             if self._draws in ("", "cpu") and is_plain_cpu(x) and is_known(recipe):
-                addend = NO_SHIFT if shift is None else shift
-                drawn = partial(host.select, recipe=recipe, scale=scale, shift=addend, fill=fill)
+                drawn = partial(host.select, recipe=recipe, scale=scale, shift=shift, fill=fill)
                 if out is None and requires_grad(x):
                     return operator.recompute(drawn, lambda g: self.select(g, recipe, scale), x)
                 if out is None:
@@ -117,46 +121,48 @@ class TorchBackend(Backend):
                 y = operator.select(x, recipe, self._draws, scale, shift, fill)
         return y if out is None else out.copy_(y)
 
-    def again(
-        self,
-        x: Tensor,
-        recipe: Recipe,
-        scale: float,
-        shift: float = NO_SHIFT,
-        fill: float = 0.0,
-    ) -> tuple[Pass, Pass] | None:
+    def plan(self, x: Tensor, recipe: Recipe, affine: Affine) -> Plan | None:
         """Return how to do `select` again for small tensors in the host's memory."""
-        if self._draws not in ("", "cpu") or not is_plain_cpu(x) or not is_known(recipe):
+        if self._draws not in ("", "cpu") or not is_plain_cpu(x):
             return None
-        kernels = host.again(x, recipe, scale, shift, fill)
-        if kernels is None:
+        draws = host.draws(x, recipe, affine)
+        if draws is None:
             return None
-        dtype, shape = x.dtype, x.shape
+        dtype, shape, scale = x.dtype, x.shape, affine.scale
 
-        def passing(draw: Callable[[Tensor, int], Tensor], *, counts: bool) -> Pass:
-            def select(x: Tensor, step: int) -> Tensor | None:
+        def passing(draw: host.Draw, *, counts: bool = False) -> Pass:
+            def select(
+                x: Tensor, key: Key, step: int, first: int = 0, out: Tensor | None = None
+            ) -> Tensor | None:
                 if not is_plain_cpu(x) or x.dtype is not dtype or x.shape != shape:
                     return None
-                if not x.is_contiguous():
+                if counts and torch._C._current_graph_task_id() != -1:  # a checkpoint's second run
                     return None
-                if counts and torch._C._current_graph_task_id() != -1:
+                if not x.is_contiguous() or (out is not None and not _takes(out, x)):
                     return None
+                if out is not None:
+                    draw(x, out, key, step, first)
+                    if not out.is_inference():
+                        torch.autograd.graph.increment_version(out)
+                    return out
                 if not requires_grad(x):
-                    return draw(x, step)
+                    return draw(x, torch.empty_like(x), key, step, first)
 
                 def of(gradient: Tensor) -> Tensor:
-                    dx: Tensor | None = backward(gradient.contiguous(), step)
+                    dx: Tensor | None = backward(gradient.contiguous(), key, step, first)
                     if dx is None:
-                        dx = self.select(gradient, recipe._replace(step=step), scale)
+                        dx = self.select(gradient, recipe.at(key, step, first), scale)
                     return dx
 
-                return operator.recompute(lambda x: draw(x, step), of, x)
+                return operator.recompute(
+                    lambda x: draw(x, torch.empty_like(x), key, step, first), of, x
+                )
 
             return select
 
-        forward, linear = kernels
-        backward = passing(linear, counts=False)
-        return passing(forward, counts=True), backward
+        forward, linear = draws
+        backward = passing(linear)
+        return Plan.of(recipe, passing(forward), backward, passing(forward, counts=True))
 
     def normals(self, recipe: Recipe, like: Tensor) -> Tensor:
         """Return standard normal numbers; see `Backend.normals`."""
@@ -317,6 +323,18 @@ class TorchBackend(Backend):
                 "torch.utils.checkpoint runs it again: it would draw the next mask. Use the "
                 "function there and pass the step: anydrop.dropout(x, p, seed=seed, step=step)"
             )
+
+
+def _takes(out: Tensor, x: Tensor) -> bool:
+    """Tell whether a kernel can write to `out` what it makes of x, which it can read."""
+    return (
+        is_memory(x)
+        and is_memory(out)
+        and out.dtype is x.dtype
+        and out.shape == x.shape
+        and out.is_contiguous()
+        and (out is x or out.untyped_storage().data_ptr() != x.untyped_storage().data_ptr())
+    )
 
 
 def _is_distributed(x: Tensor) -> bool:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from anydrop.backends.base import NO_SHIFT
 from anydrop.backends.numpy.backend import NumpyBackend
-from anydrop.core.recipe import Recipe
+from anydrop.core.recipe import Affine, Recipe, scaled
 from anydrop.core.typing import Array
 
 try:
@@ -24,8 +23,8 @@ except ImportError:
 
 HOST = NumpyBackend()
 
-# Takes a tensor and a step.
-Draw: TypeAlias = Callable[[Tensor, int], Tensor]
+# Takes two tensors, a key, a step and the first index, and returns the second tensor.
+Draw: TypeAlias = Callable[..., Tensor]
 
 
 def array(x: Tensor) -> Array:
@@ -59,7 +58,7 @@ def select(
     x: Tensor,
     recipe: Recipe,
     scale: float,
-    shift: float = NO_SHIFT,
+    shift: float | None = None,
     fill: float = 0.0,
     out: Tensor | None = None,
 ) -> Tensor:
@@ -75,10 +74,8 @@ def select(
     return y
 
 
-def again(
-    x: Tensor, recipe: Recipe, scale: float, shift: float, fill: float
-) -> tuple[Draw, Draw] | None:
-    """Return what does `select` at any step for small tensors like x, and its backward pass.
+def draws(x: Tensor, recipe: Recipe, affine: Affine) -> tuple[Draw, Draw] | None:
+    """Return what does `select` again for small tensors like x, and its linear part.
 
     The tensors must be contiguous, and of the host's memory. None if x is not one.
     """
@@ -88,15 +85,14 @@ def again(
     kernel_at = getattr(HOST.settled(memory), "kernel_at", None)
     if kernel_at is None:
         return None
-    kernel = partial(kernel_at, memory.dtype, recipe.spread, recipe.key, recipe.threshold, scale)
+    kernel = partial(kernel_at, memory.dtype, recipe.spread, recipe.threshold)
     n = memory.size
 
     def drawing(draw: Callable[..., None]) -> Draw:
-        def select(x: Tensor, step: int) -> Tensor:
-            y = torch.empty_like(x)
-            draw(x.data_ptr(), y.data_ptr(), n, step)
+        def select(x: Tensor, y: Tensor, *where: Any) -> Tensor:
+            draw(x.data_ptr(), y.data_ptr(), n, *where)
             return y
 
         return select
 
-    return drawing(kernel(shift, fill)), drawing(kernel())
+    return drawing(kernel(affine)), drawing(kernel(scaled(affine.scale)))

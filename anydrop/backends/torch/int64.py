@@ -87,7 +87,7 @@ def _drawn(
     return torch.cat(pieces)[:n].reshape(shape)
 
 
-def select(x: Tensor, recipe: Recipe, scale: float, shift: float, fill: float) -> Tensor:
+def select(x: Tensor, recipe: Recipe, scale: float, shift: float | None, fill: float) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)`` for a recipe."""
     return apply(x, keep(recipe, x.device), scale, shift, fill)
 
@@ -105,7 +105,7 @@ def apply(
         imag = apply(x.imag, keep, scale)
         return torch.complex(apply(x.real, keep, scale, shift, fill), imag)
     y = (x.float() if x.dtype in HALVES else x) * scale
-    if shift is not None and (shift != 0 or math.copysign(1.0, shift) > 0):
+    if shift is not None:
         y = y + shift
     if keep is not None:
         y = torch.where(keep, y, fill)

@@ -23,7 +23,6 @@ from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd.forward_ad import _set_fwd_grad_enabled
 
-from anydrop.backends.base import NO_SHIFT
 from anydrop.backends.torch import host, int64
 from anydrop.backends.torch.int64 import number, signed
 from anydrop.core.recipe import Recipe, Window
@@ -50,7 +49,7 @@ def select(
     Parameters
     ----------
     x, recipe, scale, shift, fill
-        As for `anydrop.backends.base.Backend.select`; a shift of None means none too.
+        As for `anydrop.backends.base.Backend.select`.
     kernel : {"", "cpu", "triton", "int64"}
         What draws the mask; by default `kernel_for` the device.
     """
@@ -131,8 +130,7 @@ def _run(
     window = Window(tuple(offset), tuple(n % 2**64 for n in extent)) if extent else None
     low, high = key
     recipe = Recipe((low, high), step, tuple(x.shape), p, scale, tuple(shared_axes), window)
-    addend = NO_SHIFT if shift is None else shift
-    y: Tensor = kernels(kernel).select(x, recipe, scale, addend, fill)
+    y: Tensor = kernels(kernel).select(x, recipe, scale, shift, fill)
     like = torch.empty_like(x)  # whose strides are promised
     return y if y.stride() == like.stride() else like.copy_(y)
 

@@ -10,7 +10,6 @@ device, and a captured graph may replay with another step.
 
 from __future__ import annotations
 
-import math
 import struct
 
 import torch
@@ -18,7 +17,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from anydrop.backends.base import NO_SHIFT
 from anydrop.backends.torch.int64 import apply, number, signed
 from anydrop.core.recipe import Recipe
 
@@ -33,11 +31,11 @@ FLOATS = {
 def keep(recipe: Recipe, device: torch.device) -> Tensor:
     """Return the keep mask of a recipe."""
     kept = torch.empty(recipe.keep_shape, dtype=torch.bool, device=device)
-    _launch(kept, kept, recipe, 1.0, NO_SHIFT, 0.0)
+    _launch(kept, kept, recipe, 1.0, None, 0.0)
     return kept
 
 
-def select(x: Tensor, recipe: Recipe, scale: float, shift: float, fill: float) -> Tensor:
+def select(x: Tensor, recipe: Recipe, scale: float, shift: float | None, fill: float) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)`` for a recipe.
 
     One pass over memory, in which the mask is drawn, unless an axis is shared.
@@ -50,7 +48,9 @@ def select(x: Tensor, recipe: Recipe, scale: float, shift: float, fill: float) -
     return y
 
 
-def _launch(x: Tensor, y: Tensor, recipe: Recipe, scale: float, shift: float, fill: float) -> None:
+def _launch(
+    x: Tensor, y: Tensor, recipe: Recipe, scale: float, shift: float | None, fill: float
+) -> None:
     """Run the kernel over contiguous tensors; into one of bools it writes the mask."""
     n = y.numel()
     if not n:
@@ -70,12 +70,12 @@ def _launch(x: Tensor, y: Tensor, recipe: Recipe, scale: float, shift: float, fi
             step,
             first,
             recipe.threshold,
-            *map(_bits, (scale, shift, fill)),
+            *map(_bits, (scale, shift or 0.0, fill)),
             tuple(length for length, _ in axes),
             tuple(signed(stride) for _, stride in axes),
             compute=FLOATS.get(x.dtype),
             parts=parts,
-            shifts=shift != 0 or math.copysign(1.0, shift) > 0,
+            shifts=shift is not None,
             reads=at is not y,
             lead=at is not y or first % 4 != 0,
             width=BLOCK,

@@ -15,6 +15,7 @@ if not available("numba"):
     )
 
 from anydrop.backends.numpy import chunked, compiled
+from anydrop.core.recipe import Affine
 from anydrop.testing.reference import bits
 
 # What LLVM calls processors with SSE4.2, AVX2 and AVX-512, and the least registers that are wanted,
@@ -84,12 +85,14 @@ def test_numbers_of_all_their_bits(step, first, key):
     """Kernels in NumPy and numba, the latter by arrays and by addresses."""
     window = anydrop.Window((first,), (2**64,))
     placement = anydrop.Mask.from_seed((300,), 0.5, seed=0, window=window).placement
+    assert placement.first == first
     x = np.linspace(1, 2, 300, dtype="f4")
-    constants = x.dtype, placement, key, 2**32 - 2**29, 1.5, 0.25, -1.0
+    constants = x.dtype, placement, 2**32 - 2**29, Affine(1.5, 0.25, -1.0)
     results = np.full((3, 300), np.nan, "f4")
     for module, y in zip((chunked, compiled), results, strict=False):
-        module.kernel(*constants)(x, y, 0, step)
-    compiled.kernel_at(*constants)(x.ctypes.data, results[2].ctypes.data, 300, step)
+        module.kernel(*constants)(x, y, 0, key, step, first)
+    addresses = x.ctypes.data, results[2].ctypes.data
+    compiled.kernel_at(*constants)(*addresses, 300, key, step, first)
     assert len(set(map(bits, results))) == 1
     assert 0 < (results[0] == -1).sum() < 300
 
@@ -104,11 +107,11 @@ def test_any_piece_of_a_placement(start, shared):
         np.broadcast_to(whole.keep(like=x), whole.shape).reshape(-1), 2 * x, np.float32(0)
     )
     for module in (chunked, compiled):
-        draw = module.kernel(x.dtype, whole.spread, whole.key, whole.threshold, 2.0)
+        draw = module.kernel(x.dtype, whole.spread, whole.threshold, Affine(2.0))
         for stop in (start + 1, (start + 300) // 2, 299, 300):
             if stop > start:
                 y = np.full(stop - start, np.nan, "f4")
-                draw(x[start:stop], y, start, 0)
+                draw(x[start:stop], y, start, whole.key, 0, 0)
                 assert np.array_equal(y, expected[start:stop]), (module.NAME, stop)
 
 
@@ -117,7 +120,8 @@ def test_long_rows_of_indices_that_elements_share(kernels):
     """And a word that is the threshold survives."""
     mask = anydrop.Mask.from_seed((5000, 3), 0.5, seed=0, shared_axes=1)
     words, y = np.empty(5000, "u4"), np.empty(15000, "f4")
-    chunked.kernel(words.dtype, mask.placement, mask.key)(words, words, 0, 0)
+    chunked.kernel(words.dtype, mask.placement)(words, words, 0, mask.key, 0, 0)
     least = int(words[2])
-    kernels.kernel(y.dtype, mask.spread, mask.key, least)(np.ones_like(y), y, 0, 0)
+    draw = kernels.kernel(y.dtype, mask.spread, least)
+    draw(np.ones_like(y), y, 0, mask.key, 0, 0)
     assert np.array_equal(y.reshape(5000, 3), np.repeat(words >= least, 3).reshape(5000, 3))
