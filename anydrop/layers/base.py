@@ -13,7 +13,7 @@ import numpy as np
 
 from anydrop import schedules
 from anydrop.backends import resolve
-from anydrop.core import check, stream
+from anydrop.core import check, place, stream
 from anydrop.core.typing import Array
 from anydrop.layers.repeat import Repeat, repeat
 from anydrop.layers.setting import Setting
@@ -86,7 +86,7 @@ class Layer(abc.ABC):
     def _arguments(self) -> dict[str, Any]:
         """Return the options as the function takes them at this step."""
         return {
-            name: schedules.at(value, check.known_step(self._step))
+            name: schedules.at(value, place.known_step(self._step))
             if isinstance(value, schedules.Schedule)
             else value
             for name, value in self._options.items()
@@ -216,7 +216,7 @@ class Layer(abc.ABC):
 
     @step.setter
     def step(self, value: int) -> None:
-        self._step, self._repeat = check.layer_step(value), None
+        self._step, self._repeat = place.counter(value), None
 
     @property
     def training(self) -> bool:
@@ -288,7 +288,7 @@ class Layer(abc.ABC):
         """
         options = {name: _to_json(value) for name, value in self._options.items()}
         seed = stream.seed_to_json(self._seed)
-        return {**self._identity(), "seed": seed, "step": check.known_step(self._step), **options}
+        return {**self._identity(), "seed": seed, "step": place.known_step(self._step), **options}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state that `state_dict` returned.

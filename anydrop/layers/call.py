@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
 from anydrop.backends import resolve
-from anydrop.core import check, stream
+from anydrop.core import check, place, stream
 from anydrop.core.recipe import Window, keep_shape
 from anydrop.core.typing import Array
 from anydrop.masks.mask import Mask
@@ -118,9 +118,9 @@ class Call:
         self.p = check.probability(p)
         check.one_source(seed, rng)
         self.seed = None if seed is None else check.seed(seed)
-        self.step, self.rng = check.step(step), rng
+        self.step, self.rng = place.step(step), rng
         self.shared_axes = check.all_shared(shared_axes, noise_shape, self.shape)
-        self.window = None if window is None else Window(*check.window(window, self.shape))
+        self.window = None if window is None else Window(*place.window(window, self.shape))
         self.scaling = check.scaling(scaling, unscaled=unscaled)
         self.out, self.return_mask = out, check.flag(return_mask, "return_mask")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from anydrop.backends import resolve
 from anydrop.backends.base import Backend
-from anydrop.core import check, stream
+from anydrop.core import check, place, stream
 from anydrop.core.recipe import Description, Recipe, Window
 from anydrop.core.typing import Array
 
@@ -225,12 +225,12 @@ class Mask(Recipe, KeepMask):
         """
         p = check.probability(p)
         scale = 1.0 / (1.0 - p) if scale is None else check.number(scale, "scale")
-        key, step = stream.key_of(check.seed(seed)), check.step(step)
+        key, step = stream.key_of(check.seed(seed)), place.step(step)
         size = check.shape(shape)
         shared = check.shared_axes(shared_axes, len(size))
         if window is None:
             check.index_range(size)
         else:
-            window = Window(*check.window(window, size))
+            window = Window(*place.window(window, size))
             check.index_range(window.shape)
         return cls(key, step, size, p, scale, shared, window)

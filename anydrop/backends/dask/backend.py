@@ -27,7 +27,7 @@ from dask.layers import ArraySliceDep
 from anydrop.backends import load, resolve
 from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend
 from anydrop.backends.common.threads import without_helpers
-from anydrop.core import check
+from anydrop.core import check, place
 from anydrop.core.recipe import Recipe, Window
 from anydrop.core.typing import Array
 
@@ -221,17 +221,14 @@ def _chunks(shape: tuple[int, ...], like: Array, dtype: str) -> tuple[tuple[int,
 
 def _known(recipe: Recipe) -> Recipe:
     """Return a recipe of plain ints, which every process pickles and tokenizes alike."""
-    window = recipe.window
-    offset = window.offset if window else ()
-    for name, value in (("step", recipe.step), *(("window offset", o) for o in offset)):
+    for number, value in enumerate(place.parts(recipe)):
         if isinstance(value, da.Array):
             raise TypeError(
-                f"{name} must be known when a graph is built, got a Dask array, which would have "
-                "to be computed first; use int(...) of it to do so"
+                f"{'window offset' if number else 'step'} must be known when a graph is built, "
+                "got a Dask array, which would have to be computed first; use int(...) of it to do "
+                "so"
             )
-    if window:
-        window = Window(check.known_offset(*window, recipe.shape), window.shape)
-    return Recipe(*recipe)._replace(step=check.known_step(recipe.step), window=window)
+    return place.known(Recipe(*recipe))
 
 
 def _part(recipe: Recipe, slices: tuple[slice, ...]) -> Recipe:

@@ -16,7 +16,7 @@ from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, Pass
 from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.common.threads import POOL, Pool
 from anydrop.backends.numpy import chunked
-from anydrop.core import check
+from anydrop.core import check, place
 from anydrop.core.recipe import Recipe
 from anydrop.core.typing import Array
 
@@ -79,7 +79,7 @@ class NumpyBackend(Backend):
         if keep.size:
             kernels = self.kernels_for(keep.size)
             draw = kernels.kernel(keep.dtype, recipe.placement, recipe.key, recipe.threshold)
-            step, flat = check.known_step(recipe.step), keep.reshape(-1)
+            step, flat = place.known_step(recipe.step), keep.reshape(-1)
 
             def work(start: int, stop: int) -> None:
                 draw(flat[start:stop], flat[start:stop], start, step)
@@ -106,7 +106,7 @@ class NumpyBackend(Backend):
             return y
         kernels, affine = self.kernels_for(x.size), (scale, shift, fill)
         if isinstance(keep, Recipe):
-            step = check.known_step(keep.step)
+            step = place.known_step(keep.step)
             if hasattr(kernels, "tiled") and not _is_plain(x, y) and _is_walkable(x, y):
                 tiles = kernels.tiled(x, y, keep, *affine)
                 self._pool.run(
@@ -178,7 +178,7 @@ class NumpyBackend(Backend):
         if drawn.size:
             words = np.dtype(np.uint32)
             draw = self.kernels_for(drawn.size).kernel(words, recipe.placement, recipe.key)
-            step, flat = check.known_step(recipe.step), drawn.reshape(-1)
+            step, flat = place.known_step(recipe.step), drawn.reshape(-1)
 
             def work(start: int, stop: int) -> None:
                 for a in range(start, stop, chunked.CHUNK):

@@ -17,7 +17,6 @@ from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, Pass, dtype_name
 from anydrop.backends.torch import dtensor, host, int64, operator
 from anydrop.backends.torch.watchers import (
     PLAIN,
-    is_known,
     is_memory,
     is_plain_cpu,
     is_traced,
@@ -26,6 +25,7 @@ from anydrop.backends.torch.watchers import (
     requires_grad,
 )
 from anydrop.core import check
+from anydrop.core.place import is_known
 from anydrop.core.recipe import Recipe
 from anydrop.core.typing import Array
 

@@ -26,6 +26,7 @@ from torch.autograd.forward_ad import _set_fwd_grad_enabled
 from anydrop.backends.base import NO_SHIFT
 from anydrop.backends.torch import host, int64
 from anydrop.backends.torch.int64 import number, signed
+from anydrop.core.place import parts
 from anydrop.core.recipe import Recipe, Window
 
 LIBRARY = torch.library.Library("anydrop", "DEF")
@@ -54,7 +55,7 @@ def select(
     kernel : {"", "cpu", "triton", "int64"}
         What draws the mask; by default `kernel_for` the device.
     """
-    place = [recipe.step, *(recipe.window.offset if recipe.window else ())]
+    place = parts(recipe)
     device = next((value.device for value in place if isinstance(value, Tensor)), "cpu")
     numbers = [number(value, device) for value in place]
     if str(device) == "meta" and x.device.type != "meta":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from anydrop.core import check
+from anydrop.core import place
 from anydrop.core.recipe import Recipe
 
 # The types whose memory holds what they mean: other subclasses have a say in every operation.
@@ -68,25 +68,10 @@ def mode_of(x: Tensor) -> AbstractContextManager[Any]:
     return mode or nullcontext()
 
 
-def is_known(recipe: Recipe) -> bool:
-    """Tell whether a recipe's step and its window's offset are numbers."""
-    place = (recipe.step, *(recipe.window.offset if recipe.window else ()))
-    return not any(map(check.is_foreign, place))
-
-
 def read(recipe: Recipe) -> Recipe:
     """Return a recipe with the values of those of its tensors that can be read without waiting."""
-    if is_known(recipe):
-        return recipe
-    step, window = recipe.step, recipe.window
-    if _is_readable(step):
-        step = check.known_step(step)
-    if window is not None and all(map(_is_readable, window.offset)):
-        offset = check.known_offset(*window, recipe.shape)
-        window = window._replace(offset=offset)
-    return recipe._replace(step=step, window=window)
+    return place.known(recipe, stays=_is_unreadable)
 
 
-def _is_readable(value: Any) -> bool:
-    """Tell whether a step or an offset has a value that can be read without waiting."""
-    return is_memory(value) if isinstance(value, Tensor) else True
+def _is_unreadable(value: Any) -> bool:
+    return isinstance(value, Tensor) and not is_memory(value)
