@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from anydrop.backends.base import COMPUTE, NO_SHIFT, Backend, Pass, dtype_name
 from anydrop.backends.torch import dtensor, host, int64, operator
 from anydrop.backends.torch.watchers import (
     PLAIN,
+    in_backward,
+    in_transform,
     is_memory,
     is_plain_cpu,
+    is_recorded,
     is_traced,
     mode_of,
     read,
@@ -139,7 +140,7 @@ class TorchBackend(Backend):
                     return None
                 if not x.is_contiguous():
                     return None
-                if counts and torch._C._current_graph_task_id() != -1:
+                if counts and in_backward():
                     return None
                 if not requires_grad(x):
                     return draw(x, step)
@@ -184,8 +185,7 @@ class TorchBackend(Backend):
             not (torch.is_grad_enabled() and any(array.requires_grad for array in arrays))
             or any(type(array) not in PLAIN for array in arrays)
             or is_traced()
-            or torch._C._are_functorch_transforms_active()
-            or forward_ad._current_level >= 0
+            or in_transform()
         ):
             return forward(*arrays)
         return operator.recompute(forward, backward, *arrays)
@@ -305,13 +305,13 @@ class TorchBackend(Backend):
         """Refuse a layer's pass that is traced once, and a forward that a checkpoint runs again."""
         if torch.compiler.is_compiling():  # which follows the layer's step
             return
-        if torch._C._get_tracing_state() is not None or get_proxy_mode() is not None:
+        if is_recorded():
             raise TypeError(
                 "a layer counts its steps in Python, which a trace runs once: each run would drop "
                 "the same elements. Use the function and pass the step: "
                 "anydrop.dropout(x, p, seed=seed, step=step)"
             )
-        if counts and torch._C._current_graph_task_id() != -1:
+        if counts and in_backward():
             raise TypeError(
                 "a layer counts its forwards, and this one is within a backward pass, where "
                 "torch.utils.checkpoint runs it again: it would draw the next mask. Use the "
