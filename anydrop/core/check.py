@@ -18,6 +18,9 @@ from anydrop.core.stream import Seed
 
 Scaling: TypeAlias = Literal["train", "inference"]
 
+# Of a seed: as many as Python prints, and JSON holds, of an int.
+DIGITS = 4300
+
 
 def probability(p: object) -> float:
     """Return the drop probability as a float."""
@@ -26,9 +29,14 @@ def probability(p: object) -> float:
             hint = "; a schedule is for a layer, or to be called with the step" * callable(p)
             raise TypeError(f"p must be a real number with 0 <= p < 1, got {described(p)}{hint}")
         p = _float(p)
-    if not 0.0 <= p < 1.0:
-        raise ValueError(f"p must satisfy 0 <= p < 1, got {p!r}")
-    return p
+    if 0.0 <= p <= 1 - 2**-32:  # as a literal: PyTorch's compiler may make a symbol of a global
+        return p
+    if 0.0 < p < 1.0:
+        raise ValueError(
+            "p must satisfy 0 <= p < 1 and be at most 1 - 2**-32, the last that the 32 bits of "
+            f"a threshold can follow, got {p!r}"
+        )
+    raise ValueError(f"p must satisfy 0 <= p < 1, got {p!r}")
 
 
 def flag(value: object, name: str) -> bool:
@@ -40,11 +48,12 @@ def flag(value: object, name: str) -> bool:
 
 def scaling(value: object, name: str = "scaling", *, unscaled: str = "") -> Scaling:
     """Return the scaling mode; `unscaled` says why "inference" makes no sense, if so."""
-    if value == "train":
+    mode = value if isinstance(value, str) else None  # which an array may equal, too
+    if mode == "train":
         return "train"
-    if value == "inference" and unscaled:
+    if mode == "inference" and unscaled:
         raise ValueError(f"scaling='inference' makes no sense here: {unscaled}; leave scaling= out")
-    if value == "inference":
+    if mode == "inference":
         return "inference"
     raise ValueError(
         "scaling must be 'train' (survivors times 1/(1-p) in training) or 'inference' "
@@ -68,6 +77,12 @@ def seed(value: object) -> Seed:
 def _seed_word(value: object) -> int:
     number = integer(value, "seed", "an int >= 0, a sequence of them or a numpy SeedSequence")
     number = operator.index(number)  # makes a constant of an int that PyTorch's compiler traces
+    # Two comparisons, since the second makes a number of 14,285 bits.
+    if number.bit_length() > 14284 and abs(number) >= 10**DIGITS:
+        raise ValueError(
+            f"seed must be an int of at most {DIGITS} decimal digits, which is what Python prints, "
+            "got one of more: give a hash of it"
+        )
     if number < 0:
         raise ValueError(f"seed must be an int >= 0, got {number}")
     return number
@@ -137,7 +152,13 @@ def noise_shape(values: object, name: str = "noise_shape") -> tuple[int | None, 
         values = values.tolist()
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of ints and None, got {described(values)}")
-    return tuple(None if n is None else integer(n, name) for n in values)
+    lengths = tuple(None if n is None else integer(n, name) for n in values)
+    if any(n is not None and n < 1 for n in lengths):
+        raise ValueError(
+            f"{name} has 1 along the axes that share one fate, and None or the array's own length "
+            f"along the others, got {lengths}"
+        )
+    return lengths
 
 
 def one_spelling(shared: object, noise: object) -> None:

@@ -195,9 +195,9 @@ class Mask(Recipe, KeepMask):
         shape : sequence of int
             Shape of the arrays that it applies to.
         p : float
-            Drop probability, ``0 <= p < 1``.
+            Drop probability, ``0 <= p < 1`` and at most ``1 - 2**-32``.
         seed : int, sequence of int or numpy.random.SeedSequence
-            Ints must be >= 0 and may be of any size.
+            Ints must be >= 0 and of at most 4,300 decimal digits.
         step : int, default 0
             Which draw, ``0 <= step < 2**64``.
         scale : float, optional
