@@ -24,7 +24,7 @@ FLOORS = [
     {"cli", "__main__"},
 ]
 # Within the backends: a library's folder imports these, and itself.
-SHARED = {"backends.base", "backends.capabilities", "backends.common"}
+SHARED = {"backends.base", "backends.plan", "backends.capabilities", "backends.common"}
 # The exceptions: PyTorch's tensors in the host's memory are drawn by NumPy's kernels, and Dask
 # stands above the registry, since it asks whose its chunks are.
 EXCEPTIONS = {

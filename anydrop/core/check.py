@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from anydrop.core.stream import LAST_STEP, Seed
+from anydrop.core.stream import Seed
 
 Scaling: TypeAlias = Literal["train", "inference"]
+
+# Of a seed: as many as Python prints, and JSON holds, of an int.
+DIGITS = 4300
 
 
 def probability(p: object) -> float:
@@ -26,9 +29,14 @@ def probability(p: object) -> float:
             hint = "; a schedule is for a layer, or to be called with the step" * callable(p)
             raise TypeError(f"p must be a real number with 0 <= p < 1, got {described(p)}{hint}")
         p = _float(p)
-    if not 0.0 <= p < 1.0:
-        raise ValueError(f"p must satisfy 0 <= p < 1, got {p!r}")
-    return p
+    if 0.0 <= p <= 1 - 2**-32:  # as a literal: PyTorch's compiler may make a symbol of a global
+        return p
+    if 0.0 < p < 1.0:
+        raise ValueError(
+            "p must satisfy 0 <= p < 1 and be at most 1 - 2**-32, the last that the 32 bits of "
+            f"a threshold can follow, got {p!r}"
+        )
+    raise ValueError(f"p must satisfy 0 <= p < 1, got {p!r}")
 
 
 def flag(value: object, name: str) -> bool:
@@ -40,95 +48,17 @@ def flag(value: object, name: str) -> bool:
 
 def scaling(value: object, name: str = "scaling", *, unscaled: str = "") -> Scaling:
     """Return the scaling mode; `unscaled` says why "inference" makes no sense, if so."""
-    if value == "train":
+    mode = value if isinstance(value, str) else None  # which an array may equal, too
+    if mode == "train":
         return "train"
-    if value == "inference" and unscaled:
+    if mode == "inference" and unscaled:
         raise ValueError(f"scaling='inference' makes no sense here: {unscaled}; leave scaling= out")
-    if value == "inference":
+    if mode == "inference":
         return "inference"
     raise ValueError(
         "scaling must be 'train' (survivors times 1/(1-p) in training) or 'inference' "
         f"(everything times 1-p at inference), got {value!r}"
     )
-
-
-def step(value: Any) -> Any:
-    """Return the step as an int of 64 bits, or as it is if it is another library's array.
-
-    Such a step may be traced by a compiler: only its library can tell its value, if anyone can.
-    """
-    if is_foreign(value):
-        if tuple(value.shape) not in ((), (2,)):
-            raise ValueError(
-                "a step given as an array is a scalar, or holds the low and high 32 bits of one, "
-                f"got the shape {tuple(value.shape)}"
-            )
-        return _copy(value)
-    number = integer(value, "step")
-    if not 0 <= number <= LAST_STEP:
-        raise ValueError(f"step must satisfy 0 <= step < 2**64, got {number}")
-    return number
-
-
-def known_step(value: Any) -> int:
-    """Return the value of a step, which may be an array that no compiler traces."""
-    if not is_foreign(value):
-        return int(value)
-    if tuple(value.shape) == (2,):
-        low, high = (_known(word, "step") & 0xFFFFFFFF for word in (value[0], value[1]))
-        return low | high << 32
-    number: int = step(_known(value, "step"))
-    return number
-
-
-def layer_step(value: Any) -> Any:
-    """Return a layer's step: an int, or a copy of an int64 scalar of another library.
-
-    Only such a scalar counts as far as an int does, and what is counted must be the layer's own.
-    """
-    if is_foreign(value) and not tuple(value.shape) and str(value.dtype).split(".")[-1] == "int64":
-        return value + 0
-    return known_step(step(value))
-
-
-def known_offset(
-    values: tuple[Any, ...], extent: tuple[int, ...], size: tuple[int, ...]
-) -> tuple[int, ...]:
-    """Return a window's offset as ints. `window` took arrays at their word; here they must fit."""
-    if not any(map(is_foreign, values)):
-        return values
-    known = tuple(
-        _known(value, "window offset") if is_foreign(value) else value for value in values
-    )
-    window((known, extent), size)
-    return known
-
-
-def _known(value: Any, name: str) -> int:
-    try:
-        if "bool" in str(value.dtype):
-            raise TypeError("a truth value is no number")
-        return operator.index(value)
-    except Exception as error:  # Each library refuses its traced and its inexact scalars its way.
-        raise TypeError(
-            f"{name} must be an int here, or an integer scalar array of known value, "
-            f"got {type_name(value)} of dtype {value.dtype}"
-        ) from error
-
-
-def is_foreign(value: object) -> bool:
-    """Tell whether a value is an array, or a scalar array, of a library other than NumPy."""
-    return (
-        type(value) is not int
-        and hasattr(value, "dtype")
-        and hasattr(value, "shape")
-        and not isinstance(value, (np.ndarray, np.generic))
-    )
-
-
-def _copy(value: Any) -> Any:
-    """Return a copy of a PyTorch tensor, in which its owner may count on before a backward pass."""
-    return value.clone() if hasattr(value, "clone") else value
 
 
 def seed(value: object) -> Seed:
@@ -147,6 +77,12 @@ def seed(value: object) -> Seed:
 def _seed_word(value: object) -> int:
     number = integer(value, "seed", "an int >= 0, a sequence of them or a numpy SeedSequence")
     number = operator.index(number)  # makes a constant of an int that PyTorch's compiler traces
+    # Two comparisons, since the second makes a number of 14,285 bits.
+    if number.bit_length() > 14284 and abs(number) >= 10**DIGITS:
+        raise ValueError(
+            f"seed must be an int of at most {DIGITS} decimal digits, which is what Python prints, "
+            "got one of more: give a hash of it"
+        )
     if number < 0:
         raise ValueError(f"seed must be an int >= 0, got {number}")
     return number
@@ -216,7 +152,13 @@ def noise_shape(values: object, name: str = "noise_shape") -> tuple[int | None, 
         values = values.tolist()
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of ints and None, got {described(values)}")
-    return tuple(None if n is None else integer(n, name) for n in values)
+    lengths = tuple(None if n is None else integer(n, name) for n in values)
+    if any(n is not None and n < 1 for n in lengths):
+        raise ValueError(
+            f"{name} has 1 along the axes that share one fate, and None or the array's own length "
+            f"along the others, got {lengths}"
+        )
+    return lengths
 
 
 def one_spelling(shared: object, noise: object) -> None:
@@ -256,34 +198,6 @@ def shape(values: object) -> tuple[int, ...]:
     if any(n < 0 for n in lengths):
         raise ValueError(f"shape must have no negative entry, got {lengths}")
     return lengths
-
-
-def window(value: object, size: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-    """Return a window's offset and global shape, in which an array of shape `size` must fit.
-
-    Entries of the offset that are arrays of another library are taken at their word: a compiler
-    may trace them.
-    """
-    if not isinstance(value, Sequence) or len(value) != 2:
-        raise TypeError(
-            f"window must be a Window or a pair (offset, shape), got {described(value)}"
-        )
-    offset = integers(value[0], "window offset", foreign=True)
-    extent = integers(value[1], "window shape")
-    if not len(offset) == len(extent) == len(size):
-        raise ValueError(
-            f"the window's offset {offset} and shape {extent} must have one entry for each "
-            f"dimension of the array, whose shape is {size}"
-        )
-    if any(
-        n > e or (not is_foreign(o) and not 0 <= o <= e - n)
-        for o, n, e in zip(offset, size, extent, strict=True)
-    ):
-        raise ValueError(
-            f"an array of shape {size} at offset {offset} does not fit in the window's "
-            f"global shape {extent}"
-        )
-    return offset, extent
 
 
 def index_range(size: tuple[int, ...]) -> None:
@@ -361,18 +275,6 @@ def type_name(value: object) -> str:
     )
 
 
-def integers(values: object, name: str, *, foreign: bool = False) -> tuple[Any, ...]:
-    """Return a sequence or array of ints as a tuple; `foreign` lets other libraries' scalars by."""
-    if isinstance(values, np.ndarray):
-        values = values.tolist()
-    if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
-        raise TypeError(f"{name} must be a sequence of ints, got {described(values)}")
-    return tuple(
-        _copy(value) if foreign and is_foreign(value) and not value.shape else integer(value, name)
-        for value in values
-    )
-
-
 def integer(value: Any, name: str, wanted: str = "an int") -> int:
     """Return an int."""
     if type(value) is int:
@@ -383,6 +285,17 @@ def integer(value: Any, name: str, wanted: str = "an int") -> int:
         except TypeError:
             pass
     raise TypeError(f"{name} must be {wanted}, got {described(value)}")
+
+
+def integers(
+    values: object, name: str, entry: Callable[[Any, str], Any] = integer
+) -> tuple[Any, ...]:
+    """Return a sequence or array of ints as a tuple; `entry` is what checks each of them."""
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
+        raise TypeError(f"{name} must be a sequence of ints, got {described(values)}")
+    return tuple(entry(value, name) for value in values)
 
 
 def described(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from anydrop.core import check, stream
+from anydrop.core import place, stream
 
 if TYPE_CHECKING:
     from anydrop.core.typing import Array
@@ -130,7 +130,7 @@ class Recipe(NamedTuple):
     @property
     def step_words(self) -> stream.Words:
         """The step as its low and high 32 bits. A traced one, of unknown value, is refused."""
-        return stream.halves(check.known_step(self.step))
+        return stream.halves(place.known_step(self.step))
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -165,7 +165,8 @@ class Recipe(NamedTuple):
         if not self.shared_axes and self.window is None:
             return Placement(0, (Axis(math.prod(shape), 1),))
         strides = self.strides
-        offset = check.known_offset(*self.window, self.shape) if self.window else ()
+        known = self if place.is_known(self) else place.known(self._replace(step=0))
+        offset = known.window.offset if known.window else ()
         first = sum(o * stride for o, stride in zip(offset, strides, strict=False))
         axes = list[Axis]()
         for length, stride in zip(reversed(shape), reversed(strides), strict=True):

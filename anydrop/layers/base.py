@@ -14,7 +14,7 @@ import numpy as np
 from anydrop import schedules
 from anydrop.backends import resolve
 from anydrop.backends.plan import Plan
-from anydrop.core import check, stream
+from anydrop.core import check, place, stream
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Rule, planned_mask
 from anydrop.layers.setting import Setting
@@ -97,7 +97,7 @@ class Layer(abc.ABC):
     def _arguments(self) -> dict[str, Any]:
         """Return the options as the function takes them at this step."""
         return {
-            name: schedules.at(value, check.known_step(self._step))
+            name: schedules.at(value, place.known_step(self._step))
             if isinstance(value, schedules.Schedule)
             else value
             for name, value in self._options.items()
@@ -251,7 +251,7 @@ class Layer(abc.ABC):
 
     @step.setter
     def step(self, value: int) -> None:
-        self._step, self._plan = check.layer_step(value), None
+        self._step, self._plan = place.counter(value), None
 
     @property
     def training(self) -> bool:
@@ -323,7 +323,7 @@ class Layer(abc.ABC):
         """
         options = {name: _to_json(value) for name, value in self._options.items()}
         seed = stream.seed_to_json(self._seed)
-        return {**self._identity(), "seed": seed, "step": check.known_step(self._step), **options}
+        return {**self._identity(), "seed": seed, "step": place.known_step(self._step), **options}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state that `state_dict` returned.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from anydrop.backends import resolve
 from anydrop.backends.plan import Plan
-from anydrop.core import check, stream
+from anydrop.core import check, place, stream
 from anydrop.core.recipe import Affine, Recipe, Window, keep_shape, scaled
 from anydrop.core.stream import key_of_entropy
 from anydrop.core.typing import Array
@@ -194,9 +194,9 @@ class Call:
         self.p = check.probability(p)
         check.one_source(seed, rng)
         self.seed = None if seed is None else check.seed(seed)
-        self.step, self.rng = check.step(step), rng
+        self.step, self.rng = place.step(step), rng
         self.shared_axes = check.all_shared(shared_axes, noise_shape, self.shape)
-        self.window = None if window is None else Window(*check.window(window, self.shape))
+        self.window = None if window is None else Window(*place.window(window, self.shape))
         self.scaling = check.scaling(scaling, unscaled=unscaled)
         self.out, self.return_mask = out, check.flag(return_mask, "return_mask")
 

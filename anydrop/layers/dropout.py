@@ -42,11 +42,12 @@ def dropout(
     x : array of any shape
         float16, bfloat16, float32, float64, complex64 or complex128, of any library.
     p : float, default 0.5
-        Probability that an element is dropped, ``0 <= p < 1``.
+        Probability that an element is dropped, ``0 <= p < 1`` and at most ``1 - 2**-32``.
     training : bool, default True
         False returns `x` itself (times ``1 - p`` with ``scaling="inference"``).
     seed : int, sequence of int or numpy.random.SeedSequence
-        Ints must be >= 0 and may be of any size. A training call needs a `seed` or an `rng`.
+        Ints must be >= 0 and of at most 4,300 decimal digits. A training call needs a `seed` or an
+        `rng`.
     step : int, default 0
         Which draw of that seed, ``0 <= step < 2**64``. Where a compiler traces the call, it may be
         an integer array of its library: a scalar, or the low and high 32 bits of one.

@@ -12,7 +12,7 @@ import numpy as np
 
 from anydrop.backends import resolve
 from anydrop.backends.base import Backend
-from anydrop.core import check, stream
+from anydrop.core import check, place, stream
 from anydrop.core.recipe import Affine, Description, Recipe, Window, scaled
 from anydrop.core.typing import Array
 
@@ -204,9 +204,9 @@ class Mask(Recipe, KeepMask):
         shape : sequence of int
             Shape of the arrays that it applies to.
         p : float
-            Drop probability, ``0 <= p < 1``.
+            Drop probability, ``0 <= p < 1`` and at most ``1 - 2**-32``.
         seed : int, sequence of int or numpy.random.SeedSequence
-            Ints must be >= 0 and may be of any size.
+            Ints must be >= 0 and of at most 4,300 decimal digits.
         step : int, default 0
             Which draw, ``0 <= step < 2**64``.
         scale : float, optional
@@ -234,12 +234,12 @@ class Mask(Recipe, KeepMask):
         """
         p = check.probability(p)
         scale = 1.0 / (1.0 - p) if scale is None else check.number(scale, "scale")
-        key, step = stream.key_of(check.seed(seed)), check.step(step)
+        key, step = stream.key_of(check.seed(seed)), place.step(step)
         size = check.shape(shape)
         shared = check.shared_axes(shared_axes, len(size))
         if window is None:
             check.index_range(size)
         else:
-            window = Window(*check.window(window, size))
+            window = Window(*place.window(window, size))
             check.index_range(window.shape)
         return cls(key, step, size, p, scale, shared, window)

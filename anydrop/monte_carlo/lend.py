@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from anydrop.core import check, stream
+from anydrop.core import stream
 from anydrop.layers.base import Layer
 
 
@@ -32,13 +32,12 @@ def lent(layer: Layer, seed: stream.Seed, *, share_batch: bool) -> Iterator[None
             "one thread at a time, so give each thread a copy.deepcopy of the model"
         )
     own = layer.__dict__.copy()
-    # A step that is an array stays one: a compiler would take an int for a constant.
-    step = layer._step * 0 if check.is_foreign(layer._step) else 0
     layer.__dict__.update(
         _options=layer._options | layer._arguments(),
         _seed=seed,
         _rng=None,
-        _step=step,
+        # One that is an array stays one: a compiler would take an int for a constant.
+        _step=layer._step * 0,
         _training=True,
         _mask=None,
         _plan=None,

@@ -27,7 +27,7 @@ def recipes(draw):
         window = Window(offset, extent)
     return {
         "shape": shape,
-        "p": draw(st.sampled_from([0.0, 1e-9, 0.1, 0.5, 0.9, 1 - 2**-32, 1 - 2**-53])),
+        "p": draw(st.sampled_from([0.0, 1e-9, 0.1, 0.5, 0.9, 1 - 2**-32])),
         "seed": draw(st.sampled_from([0, 42, 2**70, (1, 2)])),
         "step": draw(st.sampled_from([0, 7, 2**32, 2**64 - 1])),
         "shared_axes": tuple(sorted(shared)),

@@ -166,12 +166,11 @@ def test_rates_that_are_none_in_masks_and_schedules(p):
             make(p)
 
 
-@pytest.mark.parametrize("p", [1 - 2**-32, 1 - 2**-53])
 @real_functions
-def test_equinox_nan_gradient_at_p_1(variant, p):
-    """Nor next to 1."""
+def test_equinox_nan_gradient_at_p_1(variant):
+    """Nor at the largest p."""
     x = np.ones(variant.shape)
-    y, mask = variant(x, p, seed=0, return_mask=True)
+    y, mask = variant(x, 1 - 2**-32, seed=0, return_mask=True)
     for result in (y, *arrays(mask.apply(x))):
         assert np.isfinite(result).all()
 

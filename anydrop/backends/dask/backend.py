@@ -19,15 +19,13 @@ from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
-from dask.array.core import normalize_chunks
-from dask.array.utils import meta_from_array
 from dask.base import tokenize
-from dask.layers import ArraySliceDep
 
 from anydrop.backends import load, resolve
 from anydrop.backends.base import COMPUTE, Backend
 from anydrop.backends.common.threads import without_helpers
-from anydrop.core import check
+from anydrop.backends.dask.private import Chunks, chunk_slices, chunks_for, meta, meta_like
+from anydrop.core import check, place
 from anydrop.core.recipe import Recipe, Window
 from anydrop.core.typing import Array
 
@@ -71,12 +69,11 @@ class DaskBackend(Backend):
         token = tokenize(recipe, chunks, dtype, str(self.device(like)))
         axes = tuple(range(len(shape)))
         return da.blockwise(
-            partial(_draw, method=method, recipe=recipe, like=like._meta),
+            partial(_draw, method=method, recipe=recipe, like=meta(like)),
             axes,
-            *(ArraySliceDep(chunks), axes),
+            *(chunk_slices(chunks), axes),
             name=f"anydrop-{method}-{token}",
-            # By way of bool, since of complex numbers made real NumPy would warn.
-            meta=meta_from_array(meta_from_array(like._meta, len(shape), bool), dtype=dtype),
+            meta=meta_like(like, len(shape), dtype),
             dtype=dtype,
             align_arrays=False,
         )
@@ -95,7 +92,7 @@ class DaskBackend(Backend):
         where: tuple[Any, ...] = ()
         if isinstance(keep, Recipe):
             recipe = _known(keep)
-            where = ArraySliceDep(x.chunks), axes
+            where = chunk_slices(x.chunks), axes
         elif keep is not None:
             own = axes[x.ndim - keep.ndim :]
             # A mask follows the chunks of x, and not the other way round.
@@ -108,7 +105,7 @@ class DaskBackend(Backend):
             axes,
             *(x, axes, *where),
             name=f"anydrop-select-{token}",
-            meta=x._meta,
+            meta=meta(x),
             dtype=x.dtype,
             align_arrays=False,
         )
@@ -141,8 +138,8 @@ class DaskBackend(Backend):
 
     def device(self, x: Array) -> Any:
         """Return ``"cpu"``, or where chunks lie that are not NumPy's."""
-        backend = resolve(x._meta)
-        return "cpu" if backend.name == "numpy" else Home(backend, backend.device(x._meta))
+        backend = resolve(meta(x))
+        return "cpu" if backend.name == "numpy" else Home(backend, backend.device(meta(x)))
 
     def empty(self, device: Any) -> Array:
         """Return an array of no elements, whose chunks are of the same library and device."""
@@ -160,27 +157,27 @@ class DaskBackend(Backend):
             _pack,
             chunks=(tuple(-(-n // 8) for n in flat.chunks[0]),),
             dtype="uint8",
-            meta=meta_from_array(keep._meta, 1, "uint8"),
+            meta=meta_like(keep, 1, "uint8"),
             name=f"anydrop-pack-{tokenize(flat)}",
         )
 
     def unpack(self, bits: Array, shape: tuple[int, ...], like: Array) -> Array:
         """Return the boolean mask of bits that `pack` made; lazily."""
         if 0 in shape:
-            none = resolve(bits._meta).unpack(bits._meta, shape, bits._meta)
+            none = resolve(meta(bits)).unpack(meta(bits), shape, meta(bits))
             return da.from_array(none, asarray=False)
         flat = bits.map_blocks(
             _unpack,
             chunks=(tuple(8 * n for n in bits.chunks[0]),),
             dtype=bool,
-            meta=meta_from_array(bits._meta, 1, bool),
+            meta=meta_like(bits, 1, bool),
             name=f"anydrop-unpack-{tokenize(bits)}",
         )
         return flat[: math.prod(shape)].reshape(shape)
 
     def from_numpy(self, x: np.ndarray[Any, Any], like: Array) -> Array:
         """Return a NumPy array as one of Dask, in chunks of the library of `like`."""
-        return da.from_array(resolve(like._meta).from_numpy(x, like._meta), asarray=False)
+        return da.from_array(resolve(meta(like)).from_numpy(x, meta(like)), asarray=False)
 
     def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
         """Compute an array."""
@@ -195,7 +192,7 @@ class DaskBackend(Backend):
         """Refuse an array whose dtype, or whose chunks' library, has no dropout."""
         super().check_input(x)
         try:
-            resolve(x._meta)
+            resolve(meta(x))
         except TypeError as error:
             raise TypeError(f"this Dask array has chunks without dropout: {error}") from error
 
@@ -208,7 +205,7 @@ class DaskBackend(Backend):
             )
 
 
-def _chunks(shape: tuple[int, ...], like: Array, dtype: str) -> tuple[tuple[int, ...], ...]:
+def _chunks(shape: tuple[int, ...], like: Array, dtype: str) -> Chunks:
     """Return chunks for a shape: those of `like` along axes where they fit."""
     # Dask can't choose chunks for no elements.
     wanted: list[Any] = list(shape) if 0 in shape else ["auto"] * len(shape)
@@ -216,23 +213,19 @@ def _chunks(shape: tuple[int, ...], like: Array, dtype: str) -> tuple[tuple[int,
         for a, n in enumerate(shape):
             if like.shape[a] == n:
                 wanted[a] = like.chunks[a]
-    chunks: tuple[tuple[int, ...], ...] = normalize_chunks(tuple(wanted), shape, dtype=dtype)
-    return chunks
+    return chunks_for(tuple(wanted), shape, dtype)
 
 
 def _known(recipe: Recipe) -> Recipe:
     """Return a recipe of plain ints, which every process pickles and tokenizes alike."""
-    window = recipe.window
-    offset = window.offset if window else ()
-    for name, value in (("step", recipe.step), *(("window offset", o) for o in offset)):
+    for number, value in enumerate(place.parts(recipe)):
         if isinstance(value, da.Array):
             raise TypeError(
-                f"{name} must be known when a graph is built, got a Dask array, which would have "
-                "to be computed first; use int(...) of it to do so"
+                f"{'window offset' if number else 'step'} must be known when a graph is built, "
+                "got a Dask array, which would have to be computed first; use int(...) of it to do "
+                "so"
             )
-    if window:
-        window = Window(check.known_offset(*window, recipe.shape), window.shape)
-    return Recipe(*recipe)._replace(step=check.known_step(recipe.step), window=window)
+    return place.known(Recipe(*recipe))
 
 
 def _part(recipe: Recipe, slices: tuple[slice, ...]) -> Recipe:

@@ -16,6 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from anydrop.backends.base import COMPUTE, Backend
 from anydrop.backends.jax import programs, recipes
+from anydrop.backends.jax.private import untraced
 from anydrop.core import check, stream
 from anydrop.core.recipe import Recipe
 from anydrop.core.typing import Array
@@ -92,8 +93,7 @@ class JaxBackend(Backend):
 
         What a compiler traces lies nowhere yet: its device is None.
         """
-        while isinstance(x, Tracer):
-            x = getattr(x, "primal", None)  # which a derivative outside of jit has
+        x = untraced(x)
         return x.device if isinstance(x, jax.Array) else None
 
     def empty(self, device: Any) -> Array:

@@ -16,6 +16,7 @@ from jax import lax
 from jax.sharding import Sharding
 
 from anydrop.backends.common.normals import standard_normal
+from anydrop.backends.jax.private import within_explicit_axes
 from anydrop.core import stream
 from anydrop.core.typing import Array
 
@@ -64,7 +65,7 @@ def select_drawn(x: Array, words: Array, factors: Array, layout: Layout, shifted
         words, factors = lax.optimization_barrier((words, factors))
         return _select(x, _kept(words, layout), factors, shifted)
 
-    return jax.checkpoint(_within_explicit_axes(selected, x))(x, words, factors)
+    return jax.checkpoint(within_explicit_axes(selected, x))(x, words, factors)
 
 
 @partial(jax.jit, static_argnums=3)
@@ -72,18 +73,6 @@ def select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Array
     """Return ``where(kept, x * scale + shift, fill)``, or everything kept."""
     # XLA would leave out the addition of a 0.0 that it sees, which makes -0 to +0.
     return _select(x, kept, lax.optimization_barrier(factors), shifted)
-
-
-def _within_explicit_axes(program: Any, x: Array) -> Any:
-    """Let the compiler shard a program's parts as it shards x.
-
-    On a mesh with explicit axes it would not: all that does not come from x, the whole mask, would
-    be drawn on each device.
-    """
-    sharding = jax.typeof(x).sharding
-    if jax.sharding.AxisType.Explicit not in sharding.mesh.axis_types:
-        return program
-    return jax.sharding.auto_axes(program, out_sharding=sharding)
 
 
 def _select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Array:

@@ -12,14 +12,14 @@ import numpy as np
 from jax.core import Tracer
 
 from anydrop.backends.jax.programs import Layout
-from anydrop.core import check, stream
+from anydrop.core import place, stream
 from anydrop.core.recipe import Description, Recipe, Window
 from anydrop.core.typing import Array
 
 
 def words_and_layout(recipe: Recipe) -> tuple[Array, Layout]:
     """Return what a program takes of a recipe at run time, and what it is compiled for."""
-    recipe = _known(recipe)
+    recipe = place.known(recipe, stays=_is_traced)
     strides, window = recipe.strides, recipe.window
     extent = window.shape if window else recipe.shape
     size = math.prod(n for n, stride in zip(extent, strides, strict=True) if stride)
@@ -31,55 +31,29 @@ def words_and_layout(recipe: Recipe) -> tuple[Array, Layout]:
         *_halves(_first(offset, strides)),
         recipe.threshold,
     )
-    if any(isinstance(word, Tracer) for word in words):
+    if any(map(_is_traced, words)):
         return jnp.stack([jnp.asarray(word, np.uint32) for word in words]), layout
     return np.asarray(words, np.uint32), layout
 
 
-def _known(recipe: Recipe) -> Recipe:
-    """Return a recipe with ints for arrays that nothing traces, and refuse what is no integer."""
-    step, window = recipe.step, recipe.window
-    if isinstance(step, Tracer):
-        _check_integer(step, "step")
-    elif check.is_foreign(step):
-        recipe = recipe._replace(step=check.known_step(step))
-    if window and any(map(check.is_foreign, window.offset)):
-        traced = [isinstance(o, Tracer) for o in window.offset]
-        if not any(traced):
-            offset = check.known_offset(*window, recipe.shape)
-        else:
-            offset = tuple(map(_known_offset, window.offset))
-        recipe = recipe._replace(window=Window(offset, window.shape))
-    return recipe
-
-
-def _known_offset(value: Any) -> Any:
-    if isinstance(value, Tracer):
-        _check_integer(value, "window offset")
-        return value
-    return check.known_offset((value,), (2**64,), (0,))[0]
-
-
-def _check_integer(value: Array, name: str) -> None:
-    if not jnp.issubdtype(value.dtype, np.integer):
-        raise TypeError(f"{name} must be an integer, got a traced {value.dtype.name}")
+def _is_traced(value: Any) -> bool:
+    return isinstance(value, Tracer)
 
 
 def _halves(value: Any) -> tuple[Any, Any]:
     """Return the low and high words of an int, or of a traced scalar or pair of words."""
-    if not isinstance(value, Tracer):
-        return stream.halves(value)
-    if value.shape == (2,):
-        return value[0].astype(np.uint32), value[1].astype(np.uint32)
-    wide = value.astype(np.uint64)
-    return wide.astype(np.uint32), (wide >> 32).astype(np.uint32)
+    if _is_traced(value):
+        if value.shape == (2,):
+            return value[0], value[1]
+        value = value.astype(np.uint64)
+    return stream.halves(value)
 
 
 def _first(offset: tuple[Any, ...], strides: tuple[int, ...]) -> Any:
     """Return the index of a window's first element, in 64 bits."""
     known, traced = 0, list[Array]()
     for o, stride in zip(offset, strides, strict=True):
-        if isinstance(o, Tracer):
+        if _is_traced(o):
             traced.append(o.astype(np.uint64) * np.uint64(stride % 2**64))
         else:
             known += o * stride
@@ -113,8 +87,8 @@ def _flattened(recipe: Recipe) -> tuple[tuple[Any, ...], Recipe]:
         step = jnp.stack([step.astype(np.uint32), high.astype(np.uint32)])
     if window is None:
         return (step, ()), recipe._replace(step=0)
-    moving = tuple(o for o in window.offset if check.is_foreign(o))
-    fixed = tuple(None if check.is_foreign(o) else o for o in window.offset)
+    moving = tuple(o for o in window.offset if place.is_array(o))
+    fixed = tuple(None if place.is_array(o) else o for o in window.offset)
     return (step, moving), recipe._replace(step=0, window=Window(fixed, window.shape))
 
 

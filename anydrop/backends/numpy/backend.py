@@ -17,7 +17,7 @@ from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.common.threads import POOL, Pool
 from anydrop.backends.numpy import chunked
 from anydrop.backends.plan import Pass, Plan, Plans
-from anydrop.core import check
+from anydrop.core import check, place
 from anydrop.core.recipe import Affine, Recipe, scaled
 from anydrop.core.stream import Key
 from anydrop.core.typing import Array
@@ -83,7 +83,7 @@ class NumpyBackend(Backend):
             kernels = self.kernels_for(keep.size)
             placement, flat = recipe.placement, keep.reshape(-1)
             draw = kernels.kernel(keep.dtype, placement, recipe.threshold)
-            where = recipe.key, check.known_step(recipe.step), placement.first
+            where = recipe.key, place.known_step(recipe.step), placement.first
 
             def work(start: int, stop: int) -> None:
                 draw(flat[start:stop], flat[start:stop], start, *where)
@@ -110,7 +110,7 @@ class NumpyBackend(Backend):
             return y
         kernels, affine = self.kernels_for(x.size), Affine(scale, shift, fill)
         if isinstance(keep, Recipe):
-            step = check.known_step(keep.step)
+            step = place.known_step(keep.step)
             if hasattr(kernels, "tiled") and not _is_plain(x, y) and _is_walkable(x, y):
                 tiles = kernels.tiled(x, y, keep, affine)
                 self._pool.run(
@@ -185,7 +185,7 @@ class NumpyBackend(Backend):
             words = np.dtype(np.uint32)
             placement, flat = recipe.placement, drawn.reshape(-1)
             draw = self.kernels_for(drawn.size).kernel(words, placement)
-            where = recipe.key, check.known_step(recipe.step), placement.first
+            where = recipe.key, place.known_step(recipe.step), placement.first
 
             def work(start: int, stop: int) -> None:
                 for a in range(start, stop, chunked.CHUNK):

@@ -10,23 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from anydrop.backends.base import COMPUTE, Backend, dtype_name
 from anydrop.backends.plan import Pass, Plan, Plans
 from anydrop.backends.torch import dtensor, host, int64, operator
 from anydrop.backends.torch.watchers import (
     PLAIN,
-    is_known,
+    in_backward,
+    in_transform,
     is_memory,
     is_plain_cpu,
+    is_recorded,
     is_traced,
     mode_of,
     read,
     requires_grad,
 )
 from anydrop.core import check
+from anydrop.core.place import is_known
 from anydrop.core.recipe import Affine, Recipe
 from anydrop.core.stream import Key
 from anydrop.core.typing import Array
@@ -136,7 +137,7 @@ class TorchBackend(Backend):
             ) -> Tensor | None:
                 if not is_plain_cpu(x) or x.dtype is not dtype or x.shape != shape:
                     return None
-                if counts and torch._C._current_graph_task_id() != -1:  # a checkpoint's second run
+                if counts and in_backward():  # a checkpoint's second run
                     return None
                 if not x.is_contiguous() or (out is not None and not _takes(out, x)):
                     return None
@@ -190,8 +191,7 @@ class TorchBackend(Backend):
             not (torch.is_grad_enabled() and any(array.requires_grad for array in arrays))
             or any(type(array) not in PLAIN for array in arrays)
             or is_traced()
-            or torch._C._are_functorch_transforms_active()
-            or forward_ad._current_level >= 0
+            or in_transform()
         ):
             return forward(*arrays)
         return operator.recompute(forward, backward, *arrays)
@@ -311,13 +311,13 @@ class TorchBackend(Backend):
         """Refuse a layer's pass that is traced once, and a forward that a checkpoint runs again."""
         if torch.compiler.is_compiling():  # which follows the layer's step
             return
-        if torch._C._get_tracing_state() is not None or get_proxy_mode() is not None:
+        if is_recorded():
             raise TypeError(
                 "a layer counts its steps in Python, which a trace runs once: each run would drop "
                 "the same elements. Use the function and pass the step: "
                 "anydrop.dropout(x, p, seed=seed, step=step)"
             )
-        if counts and torch._C._current_graph_task_id() != -1:
+        if counts and in_backward():
             raise TypeError(
                 "a layer counts its forwards, and this one is within a backward pass, where "
                 "torch.utils.checkpoint runs it again: it would draw the next mask. Use the "

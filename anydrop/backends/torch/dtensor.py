@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from anydrop.backends.torch.watchers import local_part
 from anydrop.core import check
 from anydrop.core.recipe import Recipe, Window
 
@@ -28,9 +29,8 @@ def select(
     x, keep, scale, shift, fill
         As for `anydrop.backends.base.Backend.select`.
     """
-    # Whoever has a DTensor has imported these; nobody else need wait for them.
+    # Whoever has a DTensor has imported it; nobody else need wait for it.
     from torch.distributed.tensor import DTensor
-    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
     if any(placement.is_partial() for placement in x.placements):
         raise TypeError(
@@ -39,11 +39,11 @@ def select(
         )
     part = x.to_local()
     if isinstance(keep, Recipe):
-        shape, start = compute_local_shape_and_global_offset(x.shape, x.device_mesh, x.placements)
+        shape, start = local_part(x)
         if part.numel():
             whole = keep.window or Window((0,) * len(shape), tuple(x.shape))
             offset = tuple(a + b for a, b in zip(whole.offset, start, strict=True))
-            keep = keep._replace(shape=tuple(shape), window=Window(offset, whole.shape))
+            keep = keep._replace(shape=shape, window=Window(offset, whole.shape))
     elif keep is not None:
         raise TypeError(
             "a DTensor takes a recipe, of which each process draws its part, got "

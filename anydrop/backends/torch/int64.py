@@ -37,8 +37,6 @@ def number(value: int | Tensor, device: torch.device | str) -> Tensor:
     """Return a step or an offset, which may be a tensor, as an int64 scalar tensor."""
     if not isinstance(value, Tensor):
         return torch.full((), signed(value), dtype=torch.int64, device=device)
-    if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
-        raise TypeError(f"a step or an offset must be a tensor of integers, got {value.dtype}")
     value = value.to(device, torch.int64)
     if value.ndim == 0:
         return value

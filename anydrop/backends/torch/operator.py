@@ -20,11 +20,11 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch._functorch.utils import enable_single_level_autograd_function
-from torch.autograd.forward_ad import _set_fwd_grad_enabled
 
 from anydrop.backends.torch import host, int64
 from anydrop.backends.torch.int64 import number, signed
+from anydrop.backends.torch.watchers import apply_of, below_autograd, single_level
+from anydrop.core.place import parts
 from anydrop.core.recipe import Recipe, Window
 
 LIBRARY = torch.library.Library("anydrop", "DEF")
@@ -53,7 +53,7 @@ def select(
     kernel : {"", "cpu", "triton", "int64"}
         What draws the mask; by default `kernel_for` the device.
     """
-    place = [recipe.step, *(recipe.window.offset if recipe.window else ())]
+    place = parts(recipe)
     device = next((value.device for value in place if isinstance(value, Tensor)), "cpu")
     numbers = [number(value, device) for value in place]
     if str(device) == "meta" and x.device.type != "meta":
@@ -149,12 +149,7 @@ class _Select(torch.autograd.Function):
         ctx.save_for_forward(place)
         *ctx.linear, _, _ = rest
         ctx.set_materialize_grads(False)
-        # The call goes on to the levels below, whose gradients Function.apply has switched off.
-        with (
-            torch._C._AutoDispatchBelowAutograd(),
-            torch.enable_grad(),
-            _set_fwd_grad_enabled(True),
-        ):
+        with below_autograd():
             y: Tensor = OPERATOR(x, place, *rest)
         return y
 
@@ -177,10 +172,10 @@ def _apply(x: Tensor | None, place: Tensor, linear: Sequence[Any]) -> Tensor | N
 
 @torch.library.impl(LIBRARY, "select", "Autograd")
 def _differentiable(*arguments: Any) -> Tensor:
-    with enable_single_level_autograd_function():
-        # The method that Function.apply calls once it has refused transforms for want of a
-        # `setup_context`: here they are the dispatcher's business.
-        y: Tensor = super(torch.autograd.Function, _Select).apply(*arguments)
+    # Function.apply would refuse transforms for want of a `setup_context`: here they are the
+    # dispatcher's business.
+    with single_level():
+        y: Tensor = apply_of(_Select)(*arguments)
     return y
 
 
@@ -245,4 +240,4 @@ def recompute(forward: Forward, backward: Backward, *arrays: Tensor) -> Tensor:
 
 
 # Past what Function.apply asks of transforms, none of which is at work where this is called.
-_apply_recompute = super(torch.autograd.Function, _Recompute).apply
+_apply_recompute = apply_of(_Recompute)

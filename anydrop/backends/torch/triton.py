@@ -18,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from anydrop.backends.torch.int64 import apply, number, signed
+from anydrop.core import place
 from anydrop.core.recipe import Recipe
 
 FLOATS = {
@@ -85,14 +86,12 @@ def _launch(
 
 def _start(recipe: Recipe, y: Tensor) -> tuple[Tensor, int, int]:
     """Return the step and the first index: in a tensor on the device of y, or as numbers."""
-    offset = recipe.window.offset if recipe.window else ()
-    if not any(isinstance(value, Tensor) for value in (recipe.step, *offset)):
-        low, high = recipe.step_words
-        return y, signed(low | high << 32), signed(recipe.placement.first)
-    step = number(recipe.step, y.device)
+    if place.is_known(recipe):
+        return y, signed(place.known_step(recipe.step)), signed(recipe.placement.first)
+    step, *offset = (number(value, y.device) for value in place.parts(recipe))
     first = torch.zeros_like(step)
     for start, stride in zip(offset, recipe.strides, strict=False):
-        first = first + number(start, y.device) * signed(stride)
+        first = first + start * signed(stride)
     return torch.stack([step, first]), 0, 0
 
 

@@ -1,16 +1,24 @@
-"""What of a call is known at once, and what a compiler, a transform or autograd must see."""
+"""What of a call is known at once, and what a compiler, a transform or autograd must see.
+
+PyTorch documents no way to ask. So this file uses its private and experimental names, each behind
+a function named for what it tells; no other file does (but `anydrop.core.tracing`, which can't
+import PyTorch), and a test of each name fails when a release takes it away.
+"""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from anydrop.core import check
+from anydrop.core import place
 from anydrop.core.recipe import Recipe
 
 # The types whose memory holds what they mean: other subclasses have a say in every operation.
@@ -30,15 +38,29 @@ def is_traced() -> bool:
     )
 
 
+def is_recorded() -> bool:
+    """Tell whether operations are written down once, by a trace, to be run many times."""
+    return torch._C._get_tracing_state() is not None or get_proxy_mode() is not None
+
+
+def in_transform() -> bool:
+    """Tell whether a transform of ``torch.func``, or forward mode, is at work."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def in_backward() -> bool:
+    """Tell whether autograd runs a backward pass."""
+    return torch._C._current_graph_task_id() != -1
+
+
 def is_plain_cpu(x: Tensor) -> bool:
     """Tell whether a tensor is the host's memory, and nothing but autograd watches."""
     return (
         type(x) in PLAIN
         and not is_traced()
         # Within a transform even a tensor that is made there is a wrapper.
-        and not torch._C._are_functorch_transforms_active()
+        and not in_transform()
         and torch._C._dispatch_keys(x) == _host_keys()
-        and forward_ad._current_level < 0
     )
 
 
@@ -68,25 +90,43 @@ def mode_of(x: Tensor) -> AbstractContextManager[Any]:
     return mode or nullcontext()
 
 
-def is_known(recipe: Recipe) -> bool:
-    """Tell whether a recipe's step and its window's offset are numbers."""
-    place = (recipe.step, *(recipe.window.offset if recipe.window else ()))
-    return not any(map(check.is_foreign, place))
-
-
 def read(recipe: Recipe) -> Recipe:
     """Return a recipe with the values of those of its tensors that can be read without waiting."""
-    if is_known(recipe):
-        return recipe
-    step, window = recipe.step, recipe.window
-    if _is_readable(step):
-        step = check.known_step(step)
-    if window is not None and all(map(_is_readable, window.offset)):
-        offset = check.known_offset(*window, recipe.shape)
-        window = window._replace(offset=offset)
-    return recipe._replace(step=step, window=window)
+    return place.known(recipe, stays=_is_unreadable)
 
 
-def _is_readable(value: Any) -> bool:
-    """Tell whether a step or an offset has a value that can be read without waiting."""
-    return is_memory(value) if isinstance(value, Tensor) else True
+def _is_unreadable(value: Any) -> bool:
+    return isinstance(value, Tensor) and not is_memory(value)
+
+
+def local_part(x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shape of this process's part of a ``DTensor``, and where it begins."""
+    # Whoever has a DTensor has imported it; nobody else need wait for it.
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    shape, offset = compute_local_shape_and_global_offset(x.shape, x.device_mesh, x.placements)
+    return tuple(shape), tuple(offset)
+
+
+# Functions of autograd beneath the dispatcher ----------------------------------------------------
+
+
+def apply_of(function: type[torch.autograd.Function]) -> Callable[..., Any]:
+    """Return the method that ``Function.apply`` calls once it has asked for transforms."""
+    return super(torch.autograd.Function, function).apply
+
+
+def single_level() -> AbstractContextManager[None]:
+    """Allow `apply_of` within a transform, which the dispatcher takes one level at a time."""
+    return enable_single_level_autograd_function()
+
+
+@contextmanager
+def below_autograd() -> Iterator[None]:
+    """Pass calls on to the levels below, whose gradients ``Function.apply`` has switched off."""
+    with (
+        torch._C._AutoDispatchBelowAutograd(),
+        torch.enable_grad(),
+        forward_ad._set_fwd_grad_enabled(True),
+    ):
+        yield

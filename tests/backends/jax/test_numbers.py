@@ -127,10 +127,12 @@ def test_bad_steps_and_offsets():
         return anydrop.dropout(jnp.asarray(x), 0.5, seed=0, step=step, window=((row, 0), (9, 6)))
 
     traced = jax.jit(at)
-    error(TypeError, "step must be an integer, got a traced float32", traced, 1.0)
-    error(TypeError, "step must be an integer, got a traced bool", traced, True)
-    error(TypeError, "window offset must be an integer, got a traced float32", traced, 1, 2.0)
-    error(TypeError, "step must be an int here, or an integer scalar", at, jnp.float32(1))
+    message = "must be an int, or an integer array, got jax."
+    error(TypeError, f"step {message}", traced, 1.0)
+    error(TypeError, f"step {message}", traced, True)
+    error(TypeError, f"window offset {message}", traced, 1, 2.0)
+    error(TypeError, "of dtype float32", traced, 1, 2.0)
+    error(TypeError, "step must be an int, or an integer array, got jax", at, jnp.float32(1))
     error(ValueError, "step must satisfy 0 <= step < 2**64, got -1", at, jnp.int32(-1))
     error(ValueError, "holds the low and high 32 bits", traced, jnp.zeros(3, int))
     error(ValueError, "at offset (7, 0) does not fit", at, 0, jnp.int32(7))

@@ -53,8 +53,8 @@ def test_a_layers_step_is_its_own():
     [
         (15, ValueError, "an array of shape (8,) at offset (15,) does not fit"),
         (-1, ValueError, "an array of shape (8,) at offset (-1,) does not fit"),
-        (1.9, TypeError, "window offset must be an int here"),
-        (True, TypeError, "window offset must be an int here"),
+        (1.9, TypeError, "window offset must be an int, or an integer array, got torch.Tensor"),
+        (True, TypeError, "window offset must be an int, or an integer array, got torch.Tensor"),
     ],
 )
 def test_an_offset_of_known_value_is_checked(offset, kind, message):

@@ -1,0 +1,29 @@
+"""What JAX does not document, or has not had for long: a test names each that a release changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax.core import Tracer
+
+from anydrop.core.typing import Array
+
+
+def untraced(x: Array) -> Array | None:
+    """Return the array that derivatives trace outside of jit; None for what a compiler traces."""
+    while isinstance(x, Tracer):
+        x = getattr(x, "primal", None)
+    return x
+
+
+def within_explicit_axes(program: Any, x: Array) -> Any:
+    """Let the compiler shard a program's parts as it shards x.
+
+    On a mesh with explicit axes it would not: all that does not come from x, the whole mask, would
+    be drawn on each device.
+    """
+    sharding = jax.typeof(x).sharding
+    if jax.sharding.AxisType.Explicit not in sharding.mesh.axis_types:
+        return program
+    return jax.sharding.auto_axes(program, out_sharding=sharding)

@@ -1,0 +1,155 @@
+"""A place in the stream, which is a step and a window's offset: ints, or arrays of other libraries.
+
+An array may be traced by a compiler, or lie on a device: then only its library can tell its value,
+if anyone can. So a backend says which arrays are to stay as they are, and `known` makes ints of
+all others.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anydrop.core import check
+from anydrop.core.stream import LAST_STEP, WORD
+
+if TYPE_CHECKING:
+    from anydrop.core.recipe import Recipe
+
+
+def is_array(value: object) -> bool:
+    """Tell whether a value is an array, or a scalar array, of a library other than NumPy."""
+    return (
+        type(value) is not int
+        and hasattr(value, "dtype")
+        and hasattr(value, "shape")
+        and not isinstance(value, (np.ndarray, np.generic))
+    )
+
+
+# What callers give ------------------------------------------------------------------------------
+
+
+def step(value: Any) -> Any:
+    """Return the step as an int of 64 bits, or as an array."""
+    if is_array(value):
+        if tuple(value.shape) not in ((), (2,)):
+            raise ValueError(
+                "a step given as an array is a scalar, or holds the low and high 32 bits of one, "
+                f"got the shape {tuple(value.shape)}"
+            )
+        return _copy(value, "step")
+    number = check.integer(value, "step")
+    if not 0 <= number <= LAST_STEP:
+        raise ValueError(f"step must satisfy 0 <= step < 2**64, got {number}")
+    return number
+
+
+def counter(value: Any) -> Any:
+    """Return the step of a layer, which counts on: as an int, or as an int64 scalar array.
+
+    Only such an array counts as far as an int does.
+    """
+    value = step(value)
+    counts = is_array(value) and not value.shape and str(value.dtype).split(".")[-1] == "int64"
+    return value if counts else known_step(value)
+
+
+def window(value: object, size: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Return a window's offset and global shape, in which an array of shape `size` must fit.
+
+    Entries of the offset that are arrays are checked by `known`, where they have a value.
+    """
+    if not isinstance(value, Sequence) or len(value) != 2:
+        raise TypeError(
+            f"window must be a Window or a pair (offset, shape), got {check.described(value)}"
+        )
+    offset = check.integers(value[0], "window offset", _start)
+    extent = check.integers(value[1], "window shape")
+    _require_fit(offset, extent, size)
+    return offset, extent
+
+
+def _start(value: Any, name: str) -> Any:
+    is_scalar = is_array(value) and not value.shape
+    return _copy(value, name) if is_scalar else check.integer(value, name)
+
+
+def _copy(value: Any, name: str) -> Any:
+    """Return a copy of an array of integers, whose owner may go on counting in it."""
+    if "int" not in str(value.dtype):
+        raise TypeError(
+            f"{name} must be an int, or an integer array, "
+            f"got {check.type_name(value)} of dtype {value.dtype}"
+        )
+    return value * 1  # which every library has for every dtype of integers
+
+
+def _require_fit(offset: tuple[Any, ...], extent: tuple[int, ...], size: tuple[int, ...]) -> None:
+    if not len(offset) == len(extent) == len(size):
+        raise ValueError(
+            f"the window's offset {offset} and shape {extent} must have one entry for each "
+            f"dimension of the array, whose shape is {size}"
+        )
+    if any(
+        n > e or (not is_array(o) and not 0 <= o <= e - n)
+        for o, n, e in zip(offset, size, extent, strict=True)
+    ):
+        raise ValueError(
+            f"an array of shape {size} at offset {offset} does not fit in the window's "
+            f"global shape {extent}"
+        )
+
+
+# What backends need -----------------------------------------------------------------------------
+
+
+def parts(recipe: Recipe) -> tuple[Any, ...]:
+    """Return the step and the entries of the offset."""
+    return (recipe.step, *recipe.window.offset) if recipe.window else (recipe.step,)
+
+
+def is_known(recipe: Recipe) -> bool:
+    """Tell whether a recipe's step and its window's offset are numbers."""
+    return not any(map(is_array, parts(recipe)))
+
+
+def known(recipe: Recipe, stays: Callable[[Any], bool] = lambda value: False) -> Recipe:
+    """Return a recipe with ints for the arrays of its place, but for those that are to stay."""
+    if is_known(recipe):
+        return recipe
+    step, window = recipe.step, recipe.window
+    if not stays(step):
+        step = known_step(step)
+    if window:
+        offset = tuple(
+            _number(value, "window offset") if is_array(value) and not stays(value) else value
+            for value in window.offset
+        )
+        _require_fit(offset, window.shape, recipe.shape)
+        window = window._replace(offset=offset)
+    return recipe._replace(step=step, window=window)
+
+
+def known_step(value: Any) -> int:
+    """Return the value of a step."""
+    if not is_array(value):
+        return int(value)
+    if tuple(value.shape) == (2,):
+        low, high = (_number(word, "step") & WORD for word in (value[0], value[1]))
+        return low | high << 32
+    number: int = step(_number(value, "step"))
+    return number
+
+
+def _number(value: Any, name: str) -> int:
+    try:
+        return operator.index(value)
+    except Exception as error:  # Each library refuses its traced scalars its own way.
+        raise TypeError(
+            f"{name} must be an int here, or an integer scalar array of known value, "
+            f"got {check.type_name(value)} of dtype {value.dtype}"
+        ) from error
