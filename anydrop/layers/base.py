@@ -48,7 +48,7 @@ class Layer(abc.ABC):
         **options: Any,
     ) -> None:
         check.one_source(seed, rng)
-        self._options = {name: self._option(name).normal(v) for name, v in options.items()}
+        self._options = self._check_settings(options)
         self._seed: stream.Seed | None = None
         if rng is None:
             self._seed = stream.fresh_seed() if seed is None else check.seed(seed)
@@ -60,6 +60,12 @@ class Layer(abc.ABC):
         self._home: tuple[Any, ...] = ()  # backend and device of the last training input
         self._share_batch = False  # whether all examples of a batch share one mask
         self._lent_in: int | None = None  # the thread that it is lent to, if any
+
+    @classmethod
+    def _check_settings(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return settings in normal form; refuse one by itself, or those that don't go together."""
+        check.one_spelling(settings.get("shared_axes", ()), settings.get("noise_shape"))
+        return {name: cls._option(name).normal(value) for name, value in settings.items()}
 
     @classmethod
     def _option(cls, name: str) -> Setting[Any]:
@@ -313,30 +319,31 @@ class Layer(abc.ABC):
             )
         try:
             seed = stream.seed_from_json(state["seed"])
-            options = {name: state[name] for name in self._options}
-            new = type(self)(seed=seed, rng=self._rng, **options)
-            new.step = state["step"]
+            seed = None if seed is None else check.seed(seed)
+            step = check.layer_step(state["step"])
+            options = self._check_settings({name: state[name] for name in self._options})
         except (TypeError, ValueError) as error:
             raise ValueError(f"not a state of this layer: {error}") from error
-        new._training = self._training
-        self.__dict__.update(new.__dict__)
+        self._options, self._seed, self._step = options, seed, step
+        self._mask, self._repeat, self._home = None, None, ()
 
     def _identity(self) -> dict[str, Any]:
         return {"layer": type(self).__name__, "stream": stream.VERSION}
 
-    # A generator may be a module, numpy.random, which travels by its name. For a library and its
-    # device an empty array stands, since every library's arrays can travel.
+    # Copies and pickles have Python's own state, in which the attributes of a subclass are, but for
+    # what can't travel: a generator that is a module, numpy.random, goes by its name, and a library
+    # and its device as an empty array, since every library's arrays can travel.
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__ | {"_repeat": None}
-        if isinstance(self._rng, ModuleType):
-            state["_rng"] = self._rng.__name__
-        if self._home:
-            state["_home"] = self._like()
-        return state
+        state: Any = super().__getstate__()
+        state, slots = state if isinstance(state, tuple) else (state, {})
+        rng = self._rng.__name__ if isinstance(self._rng, ModuleType) else self._rng
+        home = self._like() if self._home else ()
+        return {**state, **slots, "_rng": rng, "_home": home, "_repeat": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        for name, value in state.items():
+            setattr(self, name, value)
         if isinstance(self._rng, str):
             self._rng = import_module(self._rng)
         if self._mask is not None:
