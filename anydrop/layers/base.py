@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import inspect
+import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
@@ -14,10 +15,21 @@ import numpy as np
 from anydrop import schedules
 from anydrop.backends import resolve
 from anydrop.core import check, stream
+from anydrop.core.tracing import constant
 from anydrop.core.typing import Array
 from anydrop.layers.repeat import Repeat, repeat
 from anydrop.layers.setting import Setting
 from anydrop.masks.mask import Drawn, Mask
+
+#: The threads in which `monte_carlo` runs a model now. The value says whether it looked for the
+#: layers by itself: then all that the model calls are to draw. Without a run this is empty, which
+#: costs a forward one truth test.
+RUNS: dict[int, bool] = {}
+
+
+@constant  # a compiler can't trace which thread it is in
+def _run_here() -> bool | None:
+    return RUNS.get(threading.get_ident())
 
 
 class Layer(abc.ABC):
@@ -59,7 +71,8 @@ class Layer(abc.ABC):
         self._repeat: Repeat | None = None  # how to do the call of that mask again
         self._home: tuple[Any, ...] = ()  # backend and device of the last training input
         self._share_batch = False  # whether all examples of a batch share one mask
-        self._lent_in: int | None = None  # the thread that it is lent to, if any
+        self._twin: Self | None = None  # what draws in its place while `monte_carlo` runs it
+        self._thread: int | None = None  # of a twin: where that is
 
     @classmethod
     def _check_settings(cls, settings: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +153,8 @@ class Layer(abc.ABC):
         """
         known = self._repeat
         if (
-            known is not None
+            not RUNS
+            and known is not None
             and known.options is self._options
             and (self._training if training is None else training is True)
             and self._step <= stream.LAST_STEP
@@ -155,6 +169,8 @@ class Layer(abc.ABC):
     __call__ = forward
 
     def _forward(self, x: Array, training: bool | None, **inputs: Any) -> Any:
+        if RUNS:
+            self = self._in_a_run(training)
         training = self._training if training is None else check.flag(training, "training")
         if not training:
             return self._call(x, training, **inputs)[0]
@@ -191,6 +207,8 @@ class Layer(abc.ABC):
         ValueError
             If its shape is not that of the last training output.
         """
+        if RUNS:
+            self = self._acting
         mask = self._mask
         if mask is None:
             raise RuntimeError(
@@ -204,12 +222,33 @@ class Layer(abc.ABC):
         resolve(gradient).check_stateful(counts=False)
         return mask.apply(gradient)
 
+    # Monte Carlo -------------------------------------------------------------------------------
+
+    @property
+    def _acting(self) -> Self:
+        """The layer that draws: this one, or its twin in a run of `monte_carlo`."""
+        return self if self._twin is None else self._twin
+
+    def _in_a_run(self, training: bool | None) -> Self:
+        """Return the layer that draws; refuse one that this thread's run has to miss."""
+        searched = _run_here() if self._twin is None else None
+        if searched is None:
+            return self._acting
+        wanted = self._training or searched
+        if wanted if training is None else check.flag(training, "training"):
+            raise RuntimeError(
+                f"monte_carlo did not find {self!r}, which predict calls: give it all layers that "
+                "are to draw by layers=[...]; in the place of one that predict makes anew, call "
+                "the function with step="
+            )
+        return self
+
     # State -------------------------------------------------------------------------------------
 
     @property
     def seed(self) -> stream.Seed | None:
         """The seed, or None if the layer draws from `rng`."""
-        return self._seed
+        return self._acting._seed
 
     @property
     def step(self) -> int:
@@ -218,16 +257,17 @@ class Layer(abc.ABC):
         For a program that PyTorch compiles, set it to an int64 scalar tensor, of which the layer
         keeps a copy: an int would be compiled for at each step.
         """
-        return self._step
+        return self._acting._step
 
     @step.setter
     def step(self, value: int) -> None:
-        self._step, self._repeat = check.layer_step(value), None
+        acting = self._acting
+        acting._step, acting._repeat = check.layer_step(value), None
 
     @property
     def training(self) -> bool:
         """Whether a forward without `training` drops."""
-        return self._training
+        return self._acting._training
 
     def train(self, mode: bool = True) -> Self:
         """Set the layer to training mode, or to inference with False.
@@ -247,7 +287,7 @@ class Layer(abc.ABC):
         TypeError
             If `mode` is no bool.
         """
-        self._training = check.flag(mode, "mode")
+        self._acting._training = check.flag(mode, "mode")
         return self
 
     def eval(self) -> Self:
@@ -267,7 +307,8 @@ class Layer(abc.ABC):
         It is an array of that input's library and device, with length 1 along shared axes, and
         None before the first training forward.
         """
-        return None if self._mask is None else self._mask.keep(like=self._like())
+        acting = self._acting
+        return None if acting._mask is None else acting._mask.keep(like=acting._like())
 
     def _like(self) -> Array:
         """Return an empty array of the library and on the device of the last training input."""
@@ -280,7 +321,7 @@ class Layer(abc.ABC):
 
         It draws the same mask at any later time, whatever the layer has done since.
         """
-        return self._mask
+        return self._acting._mask
 
     def state_dict(self) -> dict[str, Any]:
         """Return what it takes to go on drawing the same masks, as plain JSON.
@@ -339,7 +380,7 @@ class Layer(abc.ABC):
         state, slots = state if isinstance(state, tuple) else (state, {})
         rng = self._rng.__name__ if isinstance(self._rng, ModuleType) else self._rng
         home = self._like() if self._home else ()
-        return {**state, **slots, "_rng": rng, "_home": home, "_repeat": None}
+        return {**state, **slots, "_rng": rng, "_home": home, "_repeat": None, "_twin": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():

@@ -13,7 +13,7 @@ import numpy as np
 from anydrop.core import check, stream
 from anydrop.core.typing import Array
 from anydrop.layers.base import Layer
-from anydrop.monte_carlo.lend import lent
+from anydrop.monte_carlo.lend import lent, running
 from anydrop.monte_carlo.scope import HasMode, with_modes
 from anydrop.monte_carlo.statistics import Classes, Moments, Statistics
 
@@ -163,6 +163,7 @@ def monte_carlo(
         stack.enter_context(_at_inference(others))
         for layer in chosen:  # since a module's eval() may reach its layers
             layer.train()
+        stack.enter_context(running(searched=layers is None))
         tick = stack.enter_context(_bar(samples)) if check.flag(progress, "progress") else None
         for t in range(samples):
             given = {"step": t, "seed": seed}

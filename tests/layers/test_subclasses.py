@@ -48,6 +48,25 @@ class Least(DropLayer):
         return super()._check_settings(settings)
 
 
+def run(layer):
+    anydrop.monte_carlo(lambda x: layer(x), X, samples=3, seed=0)
+    layer.calls -= 3
+    return layer
+
+
+def run_that_names(layer):
+    """An attribute that is set meanwhile stays too."""
+
+    def predict(x):
+        layer.name = "dropout"
+        return layer(x)
+
+    layer.name = ""
+    anydrop.monte_carlo(predict, X, samples=1, seed=0)
+    layer.calls -= 1
+    return layer
+
+
 def resume(layer):
     layer.load_state_dict(json.loads(json.dumps(layer.state_dict())))
     return layer
@@ -61,6 +80,8 @@ WAYS = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
     "load_state_dict": resume,
+    "monte_carlo": run,
+    "monte_carlo, set meanwhile": run_that_names,
     **{f"pickle {n}": partial(through_pickle, protocol=n) for n in range(2, 6)},
 }
 

@@ -1,5 +1,7 @@
 """Monte Carlo of PyTorch's modules."""
 
+import threading
+
 import numpy as np
 import pytest
 from numpy.random import SeedSequence
@@ -143,6 +145,50 @@ def test_a_compiled_module(network, samples):
     np.testing.assert_allclose(result.mean.numpy(), expected, rtol=1e-4, atol=1e-6)
     assert len(compiled) == 1
     assert [int(drop.step) for drop in network.drops] == [5, 5]
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_a_program_without_a_break(network):
+    """To 1e-15 of the program that is not compiled, and nothing of the run is left in it."""
+    torch._dynamo.reset()
+    anydrop.resolve(X)  # of which the registry learns but once
+    x = X.double()
+    network.double().eval()
+    program = torch.compile(network, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        plain = program(x)
+        eager = monte_carlo(network, x, samples=6, seed=3)
+        result = monte_carlo(program, x, samples=6, seed=3)
+        torch.testing.assert_close(program(x), plain, rtol=0, atol=0)
+    for got, expected in zip(result[:2], eager[:2], strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-15, atol=1e-15)
+    assert eager.std.any()
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_a_compiled_layer_that_was_not_found():
+    """In the thread of a run it is refused, and in another it is compiled as ever."""
+    torch._dynamo.reset()
+    anydrop.resolve(X)
+    drop, layer, seen = anydrop.Dropout(0.5, seed=0), anydrop.Dropout(0.5, seed=7), []
+    program = torch.compile(lambda x: layer(x), backend="eager", fullgraph=True)
+    hidden = iter([program, lambda x: seen.append(program(x))])  # where nobody looks
+
+    with pytest.raises(RuntimeError, match="monte_carlo did not find Dropout"):
+        monte_carlo(lambda x: next(hidden)(drop(x)), X, samples=1, seed=0)
+    assert layer.step == 0
+
+    def predict(x):
+        thread = threading.Thread(target=next(hidden), args=(x,))
+        thread.start()
+        thread.join()
+        return drop(x)
+
+    monte_carlo(predict, X, samples=1, seed=0)
+    seen.append(program(X))
+    for step, y in enumerate(seen):
+        assert np.array_equal(y.numpy() != 0, keep(X.shape, 0.5, seed=7, step=step))
+    assert layer.step == len(seen) == 2
 
 
 def test_same_masks(network):
