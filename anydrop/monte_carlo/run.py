@@ -14,7 +14,7 @@ from anydrop.core import check, stream
 from anydrop.core.typing import Array
 from anydrop.layers.base import Layer
 from anydrop.monte_carlo.lend import lent, running
-from anydrop.monte_carlo.scope import HasMode, with_modes
+from anydrop.monte_carlo.scope import HasMode, has_mode, reached
 from anydrop.monte_carlo.statistics import Classes, Moments, Statistics
 
 Outputs: TypeAlias = Literal["values", "probabilities", "logits"]
@@ -149,7 +149,7 @@ def monte_carlo(
             "same_masks=True shares the masks of layers, and predict draws its own, by step=: "
             "call the functions in it with shared_axes=0, the axis of the batch"
         )
-    found = with_modes(predict)
+    found = list(filter(has_mode, reached(predict)))
     chosen = _chosen(layers, found)
     if not chosen and "step" not in taken:
         raise ValueError(
