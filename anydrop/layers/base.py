@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import inspect
-import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
@@ -15,21 +14,11 @@ import numpy as np
 from anydrop import schedules
 from anydrop.backends import resolve
 from anydrop.core import check, stream
-from anydrop.core.tracing import constant
+from anydrop.core.runs import RUNS, check_found
 from anydrop.core.typing import Array
 from anydrop.layers.repeat import Repeat, repeat
 from anydrop.layers.setting import Setting
 from anydrop.masks.mask import Drawn, Mask
-
-#: The threads in which `monte_carlo` runs a model now. The value says whether it looked for the
-#: layers by itself: then all that the model calls are to draw. Without a run this is empty, which
-#: costs a forward one truth test.
-RUNS: dict[int, bool] = {}
-
-
-@constant  # a compiler can't trace which thread it is in
-def _run_here() -> bool | None:
-    return RUNS.get(threading.get_ident())
 
 
 class Layer(abc.ABC):
@@ -170,7 +159,9 @@ class Layer(abc.ABC):
 
     def _forward(self, x: Array, training: bool | None, **inputs: Any) -> Any:
         if RUNS:
-            self = self._in_a_run(training)
+            if self._twin is None:
+                check_found(self, self._training, training)
+            self = self._acting
         training = self._training if training is None else check.flag(training, "training")
         if not training:
             return self._call(x, training, **inputs)[0]
@@ -222,28 +213,12 @@ class Layer(abc.ABC):
         resolve(gradient).check_stateful(counts=False)
         return mask.apply(gradient)
 
-    # Monte Carlo -------------------------------------------------------------------------------
+    # State -------------------------------------------------------------------------------------
 
     @property
     def _acting(self) -> Self:
         """The layer that draws: this one, or its twin in a run of `monte_carlo`."""
         return self if self._twin is None else self._twin
-
-    def _in_a_run(self, training: bool | None) -> Self:
-        """Return the layer that draws; refuse one that this thread's run has to miss."""
-        searched = _run_here() if self._twin is None else None
-        if searched is None:
-            return self._acting
-        wanted = self._training or searched
-        if wanted if training is None else check.flag(training, "training"):
-            raise RuntimeError(
-                f"monte_carlo did not find {self!r}, which predict calls: give it all layers that "
-                "are to draw by layers=[...]; in the place of one that predict makes anew, call "
-                "the function with step="
-            )
-        return self
-
-    # State -------------------------------------------------------------------------------------
 
     @property
     def seed(self) -> stream.Seed | None:

@@ -8,28 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from anydrop.core import check, stream
-from anydrop.layers.base import RUNS, Layer
-
-
-@contextmanager
-def running(*, searched: bool) -> Iterator[None]:
-    """Have layers without a twin refuse to draw in this thread.
-
-    Parameters
-    ----------
-    searched : bool
-        Whether the layers were looked for, so that all that are called must have been found.
-    """
-    here = threading.get_ident()
-    around = RUNS.get(here)  # of a run within a run
-    RUNS[here] = searched
-    try:
-        yield
-    finally:
-        if around is None:
-            del RUNS[here]
-        else:
-            RUNS[here] = around
+from anydrop.layers.base import Layer
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from anydrop.core import check, stream
+from anydrop.core.runs import running
 from anydrop.core.typing import Array
 from anydrop.layers.base import Layer
-from anydrop.monte_carlo.lend import lent, running
+from anydrop.monte_carlo.lend import lent
 from anydrop.monte_carlo.scope import HasMode, has_mode, reached
 from anydrop.monte_carlo.statistics import Classes, Moments, Statistics
 

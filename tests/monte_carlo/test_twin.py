@@ -9,7 +9,7 @@ from numpy.random import SeedSequence
 
 import anydrop
 from anydrop import Dropout, monte_carlo
-from anydrop.layers.base import RUNS
+from anydrop.core.runs import RUNS
 from anydrop.testing.reference import keep
 
 X = np.ones(64)
