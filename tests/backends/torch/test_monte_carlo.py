@@ -18,6 +18,9 @@ if not available("torch"):
 
 import torch
 
+# A network that holds their dropout is warned of: see `test_their_dropout_is_named`.
+warned = pytest.mark.filterwarnings("ignore:predict leads to another library's dropout")
+
 
 class Network(torch.nn.Module):
     """With dropout of both libraries, batch norm, and a train() that reaches its layers."""
@@ -64,6 +67,7 @@ def by_hand(network, samples, seed):
         yield ((first * normal) @ weight.T + bias) * second
 
 
+@warned
 @pytest.mark.parametrize("mode", [True, False])
 def test_only_our_layers_drop(network, mode):
     network.train(mode)
@@ -79,14 +83,33 @@ def test_only_our_layers_drop(network, mode):
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
+@warned
 def test_no_graph_is_kept(network):
-    result = monte_carlo(network, X, samples=3, seed=0, outputs="logits")
-    for value in result[:4]:
+    result = monte_carlo(network, X, samples=3, seed=0, outputs="logits", return_samples=True)
+    for value in (*result[:4], result.outputs):
         assert value.grad_fn is None
         assert not value.requires_grad
     with torch.no_grad():
         alike = monte_carlo(network, X, samples=3, seed=0, outputs="logits")
     assert all(torch.equal(a, b) for a, b in zip(result[:4], alike[:4], strict=True))
+
+
+def test_their_dropout_is_named(network):
+    """Once for all of a kind, with the line that called; not where it drops nothing."""
+    network.more = torch.nn.Sequential(torch.nn.Dropout(0.1), torch.nn.Dropout1d(0.2))
+    with pytest.warns(UserWarning, match="another library's dropout") as caught:
+        monte_carlo(network, X, samples=2, seed=0)
+    (warning,) = caught
+    assert str(warning.message) == (
+        "predict leads to another library's dropout (torch.nn.modules.dropout.Dropout, "
+        "torch.nn.modules.dropout.Dropout1d), which monte_carlo doesn't run: the samples leave it "
+        "out. Put anydrop's layer in its place, such as anydrop.Dropout"
+    )
+    assert warning.filename == __file__
+    for module in network.modules():
+        if hasattr(module, "p"):
+            module.p = 0.0
+    monte_carlo(network, X, samples=2, seed=0)
 
 
 def test_their_dropout_alone_is_none():
@@ -96,6 +119,7 @@ def test_their_dropout_alone_is_none():
     assert model[1].training
 
 
+@warned
 def test_training_false_is_named(network):
     """The way of a module that hands its own mode to its layers."""
 
@@ -191,6 +215,7 @@ def test_a_compiled_layer_that_was_not_found():
     assert layer.step == len(seen) == 2
 
 
+@warned
 def test_same_masks(network):
     x = X[:1].repeat(5, 1)
     result = monte_carlo(network.eval(), x, samples=3, seed=0, same_masks=True)
