@@ -129,6 +129,14 @@ def test_layers_with_a_forward_of_their_own(layer, more):
     assert "did not find" in missed(lambda x: hidden[0](drop(x), **more))
 
 
+def test_a_layer_in_another_layer():
+    outer = Doubled(0.5, seed=0)
+    outer.inner = Dropout(0.5, seed=7)
+    assert "did not find" in missed(lambda x: outer.inner(outer(x)))
+    call = {"samples": 2, "seed": 0, "layers": [outer, outer.inner]}
+    assert monte_carlo(lambda x: outer.inner(outer(x)), X, **call).std.any()
+
+
 def test_a_layer_that_is_made_anew():
     """Or a copy of one: each would be at its first step in every sample."""
     drop = Dropout(0.5, seed=0)
