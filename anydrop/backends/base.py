@@ -63,6 +63,9 @@ class Backend:
     #: The plans of calls that were made before; None of a library that makes none.
     plans: Plans | None = None
 
+    #: Whether its arrays have no numbers until somebody computes them, as Dask's.
+    lazy = False
+
     #: What draws the masks, as ``anydrop verify`` reports it.
     kernel = "array API"
 
@@ -271,9 +274,12 @@ class Backend:
 
     def move(self, x: Array, like: Array) -> Array:
         """Return an array of this library on the device of `like`."""
-        if self.device(x) == self.device(like):
-            return x
-        return self.from_numpy(self.to_numpy(x), like)
+        there = self.device(x) == self.device(like)
+        return x if there else self.from_numpy(self.to_numpy(x), like)
+
+    def detached(self, x: Array) -> Array:
+        """Return an array that keeps nothing alive for gradients: most arrays never do."""
+        return x
 
     def pack(self, keep: Array) -> Array:
         """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
@@ -306,8 +312,7 @@ class Backend:
 
     def probes(self) -> list[tuple[Backend, Array]]:
         """Return an empty array for each device and kernel found here, and who draws for it."""
-        devices = self.xp.__array_namespace_info__().devices()
-        return [(self, self.empty(device)) for device in devices]
+        return [(self, self.empty(d)) for d in self.xp.__array_namespace_info__().devices()]
 
     # Checks of arrays, which only their library can make ---------------------------------------
 

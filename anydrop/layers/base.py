@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import abc
-import inspect
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from types import ModuleType
 from typing import Any, ClassVar, Self
-
-import numpy as np
 
 from anydrop import schedules
 from anydrop.backends import resolve
 from anydrop.backends.plan import Plan
 from anydrop.core import check, place, stream
+from anydrop.core.runs import RUNS, check_found
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Rule, planned_mask
-from anydrop.layers.setting import Setting
+from anydrop.layers.state import State
 from anydrop.masks.mask import Drawn, Mask
 
 
-class Layer(abc.ABC):
+class Layer(State, abc.ABC):
     """State around a dropout function: a mode, a seed, a step and the last mask's recipe.
 
     One layer belongs to one thread: two that share it may draw the same step twice.
 
-    A subclass names its function, and has an `Setting` for each thing that its constructor takes.
+    A subclass names its function, and has a `Setting` for each thing that its constructor takes.
 
     Parameters
     ----------
@@ -56,7 +52,7 @@ class Layer(abc.ABC):
         **options: Any,
     ) -> None:
         check.one_source(seed, rng)
-        self._options = {name: self._option(name).normal(v) for name, v in options.items()}
+        self._options = self._check_settings(options)
         self._seed: stream.Seed | None = None
         if rng is None:
             self._seed = stream.fresh_seed() if seed is None else check.seed(seed)
@@ -68,17 +64,8 @@ class Layer(abc.ABC):
         self._unmasked: Drawn | None = None  # the last forward, if it was at inference
         self._home: tuple[Any, ...] = ()  # backend and device of the last training input
         self._share_batch = False  # whether all examples of a batch share one mask
-        self._lent_in: int | None = None  # the thread that it is lent to, if any
-
-    @classmethod
-    def _option(cls, name: str) -> Setting[Any]:
-        option = getattr(cls, name, None)
-        if isinstance(option, Setting):
-            return option
-        known = [n for n in cls._defaults() if isinstance(getattr(cls, n, None), Setting)]
-        raise TypeError(
-            f"{cls.__name__} has no setting {name!r}: it takes {', '.join(['seed', 'rng', *known])}"
-        )
+        self._twin: Self | None = None  # what draws in its place while `monte_carlo` runs it
+        self._thread: int | None = None  # of a twin: where that is
 
     def _call(self, x: Array, training: bool, **inputs: Any) -> tuple[Any, Any, Plan | None]:
         """Return what the function makes of an input, the mask that it drew, and its plan."""
@@ -146,6 +133,7 @@ class Layer(abc.ABC):
         plan, step = self._plan, self._step
         if (
             plan is not None
+            and not RUNS
             and (self._training if training is None else training is True)
             and step <= stream.LAST_STEP
         ):
@@ -159,6 +147,10 @@ class Layer(abc.ABC):
     __call__ = forward
 
     def _forward(self, x: Array, training: bool | None, **inputs: Any) -> Any:
+        if RUNS:
+            if self._twin is None:
+                check_found(self, self._training, training)
+            self = self._acting
         training = self._training if training is None else check.flag(training, "training")
         backend = resolve(x)
         if not training:
@@ -216,6 +208,8 @@ class Layer(abc.ABC):
         ValueError
             If its shape is not that of the output.
         """
+        if RUNS:
+            self = self._acting
         training = self._training if training is None else check.flag(training, "training")
         unmasked = None if training else self._unmasked
         mask = unmasked or self._mask
@@ -236,9 +230,14 @@ class Layer(abc.ABC):
     # State -------------------------------------------------------------------------------------
 
     @property
+    def _acting(self) -> Self:
+        """The layer that draws: this one, or its twin in a run of `monte_carlo`."""
+        return self if self._twin is None else self._twin
+
+    @property
     def seed(self) -> stream.Seed | None:
         """The seed, or None if the layer draws from `rng`."""
-        return self._seed
+        return self._acting._seed
 
     @property
     def step(self) -> int:
@@ -247,16 +246,18 @@ class Layer(abc.ABC):
         For a program that PyTorch compiles, set it to an int64 scalar tensor, of which the layer
         keeps a copy: an int would be compiled for at each step.
         """
-        return self._step
+        step: int = self._acting._step
+        return step
 
     @step.setter
     def step(self, value: int) -> None:
-        self._step, self._plan = place.counter(value), None
+        acting = self._acting
+        acting._step, acting._plan = place.counter(value), None
 
     @property
     def training(self) -> bool:
         """Whether a forward without `training` drops."""
-        return self._training
+        return self._acting._training
 
     def train(self, mode: bool = True) -> Self:
         """Set the layer to training mode, or to inference with False.
@@ -276,7 +277,7 @@ class Layer(abc.ABC):
         TypeError
             If `mode` is no bool.
         """
-        self._training = check.flag(mode, "mode")
+        self._acting._training = check.flag(mode, "mode")
         return self
 
     def eval(self) -> Self:
@@ -296,12 +297,8 @@ class Layer(abc.ABC):
         It is an array of that input's library and device, with length 1 along shared axes, and
         None before the first training forward.
         """
-        return None if self._mask is None else self._mask.keep(like=self._like())
-
-    def _like(self) -> Array:
-        """Return an empty array of the library and on the device of the last training input."""
-        backend, device = self._home
-        return backend.empty(device)
+        acting = self._acting
+        return None if acting._mask is None else acting._mask.keep(like=acting._like())
 
     @property
     def recipe(self) -> Any:
@@ -309,103 +306,4 @@ class Layer(abc.ABC):
 
         It draws the same mask at any later time, whatever the layer has done since.
         """
-        return self._mask
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what it takes to go on drawing the same masks, as plain JSON.
-
-        The state of a generator given as `rng` is not in it: save that beside it.
-
-        Returns
-        -------
-        dict
-            Of ints, floats, strings, None, and lists and dicts of them.
-        """
-        options = {name: _to_json(value) for name, value in self._options.items()}
-        seed = stream.seed_to_json(self._seed)
-        return {**self._identity(), "seed": seed, "step": place.known_step(self._step), **options}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state that `state_dict` returned.
-
-        Parameters
-        ----------
-        state : dict
-            Of a layer of the same class. The mode, `training`, stays as it is; `mask` and
-            `recipe` are None until the next training forward.
-
-        Raises
-        ------
-        ValueError
-            If the state is of another version or class, has missing or foreign keys, or a value
-            that the layer would not take. The layer is then as it was.
-        """
-        state = check.state(state, self._identity(), {"seed", "step", *self._options})
-        if (state["seed"] is None) != (self._rng is not None):
-            raise ValueError(
-                "a state with a seed and a layer with a generator (or the other way round) don't "
-                "go together: make the layer with seed= or rng= as it was when saved"
-            )
-        try:
-            seed = stream.seed_from_json(state["seed"])
-            options = {name: state[name] for name in self._options}
-            new = type(self)(seed=seed, rng=self._rng, **options)
-            new.step = state["step"]
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"not a state of this layer: {error}") from error
-        new._training = self._training
-        self.__dict__.update(new.__dict__)
-
-    def _identity(self) -> dict[str, Any]:
-        return {"layer": type(self).__name__, "stream": stream.VERSION}
-
-    # A generator may be a module, numpy.random, which travels by its name. For a library and its
-    # device an empty array stands, since every library's arrays can travel.
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__ | {"_plan": None}
-        if isinstance(self._rng, ModuleType):
-            state["_rng"] = self._rng.__name__
-        if self._home:
-            state["_home"] = self._like()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if isinstance(self._rng, str):
-            self._rng = import_module(self._rng)
-        if self._mask is not None:
-            backend = resolve(self._home)
-            self._home = (backend, backend.device(self._home))
-
-    def __repr__(self) -> str:
-        defaults = self._defaults()
-        shown = [f"{n}={v!r}" for n, v in self._options.items() if n == "p" or v != defaults.get(n)]
-        if self._rng is not None:
-            shown.append(f"rng={self._rng!r}")
-        elif isinstance(self._seed, np.random.SeedSequence):
-            entropy, spawn_key = self._seed.entropy, self._seed.spawn_key
-            pool = f", pool_size={self._seed.pool_size}" * (self._seed.pool_size != 4)
-            shown.append(f"seed=SeedSequence(entropy={entropy}, spawn_key={spawn_key}{pool})")
-        else:
-            shown.append(f"seed={self._seed!r}")
-        shown.append(f"step={self._step}")
-        if not self._training:
-            shown.append("training=False")
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-    @classmethod
-    def _defaults(cls) -> dict[str, Any]:
-        """Return the defaults of what a constructor takes."""
-        return {
-            name: parameter.default
-            for base in reversed(cls.__mro__)
-            if issubclass(base, Layer)
-            for name, parameter in inspect.signature(base).parameters.items()
-        }
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, schedules.Schedule):
-        return value.to_json()
-    return list(value) if isinstance(value, tuple) else value
+        return self._acting._mask

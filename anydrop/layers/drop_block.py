@@ -261,10 +261,14 @@ class BlockLayer(SpatialLayer):
         batched: bool = True,
         **keywords: Unpack[DropKeywords],
     ) -> None:
-        lengths_of(block_size, self._spatial)
         super().__init__(
             p, data_format=data_format, batched=batched, block_size=block_size, **keywords
         )
+
+    @classmethod
+    def _check_settings(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        lengths_of(settings["block_size"], cls._spatial)
+        return super()._check_settings(settings)
 
 
 @final

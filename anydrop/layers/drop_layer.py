@@ -67,8 +67,6 @@ class DropLayer(Layer):
         scaling: check.Scaling = "train",
         **options: Any,
     ) -> None:
-        check.one_spelling(shared_axes, noise_shape)
-        check.scaling(scaling, unscaled=self._unscaled)
         super().__init__(
             seed=seed,
             rng=rng,
@@ -78,3 +76,8 @@ class DropLayer(Layer):
             noise_shape=noise_shape,
             scaling=scaling,
         )
+
+    @classmethod
+    def _check_settings(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        check.scaling(settings["scaling"], unscaled=cls._unscaled)
+        return super()._check_settings(settings)

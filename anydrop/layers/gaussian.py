@@ -207,5 +207,4 @@ class GaussianNoise(Layer):
         noise_shape: Sequence[int | None] | None = None,
     ) -> None:
         check.seed_alone(rng)
-        check.one_spelling(shared_axes, noise_shape)
         super().__init__(seed=seed, std=std, shared_axes=shared_axes, noise_shape=noise_shape)

@@ -14,6 +14,10 @@ class HasOptions(Protocol):
     _options: dict[str, Any]
     _plan: Any
 
+    @property
+    def _acting(self) -> HasOptions:
+        """The one that draws."""
+
 
 class Setting(Generic[T]):
     """A setting of a layer: its constructor takes it, its function gets it, its state holds it.
@@ -47,13 +51,14 @@ class Setting(Generic[T]):
     def __get__(self, layer: HasOptions | None, owner: type) -> Self | T:
         if layer is None:
             return self
-        value: T = layer._options[self.name]
+        value: T = layer._acting._options[self.name]
         return value
 
     def __set__(self, layer: HasOptions, value: Any) -> None:
         if not self.settable:
             kind = type(layer).__name__
             raise AttributeError(f"{self.name} is settled when a {kind} is made: make another one")
+        acting = layer._acting
         # Not in place: a copy of the layer may have the same dict.
-        layer._options = layer._options | {self.name: self.normal(value)}
-        layer._plan = None
+        acting._options = acting._options | {self.name: self.normal(value)}
+        acting._plan = None

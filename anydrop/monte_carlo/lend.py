@@ -1,7 +1,8 @@
-"""`lent`: a layer that draws from another seed for a time."""
+"""`lent`: a twin that draws in a layer's place for a time."""
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from anydrop.layers.base import Layer
 
 @contextmanager
 def lent(layer: Layer, seed: stream.Seed, *, share_batch: bool) -> Iterator[None]:
-    """Have a layer draw from another seed, in training mode, and then be again as before.
+    """Have a twin of a layer draw in its place, from another seed and in training mode.
 
     A schedule stays where the layer's own steps have brought it.
 
@@ -25,28 +26,21 @@ def lent(layer: Layer, seed: stream.Seed, *, share_batch: bool) -> Iterator[None
     share_batch : bool
         Whether all examples of a batch share one mask.
     """
-    here = threading.get_ident()
-    if layer._lent_in not in (None, here):
+    here, around = threading.get_ident(), layer._twin
+    if around is not None and around._thread != here:
         raise RuntimeError(
             f"this {type(layer).__name__} is at work in another thread: one layer belongs to "
             "one thread at a time, so give each thread a copy.deepcopy of the model"
         )
-    own = layer.__dict__.copy()
-    layer.__dict__.update(
-        _options=layer._options | layer._arguments(),
-        _seed=seed,
-        _rng=None,
-        # One that is an array stays one: a compiler would take an int for a constant.
-        _step=layer._step * 0,
-        _training=True,
-        _mask=None,
-        _plan=None,
-        _home=(),
-        _share_batch=share_batch,
-        _lent_in=here,
-    )
+    twin = copy.copy(layer)
+    twin._options = layer._options | layer._arguments()
+    twin._seed, twin._rng = seed, None
+    # One that is an array stays one: a compiler would take an int for a constant.
+    twin._step = layer._step * 0
+    twin._mask, twin._unmasked, twin._plan, twin._home = None, None, None, ()
+    twin._training, twin._share_batch, twin._thread = True, share_batch, here
+    layer._twin = twin
     try:
         yield
     finally:
-        layer.__dict__.clear()
-        layer.__dict__.update(own)
+        layer._twin = around

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
 from anydrop.core import check, stream
+from anydrop.core.runs import running
 from anydrop.core.typing import Array
 from anydrop.layers.base import Layer
 from anydrop.monte_carlo.lend import lent
-from anydrop.monte_carlo.scope import HasMode, with_modes
+from anydrop.monte_carlo.scope import HasMode, has_mode, is_their_dropout, reached
 from anydrop.monte_carlo.statistics import Classes, Moments, Statistics
 
 Outputs: TypeAlias = Literal["values", "probabilities", "logits"]
 
 
-class MonteCarlo(NamedTuple):
-    """What the passes of `monte_carlo` tell together.
+class _Statistics(NamedTuple):
+    mean: Array
+    std: Array
+    entropy: Array | None
+    mutual_information: Array | None
+    samples: int
+
+
+class MonteCarlo(_Statistics):
+    """What the passes of `monte_carlo` tell together: a tuple of the first five.
 
     Attributes
     ----------
@@ -38,13 +48,26 @@ class MonteCarlo(NamedTuple):
         uncertainty in which the passes contradict each other. None for ``outputs="values"``.
     samples : int
         How many passes there were.
+    outputs : array or None
+        What each pass returned, along a new first axis, with ``return_samples=True``; else None.
+        It is no part of the tuple.
     """
 
-    mean: Array
-    std: Array
-    entropy: Array | None
-    mutual_information: Array | None
-    samples: int
+    outputs: Array | None = None
+
+    def __new__(
+        cls,
+        mean: Array,
+        std: Array,
+        entropy: Array | None,
+        mutual_information: Array | None,
+        samples: int,
+        outputs: Array | None = None,
+    ) -> Self:
+        """Make the tuple, and put the outputs beside it."""
+        made = super().__new__(cls, mean, std, entropy, mutual_information, samples)
+        made.outputs = outputs
+        return made
 
 
 def monte_carlo(
@@ -57,6 +80,7 @@ def monte_carlo(
     axis: int = -1,
     same_masks: bool = False,
     layers: Sequence[Layer] | None = None,
+    return_samples: bool = False,
     progress: bool = False,
 ) -> MonteCarlo:
     """Run a model many times with its dropout layers, and nothing else, in training mode.
@@ -86,6 +110,8 @@ def monte_carlo(
     layers : sequence of Layer, optional
         The layers to run in training mode. By default all that `predict` leads to, by its object,
         attributes, containers, closure, and the globals that it names.
+    return_samples : bool, default False
+        Whether to keep what each pass returns, as the result's attribute `outputs`.
     progress : bool, default False
         Show a bar, which needs the package ``rich``.
 
@@ -100,11 +126,19 @@ def monte_carlo(
         If an argument is of the wrong kind, or `predict` returns no array of floating-point
         numbers.
     ValueError
-        If an argument is out of range; if no dropout was found, or none drew a mask in the first
-        sample; if the outputs change their shape, are no probabilities though said to be, or if
-        `same_masks` is asked of a function with a `step`.
+        If an argument is out of range; if no dropout was found, every `p` is 0, or none drew a mask
+        in the first sample; if the outputs change their shape, are no probabilities though said to
+        be, or if `same_masks` is asked of a function with a `step`.
+    RuntimeError
+        If `predict` calls a layer that was not found, or trains one that was not named; if a layer
+        is at work in another thread.
     ModuleNotFoundError
         If a bar is wanted and ``rich`` is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If `predict` leads to another library's dropout, which does not run.
 
     See Also
     --------
@@ -112,9 +146,9 @@ def monte_carlo(
 
     Notes
     -----
-    Nothing is stored of a sample: mean and variance are updated by Welford's formulas, so memory
-    does not grow with `samples`. Objects that have modes but are no layers of anydrop, such as
-    PyTorch's batch norm and dropout, run in inference mode meanwhile.
+    Nothing is stored of a sample without `return_samples`: mean and variance are updated by
+    Welford's formulas, so memory does not grow with `samples`. Objects that have modes but are no
+    layers of anydrop, such as PyTorch's batch norm and dropout, run in inference mode meanwhile.
 
     References
     ----------
@@ -138,10 +172,11 @@ def monte_carlo(
     """
     samples, seed = check.positive(samples, "samples"), check.seed(seed)
     same_masks = check.flag(same_masks, "same_masks")
+    keep = check.flag(return_samples, "return_samples")
     statistics: Statistics = (
-        Moments()
+        Moments(keep=keep)
         if check.choice(outputs, "outputs", ("values", "probabilities", "logits")) == "values"
-        else Classes(check.integer(axis, "axis"), logits=outputs == "logits")
+        else Classes(check.integer(axis, "axis"), logits=outputs == "logits", keep=keep)
     )
     taken = _taken(predict)
     if same_masks and "step" in taken:
@@ -149,13 +184,17 @@ def monte_carlo(
             "same_masks=True shares the masks of layers, and predict draws its own, by step=: "
             "call the functions in it with shared_axes=0, the axis of the batch"
         )
-    found = with_modes(predict)
+    things = reached(predict)
+    found = list(filter(has_mode, things))
     chosen = _chosen(layers, found)
     if not chosen and "step" not in taken:
         raise ValueError(
             "predict leads to no dropout layer of anydrop: name them by layers=[...], or let "
             "predict take step= and pass it to functions such as anydrop.dropout"
         )
+    if "step" not in taken:
+        _check_rates(chosen)
+    _warn_of(filter(is_their_dropout, things))
     others = [one for one in found if not any(one is layer for layer in chosen)]
     with ExitStack() as stack:
         for i, layer in enumerate(chosen):
@@ -163,6 +202,7 @@ def monte_carlo(
         stack.enter_context(_at_inference(others))
         for layer in chosen:  # since a module's eval() may reach its layers
             layer.train()
+        stack.enter_context(running(searched=layers is None))
         tick = stack.enter_context(_bar(samples)) if check.flag(progress, "progress") else None
         for t in range(samples):
             given = {"step": t, "seed": seed}
@@ -171,7 +211,7 @@ def monte_carlo(
                 _check_drawn(chosen)
             if tick:
                 tick()
-    return MonteCarlo(*statistics.result(), samples)
+    return MonteCarlo(*statistics.result(), samples, statistics.outputs())
 
 
 def _taken(predict: Callable[..., Any]) -> list[str]:
@@ -230,12 +270,33 @@ def _at_inference(things: list[HasMode]) -> Iterator[None]:
                 thing.train(mode)
 
 
+def _names(layers: list[Layer]) -> str:
+    return f"{len(layers)} ({', '.join(type(layer).__name__ for layer in layers)})"
+
+
+def _check_rates(layers: list[Layer]) -> None:
+    settings = [layer._arguments() for layer in layers]
+    if all(given.get("p", given.get("std")) == 0 for given in settings):
+        raise ValueError(
+            f"every p is 0, so all samples would be alike: of {_names(layers)} none drops "
+            "anything. Give one a p above 0; a schedule counts at the step where its layer is"
+        )
+
+
+def _warn_of(theirs: Iterable[Any]) -> None:
+    if names := ", ".join(dict.fromkeys(map(check.type_name, theirs))):
+        warnings.warn(
+            f"predict leads to another library's dropout ({names}), which monte_carlo doesn't run: "
+            "the samples leave it out. Put anydrop's layer in its place, such as anydrop.Dropout",
+            stacklevel=3,
+        )
+
+
 def _check_drawn(layers: list[Layer]) -> None:
     if all(layer.recipe is None for layer in layers):
-        shown = ", ".join(type(layer).__name__ for layer in layers)
         raise ValueError(
             f"no dropout layer drew a mask in the first sample, so all samples would be alike: of "
-            f"{len(layers)} ({shown}) predict called none in training mode. Let it call them "
+            f"{_names(layers)} predict called none in training mode. Let it call them "
             "without training=, so that their own mode counts; in a compiled function take step= "
             "and pass it to functions such as anydrop.dropout"
         )

@@ -6,7 +6,6 @@ from typing import Protocol
 
 from anydrop.backends import resolve
 from anydrop.backends.base import COMPUTE
-from anydrop.backends.capabilities import LIBRARIES
 from anydrop.core import check
 from anydrop.core.typing import Array, Namespace
 
@@ -22,6 +21,9 @@ class Statistics(Protocol):
 
     def result(self) -> tuple[Array, Array, Array | None, Array | None]:
         """Return mean, standard deviation, predictive entropy and mutual information."""
+
+    def outputs(self) -> Array | None:
+        """Return the arrays, one after another along a new first axis, if they were kept."""
 
 
 class Running:
@@ -56,10 +58,17 @@ def _product(xp: Namespace, a: Array, b: Array) -> Array:
 
 
 class Moments:
-    """Mean and standard deviation of outputs."""
+    """Mean and standard deviation of outputs.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    keep : bool, default False
+        Whether to keep the outputs.
+    """
+
+    def __init__(self, *, keep: bool = False) -> None:
         self._outputs = Running()
+        self._kept: list[Array] | None = [] if keep else None
         self._shape: tuple[int, ...] | None = None
         self._xp: Namespace = None
 
@@ -71,6 +80,10 @@ class Moments:
     def result(self) -> tuple[Array, Array, Array | None, Array | None]:
         """Return mean and standard deviation."""
         return self._outputs.mean, self._outputs.std(self._xp), None, None
+
+    def outputs(self) -> Array | None:
+        """Return the outputs as they came, one after another along a new first axis, if kept."""
+        return None if self._kept is None else self._xp.stack(self._kept)
 
     def _checked(self, y: Array) -> Array:
         """Return an output as numbers to reckon with: no half types, and no graph of gradients."""
@@ -91,8 +104,9 @@ class Moments:
                 f"predict must return arrays of one shape, got {self._shape} and then {shape}"
             )
         self._shape = shape
-        if hasattr(y, "detach"):  # PyTorch's would hold all that is needed for its gradient.
-            y = y.detach()
+        y = backend.detached(y)
+        if self._kept is not None:  # A copy, as predict may write each output to one buffer.
+            self._kept.append(self._xp.astype(y, y.dtype, copy=True))
         return self._xp.astype(y, self._xp.float32) if name in ("float16", "bfloat16") else y
 
 
@@ -105,10 +119,12 @@ class Classes(Moments):
         Of the classes.
     logits : bool
         Whether the arrays are logits, of which a softmax is taken.
+    keep : bool, default False
+        Whether to keep the outputs.
     """
 
-    def __init__(self, axis: int, *, logits: bool) -> None:
-        super().__init__()
+    def __init__(self, axis: int, *, logits: bool, keep: bool = False) -> None:
+        super().__init__(keep=keep)
         self._axis, self._logits = axis, logits
         self._entropies = Running()
 
@@ -152,9 +168,7 @@ class Classes(Moments):
 def _is_known(y: Array) -> bool:
     """Tell whether numbers can be looked at: not before a graph is computed, nor in a compiler."""
     backend = resolve(y)
-    library = LIBRARIES.get(backend.name)
-    eager = library is None or library.features["eager"].works
-    return eager and backend.device(y) is not None
+    return not backend.lazy and backend.device(y) is not None
 
 
 def softmax(xp: Namespace, logits: Array, axis: int) -> Array:

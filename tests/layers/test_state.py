@@ -2,7 +2,6 @@
 
 import collections
 import copy
-import sys
 import threading
 from dataclasses import dataclass
 
@@ -105,23 +104,6 @@ def test_layers_in_other_containers_are_found(holder):
     found = anydrop.monte_carlo(predict, x, samples=50, seed=0)
     assert abs(found.std / given.std - 1) < 0.5  # 33 and not 19, of the first alone
     assert found.std > 26
-
-
-def test_a_module_that_is_imported_in_the_function(tmp_path, monkeypatch):
-    (tmp_path / "my_own_model.py").write_text(
-        "import anydrop\ndrop = anydrop.Dropout(0.5, seed=1).eval()\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def predict(x):
-        import my_own_model
-
-        return my_own_model.drop(x)
-
-    predict(np.ones(3))
-    result = anydrop.monte_carlo(predict, np.ones(100), samples=20, seed=0)
-    assert result.std.max() > 0.5
-    del sys.modules["my_own_model"]
 
 
 def test_an_input_that_is_called_as_a_keyword_is():

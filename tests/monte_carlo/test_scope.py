@@ -12,7 +12,7 @@ import pytest
 
 import anydrop
 from anydrop import Dropout, monte_carlo
-from anydrop.monte_carlo.scope import with_modes
+from anydrop.monte_carlo.scope import has_mode, reached
 
 GLOBAL = Dropout(0.5, seed=0)
 OTHER = Dropout(0.5, seed=1)
@@ -21,7 +21,7 @@ X = np.ones(4)
 
 
 def layers_of(function):
-    return [one for one in with_modes(function) if isinstance(one, anydrop.Layer)]
+    return [one for one in reached(function) if isinstance(one, anydrop.Layer)]
 
 
 def drops(n):
@@ -132,7 +132,7 @@ def by_global(x):
 
 
 def by_call(x):
-    return [by_global(one) for one in x]
+    return by_global(x)
 
 
 def by_container(x):
@@ -155,9 +155,35 @@ def test_globals():
     assert layers_of(by_global) == [GLOBAL]
     assert layers_of(by_call) == [GLOBAL]
     assert layers_of(by_container) == [GLOBAL, OTHER]
-    assert layers_of(by_lambda) == [OTHER]
     assert layers_of(recursive) == [OTHER]
     assert layers_of(by_nothing) == []
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_what_is_not_looked_for_must_be_named(monkeypatch, mode):
+    """What a module has, what is imported in the function, and what a function in it names."""
+    mine = module(monkeypatch, "mine", CODE, "/home/me/mine.py")
+    monkeypatch.setattr(OTHER, "_training", mode)
+    mine.drop.train(mode)
+
+    def by_import(x):
+        import mine
+
+        return mine.drop(x)
+
+    for predict, layer in (
+        (by_lambda, OTHER),
+        (by_import, mine.drop),
+        (lambda x: mine.drop(x), mine.drop),
+        (lambda x: mine.predict(x), mine.drop),
+    ):
+        assert layers_of(predict) == []
+        assert "name them by layers=[...]" in complaint(ValueError, predict)
+        (drop,) = drops(1)
+        message = complaint(RuntimeError, lambda x, drop=drop, predict=predict: predict(drop(x)))
+        assert "by layers=[...]" in message
+        assert monte_carlo(predict, X, samples=9, seed=0, layers=[layer]).std.any()
+        assert layer.step == 0
 
 
 def module(monkeypatch, name, code, file):
@@ -183,10 +209,9 @@ def other(x):
 
 def test_a_module_of_the_user(monkeypatch):
     mine = module(monkeypatch, "mine", CODE, "/home/me/mine.py")
-    assert layers_of(lambda x: mine.drop(x)) == [mine.drop]
-    assert layers_of(lambda x: mine.predict(x)) == [mine.drop]
-    helper = mine.helper
+    helper, predict = mine.helper, mine.predict
     assert layers_of(lambda x: helper(x)) == [mine.drop]
+    assert layers_of(lambda x: predict(x)) == [mine.drop]
 
 
 def test_an_installed_package(monkeypatch):
@@ -246,7 +271,7 @@ def test_a_trainer_is_not_called():
 
     (a,) = drops(1)
     trainer = Trainer(a)
-    assert with_modes(lambda x: trainer.model(x)) == [a]
+    assert [one for one in reached(lambda x: trainer.model(x)) if has_mode(one)] == [a]
     monte_carlo(lambda x: trainer.model(x), X, samples=2, seed=0)
 
 

@@ -44,6 +44,7 @@ class DaskBackend(Backend):
     """The backend of Dask arrays, whose methods build graphs and compute nothing."""
 
     namespace = "array_api_compat.dask.array"
+    lazy = True
 
     @property
     def kernel(self) -> str:  # type: ignore[override]

@@ -264,6 +264,10 @@ class TorchBackend(Backend):
         """Return a copy of a NumPy array as a tensor on the device of `like`."""
         return host.tensor(x).to(like.device)
 
+    def detached(self, x: Array) -> Array:
+        """Return a tensor without the graph of its gradient."""
+        return x.detach()
+
     def to_numpy(self, x: Tensor) -> Array:
         """Return a tensor as a NumPy array, which may share its memory."""
         return host.array(x.detach().cpu().resolve_conj().resolve_neg())

@@ -1,5 +1,7 @@
 """Monte Carlo of PyTorch's modules."""
 
+import threading
+
 import numpy as np
 import pytest
 from numpy.random import SeedSequence
@@ -15,6 +17,9 @@ if not available("torch"):
     )
 
 import torch
+
+# A network that holds their dropout is warned of: see `test_their_dropout_is_named`.
+warned = pytest.mark.filterwarnings("ignore:predict leads to another library's dropout")
 
 
 class Network(torch.nn.Module):
@@ -62,6 +67,7 @@ def by_hand(network, samples, seed):
         yield ((first * normal) @ weight.T + bias) * second
 
 
+@warned
 @pytest.mark.parametrize("mode", [True, False])
 def test_only_our_layers_drop(network, mode):
     network.train(mode)
@@ -77,14 +83,33 @@ def test_only_our_layers_drop(network, mode):
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
+@warned
 def test_no_graph_is_kept(network):
-    result = monte_carlo(network, X, samples=3, seed=0, outputs="logits")
-    for value in result[:4]:
+    result = monte_carlo(network, X, samples=3, seed=0, outputs="logits", return_samples=True)
+    for value in (*result[:4], result.outputs):
         assert value.grad_fn is None
         assert not value.requires_grad
     with torch.no_grad():
         alike = monte_carlo(network, X, samples=3, seed=0, outputs="logits")
     assert all(torch.equal(a, b) for a, b in zip(result[:4], alike[:4], strict=True))
+
+
+def test_their_dropout_is_named(network):
+    """Once for all of a kind, with the line that called; not where it drops nothing."""
+    network.more = torch.nn.Sequential(torch.nn.Dropout(0.1), torch.nn.Dropout1d(0.2))
+    with pytest.warns(UserWarning, match="another library's dropout") as caught:
+        monte_carlo(network, X, samples=2, seed=0)
+    (warning,) = caught
+    assert str(warning.message) == (
+        "predict leads to another library's dropout (torch.nn.modules.dropout.Dropout, "
+        "torch.nn.modules.dropout.Dropout1d), which monte_carlo doesn't run: the samples leave it "
+        "out. Put anydrop's layer in its place, such as anydrop.Dropout"
+    )
+    assert warning.filename == __file__
+    for module in network.modules():
+        if hasattr(module, "p"):
+            module.p = 0.0
+    monte_carlo(network, X, samples=2, seed=0)
 
 
 def test_their_dropout_alone_is_none():
@@ -94,6 +119,7 @@ def test_their_dropout_alone_is_none():
     assert model[1].training
 
 
+@warned
 def test_training_false_is_named(network):
     """The way of a module that hands its own mode to its layers."""
 
@@ -145,6 +171,51 @@ def test_a_compiled_module(network, samples):
     assert [int(drop.step) for drop in network.drops] == [5, 5]
 
 
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_a_program_without_a_break(network):
+    """To 1e-15 of the program that is not compiled, and nothing of the run is left in it."""
+    torch._dynamo.reset()
+    anydrop.resolve(X)  # of which the registry learns but once
+    x = X.double()
+    network.double().eval()
+    program = torch.compile(network, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        plain = program(x)
+        eager = monte_carlo(network, x, samples=6, seed=3)
+        result = monte_carlo(program, x, samples=6, seed=3)
+        torch.testing.assert_close(program(x), plain, rtol=0, atol=0)
+    for got, expected in zip(result[:2], eager[:2], strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-15, atol=1e-15)
+    assert eager.std.any()
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_a_compiled_layer_that_was_not_found():
+    """In the thread of a run it is refused, and in another it is compiled as ever."""
+    torch._dynamo.reset()
+    anydrop.resolve(X)
+    drop, layer, seen = anydrop.Dropout(0.5, seed=0), anydrop.Dropout(0.5, seed=7), []
+    program = torch.compile(lambda x: layer(x), backend="eager", fullgraph=True)
+    hidden = iter([program, lambda x: seen.append(program(x))])  # where nobody looks
+
+    with pytest.raises(RuntimeError, match="monte_carlo did not find Dropout"):
+        monte_carlo(lambda x: next(hidden)(drop(x)), X, samples=1, seed=0)
+    assert layer.step == 0
+
+    def predict(x):
+        thread = threading.Thread(target=next(hidden), args=(x,))
+        thread.start()
+        thread.join()
+        return drop(x)
+
+    monte_carlo(predict, X, samples=1, seed=0)
+    seen.append(program(X))
+    for step, y in enumerate(seen):
+        assert np.array_equal(y.numpy() != 0, keep(X.shape, 0.5, seed=7, step=step))
+    assert layer.step == len(seen) == 2
+
+
+@warned
 def test_same_masks(network):
     x = X[:1].repeat(5, 1)
     result = monte_carlo(network.eval(), x, samples=3, seed=0, same_masks=True)

@@ -1,0 +1,64 @@
+"""Where `monte_carlo` runs a model: there a layer must not draw from its own seed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from anydrop.core import check
+from anydrop.core.tracing import constant
+
+#: The threads in which a model runs now. The value says whether `monte_carlo` looked for the layers
+#: by itself: then all that the model calls are to draw. Without a run this is empty, which costs a
+#: forward one truth test.
+RUNS: dict[int, bool] = {}
+
+
+@contextmanager
+def running(*, searched: bool) -> Iterator[None]:
+    """Mark this thread as one in which a model runs.
+
+    Parameters
+    ----------
+    searched : bool
+        Whether the layers were looked for, so that all that are called must have been found.
+    """
+    here = threading.get_ident()
+    around = RUNS.get(here)  # of a run within a run
+    RUNS[here] = searched
+    try:
+        yield
+    finally:
+        if around is None:
+            del RUNS[here]
+        else:
+            RUNS[here] = around
+
+
+@constant  # A compiler can't trace which thread it is in.
+def _run_here() -> bool | None:
+    return RUNS.get(threading.get_ident())
+
+
+def check_found(layer: object, mode: bool, training: bool | None) -> None:
+    """Refuse the call of a layer that has no twin in this thread's run, and is to draw.
+
+    Parameters
+    ----------
+    layer : Layer
+        Which.
+    mode : bool
+        Its mode.
+    training : bool, optional
+        What the call says instead.
+    """
+    if (searched := _run_here()) is None:
+        return
+    wanted = mode or searched
+    if wanted if training is None else check.flag(training, "training"):
+        raise RuntimeError(
+            f"monte_carlo did not find {layer!r}, which predict calls: give it all layers that are "
+            "to draw by layers=[...]; in the place of one that predict makes anew, call the "
+            "function with step="
+        )

@@ -1,0 +1,153 @@
+"""`State`: what a layer is made of, and how it is saved, loaded, copied, pickled and shown."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from anydrop import schedules
+from anydrop.backends import resolve
+from anydrop.backends.plan import Plan
+from anydrop.core import check, place, stream
+from anydrop.core.typing import Array
+from anydrop.layers.setting import Setting
+from anydrop.masks.mask import Drawn
+
+
+class State:
+    """The settings of a layer, its source of randomness, and where it is in that."""
+
+    _options: dict[str, Any]
+    _seed: stream.Seed | None
+    _rng: Any
+    _step: Any
+    _training: bool
+    _mask: Drawn | None
+    _unmasked: Drawn | None
+    _plan: Plan | None
+    _home: tuple[Any, ...]
+
+    @classmethod
+    def _check_settings(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return settings in normal form; refuse one by itself, or those that don't go together."""
+        check.one_spelling(settings.get("shared_axes", ()), settings.get("noise_shape"))
+        return {name: cls._option(name).normal(value) for name, value in settings.items()}
+
+    @classmethod
+    def _option(cls, name: str) -> Setting[Any]:
+        option = getattr(cls, name, None)
+        if isinstance(option, Setting):
+            return option
+        known = [n for n in cls._defaults() if isinstance(getattr(cls, n, None), Setting)]
+        raise TypeError(
+            f"{cls.__name__} has no setting {name!r}: it takes {', '.join(['seed', 'rng', *known])}"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it takes to go on drawing the same masks, as plain JSON.
+
+        The state of a generator given as `rng` is not in it: save that beside it.
+
+        Returns
+        -------
+        dict
+            Of ints, floats, strings, None, and lists and dicts of them.
+        """
+        options = {name: _to_json(value) for name, value in self._options.items()}
+        seed = stream.seed_to_json(self._seed)
+        return {**self._identity(), "seed": seed, "step": place.known_step(self._step), **options}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state that `state_dict` returned.
+
+        Parameters
+        ----------
+        state : dict
+            Of a layer of the same class. The mode, `training`, stays as it is; `mask` and
+            `recipe` are None until the next training forward.
+
+        Raises
+        ------
+        ValueError
+            If the state is of another version or class, has missing or foreign keys, or a value
+            that the layer would not take. The layer is then as it was.
+        """
+        state = check.state(state, self._identity(), {"seed", "step", *self._options})
+        if (state["seed"] is None) != (self._rng is not None):
+            raise ValueError(
+                "a state with a seed and a layer with a generator (or the other way round) don't "
+                "go together: make the layer with seed= or rng= as it was when saved"
+            )
+        try:
+            seed = stream.seed_from_json(state["seed"])
+            seed = None if seed is None else check.seed(seed)
+            step = place.counter(state["step"])
+            options = self._check_settings({name: state[name] for name in self._options})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"not a state of this layer: {error}") from error
+        self._options, self._seed, self._step = options, seed, step
+        self._mask, self._unmasked, self._plan, self._home = None, None, None, ()
+
+    def _identity(self) -> dict[str, Any]:
+        return {"layer": type(self).__name__, "stream": stream.VERSION}
+
+    # Copies and pickles have Python's own state, in which the attributes of a subclass are, but for
+    # what can't travel: a generator that is a module, numpy.random, goes by its name, and a library
+    # and its device as an empty array, since every library's arrays can travel.
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: Any = super().__getstate__()
+        state, slots = state if isinstance(state, tuple) else (state, {})
+        rng = self._rng.__name__ if isinstance(self._rng, ModuleType) else self._rng
+        home = self._like() if self._home else ()
+        return {**state, **slots, "_rng": rng, "_home": home, "_plan": None, "_twin": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+        if isinstance(self._rng, str):
+            self._rng = import_module(self._rng)
+        if self._mask is not None:
+            backend = resolve(self._home)
+            self._home = (backend, backend.device(self._home))
+
+    def __repr__(self) -> str:
+        defaults = self._defaults()
+        shown = [f"{n}={v!r}" for n, v in self._options.items() if n == "p" or v != defaults.get(n)]
+        if self._rng is not None:
+            shown.append(f"rng={self._rng!r}")
+        elif isinstance(self._seed, np.random.SeedSequence):
+            entropy, spawn_key = self._seed.entropy, self._seed.spawn_key
+            pool = f", pool_size={self._seed.pool_size}" * (self._seed.pool_size != 4)
+            shown.append(f"seed=SeedSequence(entropy={entropy}, spawn_key={spawn_key}{pool})")
+        else:
+            shown.append(f"seed={self._seed!r}")
+        shown.append(f"step={self._step}")
+        if not self._training:
+            shown.append("training=False")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        """Return the defaults of what a constructor takes."""
+        return {
+            name: parameter.default
+            for base in reversed(cls.__mro__)
+            if issubclass(base, State) and base is not State
+            for name, parameter in inspect.signature(base).parameters.items()
+        }
+
+    def _like(self) -> Array:
+        """Return an empty array of the library and on the device of the last training input."""
+        backend, device = self._home
+        return backend.empty(device)
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, schedules.Schedule):
+        return value.to_json()
+    return list(value) if isinstance(value, tuple) else value
