@@ -45,10 +45,11 @@ def show(backend: str, seeds: int, out: str | Path, images: int, epochs: int, pa
             uncertain.draw(trial, probabilities, passes, paths[2])
 
     where = f"{library.backend.name} ({library.backend.device(library.like)})"
+    spread = "; mean ± standard error" if seeds > 1 else ""
     with paths[3].open("w", encoding="utf-8") as file:
         for to in (console, Console(file=file, width=80)):
             to.print(f"\nPerceptrons 64-256-256-10 on handwritten digits, with {where}.")
-            to.print(f"Mean ± standard error; seeds: {seeds}, test images: {TESTED}.\n")
+            to.print(f"Seeds: {seeds}, test images: {TESTED}{spread}.\n")
             to.print(*report, sep="\n")
             to.print(f"{tables.NOTE}\n")
             to.print(f"masks' digest, the same on every backend:\n{masks_digest}\n")

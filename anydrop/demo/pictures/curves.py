@@ -20,7 +20,8 @@ def draw(setting: Setting, pair: Pair, path: Path) -> None:
         5.4,
         f"Test accuracy ends at {with_[:, -1].mean():.1f} % with dropout, "
         f"at {without[:, -1].mean():.1f} % without",
-        f"{setting.name}; train: on the labels as given. Mean, range; n = {n}.",
+        f"{setting.name}; train: on the labels as given; "
+        + (f"mean and range of {n} seeds." if n > 1 else "one seed."),
     )
     axes = made.add_axes((0.075, 0.105, 0.625, 0.715))
     ends = []
