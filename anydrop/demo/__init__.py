@@ -48,7 +48,7 @@ def run(
     ModuleNotFoundError
         If scikit-learn, matplotlib or rich is missing.
     ValueError
-        If the library can't be used or a number is out of range.
+        If the library can't be used, a number is out of range, or `out` can't be written to.
 
     Examples
     --------

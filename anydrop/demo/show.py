@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from matplotlib import rc_context
 from rich.console import Console
@@ -25,8 +27,7 @@ def show(backend: str, seeds: int, out: str | Path, images: int, epochs: int, pa
     library = Library.named(backend)
     mislabelled = Setting(images, wrong=0.3, epochs=epochs, batch=100)
     clean = Setting(images // 5, wrong=0.0, epochs=2 * epochs, batch=50)
-    paths = [Path(out, name) for name in FILES]
-    Path(out).mkdir(parents=True, exist_ok=True)
+    paths = _writable(out)
     console = Console(highlight=False)
 
     # Matrices this small gain nothing from a second thread, and wait long for one while another
@@ -53,8 +54,24 @@ def show(backend: str, seeds: int, out: str | Path, images: int, epochs: int, pa
             to.print(*report, sep="\n")
             to.print(f"{tables.NOTE}\n")
             to.print(f"masks' digest, the same on every backend:\n{masks_digest}\n")
-    console.print(*(f"written: {path}" for path in paths), sep="\n", soft_wrap=True)
-    console.print(f"{time.perf_counter() - start:.0f} s")
+    print(*(f"written: {path}" for path in paths), sep="\n")
+    print(f"{time.perf_counter() - start:.0f} s")
+
+
+def _writable(out: str | Path) -> list[Path]:
+    """Make the folder if it isn't there, and return the demo's files in it, if it can hold them."""
+    paths = [Path(out, name) for name in FILES]
+    try:
+        os.makedirs(out, exist_ok=True)  # which refuses "", where Path means "."
+        TemporaryFile(dir=out, prefix="try-").close()
+        for path in filter(Path.exists, paths):
+            path.open("ab").close()
+    except OSError as error:
+        raise ValueError(
+            f"out must be a folder that the demo can write to, got {str(out)!r} "
+            f"({error.strerror}: {error.filename!r}): name another one, or move what is in the way"
+        ) from error
+    return paths
 
 
 def _train(

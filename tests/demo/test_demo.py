@@ -2,9 +2,11 @@
 
 import hashlib
 import importlib.util
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -287,6 +289,70 @@ def test_run(tmp_path, capsys, seeds):
         ink = np.mean(picture[..., :3].min(axis=2) < 0.95)
         assert 0.02 < ink < 0.6
         assert str(out / name) in printed
+
+
+@needed
+def test_a_folder_is_named_as_it_is(tmp_path, capsys):
+    """Whatever rich would make of it."""
+    out = tmp_path / "[bold] [" / "b] :smile:"
+    demo.run(seeds=1, out=out, images=50, epochs=1, passes=1)
+    assert str(out / "results.txt") in capsys.readouterr().out
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def train(*arguments):
+        raise AssertionError("trained, though there is nowhere to write to")
+
+    monkeypatch.setattr("anydrop.demo.show.train", train)
+
+
+def in_the_way(tmp_path):
+    (tmp_path / "file").touch()
+    return tmp_path / "file", "File exists"
+
+
+def below_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    return tmp_path / "file" / "new", "Not a directory"
+
+
+def read_only(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o555)
+    # Root may write there, but not into the kernel's.
+    return Path("/proc/self") if os.access(folder, os.W_OK) else folder, ""
+
+
+def results_in_the_way(tmp_path):
+    (tmp_path / "results.txt").mkdir()
+    return tmp_path, f"Is a directory: '{tmp_path / 'results.txt'}'"
+
+
+def no_name(tmp_path):
+    return "", "No such file or directory"
+
+
+@needed
+@pytest.mark.parametrize(
+    "place", [in_the_way, below_a_file, read_only, results_in_the_way, no_name]
+)
+def test_nowhere_to_write_to(tmp_path, no_training, place):
+    out, reason = place(tmp_path)
+    message = f"out must be a folder that the demo can write to, got {str(out)!r} ({reason}"
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        demo.run(out=out)
+    assert str(caught.value).endswith(": name another one, or move what is in the way")
+
+
+@needed
+def test_a_folder_is_checked_without_a_trace(tmp_path, monkeypatch):
+    monkeypatch.setattr("anydrop.demo.show.train", lambda *arguments: 1 / 0)
+    (tmp_path / "results.txt").write_text("of an earlier run")
+    with pytest.raises(ZeroDivisionError):
+        demo.run(out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.txt"]
+    assert (tmp_path / "results.txt").read_text() == "of an earlier run"
 
 
 @needed
