@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
+import sys
 from typing import TYPE_CHECKING
+
+from anydrop._version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well, 1 if a check failed. A wrong command line exits with 2.
+        0 if all went well, 1 if a check failed or the output could not be written, 130 if the user
+        interrupted it. A wrong command line exits with 2.
 
     Examples
     --------
@@ -32,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="anydrop", description="One dropout layer for every array library."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser.add_argument("--version", action="version", version=f"anydrop {__version__}")
+    commands = parser.add_subparsers(dest="command")
 
     demo = commands.add_parser(
         "demo", help="train on real data, with and without dropout, and draw pictures"
@@ -51,21 +58,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
 
     chosen = parser.parse_args(arguments)
+    if chosen.command is None:
+        parser.error(f"no command given: choose one of {', '.join(commands.choices)}")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal may lack a table's letters, or those of a folder's name.
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        status = _run(chosen, demo)
+        print(end="", flush=True)
+    except BrokenPipeError:  # Whoever read the output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # such as a full disk
+        parser.exit(1, f"anydrop: error: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "anydrop: interrupted\n")
+    return status
+
+
+def _run(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     # Imported when chosen: the demo needs packages that verify does not.
     if chosen.command == "verify":
         from anydrop import verify
 
         return verify.run()
-    from anydrop import demo as demonstration
+    from anydrop import demo
 
     try:
-        return demonstration.run(backend=chosen.backend, seeds=chosen.seeds, out=chosen.out)
-    except (ModuleNotFoundError, ValueError) as error:
+        return demo.run(backend=chosen.backend, seeds=chosen.seeds, out=chosen.out)
+    except (ImportError, ValueError) as error:
         parser.error(str(error))
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return number

@@ -1,11 +1,8 @@
 """The command that compares this machine with the published masks."""
 
 import re
-import subprocess
-import sys
 
 import numpy as np
-import pytest
 from subjects import SUBJECTS
 
 import anydrop
@@ -91,28 +88,3 @@ def test_probes_draw():
     ):
         kept = backend.keep(anydrop.Mask.from_seed((9,), 0.5, seed=0), like)
         assert np.array_equal(kept, anydrop.Mask.from_seed((9,), 0.5, seed=0).keep(np.empty(0)))
-
-
-@pytest.mark.parametrize("command", [["-m", "anydrop", "verify"], ["-m", "anydrop", "nonsense"]])
-def test_the_command_line(command):
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-    if command[-1] == "verify":
-        assert done.returncode == 0
-        assert "One digest, 4e10e0c081350e29" in done.stdout
-    else:
-        assert done.returncode == 2
-        assert "invalid choice: 'nonsense'" in done.stderr
-
-
-def test_seeds_must_be_positive(capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["demo", "--seeds", "0"])
-    assert "must be at least 1, got 0" in capsys.readouterr().err
-
-
-def test_the_demo_says_in_one_line_what_is_wrong(capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["demo", "--backend", "nonesuch"])
-    last = capsys.readouterr().err.splitlines()[-1]
-    missing = "the demo needs scikit-learn, matplotlib and rich"
-    assert "the demo can't train with 'nonesuch'; installed here: numpy" in last or missing in last

@@ -21,8 +21,7 @@ def run(
     """Train with and without dropout, print the accuracies and draw three pictures.
 
     The perceptrons are written in plain array code around `anydrop.Dropout`, so they train on
-    any array library. The data are the handwritten digits that come with scikit-learn: nothing
-    is downloaded.
+    any array library. The handwritten digits come with scikit-learn: nothing is downloaded.
 
     Parameters
     ----------
@@ -33,10 +32,9 @@ def run(
         weights and masks; the two networks of a seed differ in dropout alone.
     out : str or Path, default "anydrop-demo"
         Folder for the pictures and ``results.txt``; made if it isn't there.
-    images : int, default 1000
-        Training images, 30 % of them mislabelled; a fifth as many where no label is wrong.
-    epochs : int, default 80
-        Passes through the mislabelled images; twice as many through the others.
+    images, epochs : int, defaults 1000 and 80
+        Training images, 30 % of them mislabelled, and passes through them; a fifth as many images
+        and twice as many passes where no label is wrong.
     passes : int, default 50
         Stochastic forward passes of MC dropout.
 
@@ -50,11 +48,10 @@ def run(
     ModuleNotFoundError
         If scikit-learn, matplotlib or rich is missing.
     ValueError
-        If the backend is not known or its library not installed, or a number is out of range.
+        If the library can't be used, a number is out of range, or `out` can't be written to.
 
     Examples
     --------
-    >>> from anydrop.demo import run
     >>> import tempfile
     >>> run(seeds=1, out=tempfile.mkdtemp(), images=50, epochs=2, passes=2)
     trained ...
@@ -73,5 +70,5 @@ def run(
     # Imported here, so that this package can be imported without them.
     from anydrop.demo.show import show
 
-    show(backend, seeds, Path(out), images=images, epochs=epochs, passes=passes)
+    show(backend, seeds, out, images, epochs, passes)
     return 0

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
+from matplotlib import rc_context
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
 from anydrop.demo import tables
 from anydrop.demo.data import TESTED, Setting
-from anydrop.demo.fingerprint import fingerprint
-from anydrop.demo.library import Library
-from anydrop.demo.pictures import curves, masks, uncertain
-from anydrop.demo.tables import Pair
-from anydrop.demo.training import WITH, WITHOUT, train
-from anydrop.demo.uncertainty import predict
+from anydrop.demo.pictures import STYLE, curves, masks, uncertain
+from anydrop.demo.training import WITH, WITHOUT, Library, fingerprint, predict, train
+
+FILES = ("curves.png", "masks.png", "uncertain.png", "results.txt")
 
 
-def show(backend: str, seeds: int, out: Path, *, images: int, epochs: int, passes: int) -> None:
+def show(backend: str, seeds: int, out: str | Path, images: int, epochs: int, passes: int) -> None:
     """Do what `anydrop.demo.run` promises."""
     start = time.perf_counter()
     library = Library.named(backend)
     mislabelled = Setting(images, wrong=0.3, epochs=epochs, batch=100)
     clean = Setting(images // 5, wrong=0.0, epochs=2 * epochs, batch=50)
-    out.mkdir(parents=True, exist_ok=True)
+    paths = _writable(out)
     console = Console(highlight=False)
 
     # Matrices this small gain nothing from a second thread, and wait long for one while another
@@ -37,53 +38,54 @@ def show(backend: str, seeds: int, out: Path, *, images: int, epochs: int, passe
         report = [tables.accuracies(setting, pair) for setting, pair in pairs.items()]
         report.append(tables.certainty(pair.with_, library, passes))
         masks_digest = fingerprint(mislabelled, 0, library)
-        paths = _draw(mislabelled, pair, library, passes, out)
+        network, trial = pair.with_[0][:2]
+        probabilities = predict(network, trial.test_images, library, passes)
+        with rc_context(STYLE):
+            curves.draw(mislabelled, pair, paths[0])
+            masks.draw(network, trial.test_images[:1], library, paths[1])
+            uncertain.draw(trial, probabilities, passes, paths[2])
 
-    paths.append(out / "results.txt")
-    with paths[-1].open("w", encoding="utf-8") as file:
+    where = f"{library.backend.name} ({library.backend.device(library.like)})"
+    spread = "; mean ± standard error" if seeds > 1 else ""
+    with paths[3].open("w", encoding="utf-8") as file:
         for to in (console, Console(file=file, width=80)):
-            to.print(f"\nPerceptrons 64-256-256-10 on handwritten digits, with {library}.")
-            to.print(f"Mean ± standard error; seeds: {seeds}, test images: {TESTED}.\n")
+            to.print(f"\nPerceptrons 64-256-256-10 on handwritten digits, with {where}.")
+            to.print(f"Seeds: {seeds}, test images: {TESTED}{spread}.\n")
             to.print(*report, sep="\n")
             to.print(f"{tables.NOTE}\n")
             to.print(f"masks' digest, the same on every backend:\n{masks_digest}\n")
-    console.print(*(f"written: {path}" for path in paths), sep="\n", soft_wrap=True)
-    console.print(f"{time.perf_counter() - start:.0f} s")
+    print(*(f"written: {path}" for path in paths), sep="\n")
+    print(f"{time.perf_counter() - start:.0f} s")
+
+
+def _writable(out: str | Path) -> list[Path]:
+    """Make the folder if it isn't there, and return the demo's files in it, if it can hold them."""
+    paths = [Path(out, name) for name in FILES]
+    try:
+        os.makedirs(out, exist_ok=True)  # which refuses "", where Path means "."
+        TemporaryFile(dir=out, prefix="try-").close()
+        for path in filter(Path.exists, paths):
+            path.open("ab").close()
+    except OSError as error:
+        raise ValueError(
+            f"out must be a folder that the demo can write to, got {str(out)!r} "
+            f"({error.strerror}: {error.filename!r}): name another one, or move what is in the way"
+        ) from error
+    return paths
 
 
 def _train(
     settings: list[Setting], seeds: int, library: Library, console: Console
-) -> dict[Setting, Pair]:
+) -> dict[Setting, tables.Pair]:
     """Train the networks of every setting and seed, behind one progress bar."""
-    pairs = {setting: Pair([], []) for setting in settings}
-    columns = (
-        TextColumn("{task.description:27}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        steps = sum(len(Pair._fields) * seeds * setting.steps for setting in settings)
-        bar = progress.add_task("", total=steps)
+    pairs = {setting: tables.Pair([], []) for setting in settings}
+    with Progress(console=console) as progress:
+        bar = progress.add_task("", total=2 * seeds * sum(setting.epochs for setting in settings))
+        tick = partial(progress.advance, bar)
         for setting, pair in pairs.items():
             for seed in range(seeds):
-                for runs, ps, name in (
-                    (pair.without, WITHOUT, "without dropout"),
-                    (pair.with_, WITH, "with dropout"),
-                ):
-                    progress.update(bar, description=f"seed {seed}, {name}")
-                    tick = partial(progress.advance, bar)
+                progress.update(bar, description=f"training, seed {seed}")
+                for runs, ps in zip(pair, (WITHOUT, WITH), strict=True):
                     runs.append(train(setting, seed, ps, library, tick))
         progress.update(bar, description="trained")
     return pairs
-
-
-def _draw(setting: Setting, pair: Pair, library: Library, passes: int, out: Path) -> list[Path]:
-    network, trial = pair.with_[0].network, pair.with_[0].trial
-    images, labels = trial.test_images, trial.test_labels
-    probabilities = predict(network, images, library, passes)
-    return [
-        curves.draw(setting, *pair, out / "curves.png"),
-        masks.draw(network, images[:1], library, out / "masks.png"),
-        uncertain.draw(images, labels, probabilities, passes, out / "uncertain.png"),
-    ]

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from rich import box
-from rich.table import Table
+from rich.table import Column, Table
 
-from anydrop.demo.data import Host, Setting
-from anydrop.demo.library import Library
-from anydrop.demo.training import Outcome
-from anydrop.demo.uncertainty import predict, split_by_certainty
+from anydrop.demo.data import TESTED, Host, Setting
+from anydrop.demo.training import Library, Outcome, predict
+from anydrop.monte_carlo.statistics import entropy
 
 #: Of the test images, how many count as certain.
 CERTAIN = 0.8
-NOTE = "* picked by the test set: the most that stopping in time could reach"
+#: Student's t for 95 %, rounded up: of two seeds, three and so on. Ten's serve more seeds, too.
+T95 = (12.71, 4.31, 3.19, 2.78, 2.58, 2.45, 2.37, 2.31, 2.27)
+NOTE = """* picked by the test set: the most that stopping in time could reach
+A gain or loss is claimed where Student's t test tells it from chance at 95 %."""
 
 
 class Pair(NamedTuple):
@@ -27,73 +28,74 @@ class Pair(NamedTuple):
     with_: list[Outcome]
 
 
+def headline(gains: Host) -> str:
+    """Say what dropout did for the test accuracy of each seed, given as shares of the images.
+
+    A gain or a loss is claimed where Student's t test of the paired differences tells it from
+    chance at 95 %. One seed shows no spread, so it allows no claim.
+    """
+    n, mean, measured = len(gains), gains.mean(), f"{_percent(gains, '+z')} points with dropout"
+    if n == 1:
+        return f"{measured} in one seed, which can't tell the spread"
+    # Equal gains have no spread but for this: they are counted in whole images.
+    error = max(_error(gains), (12 * n) ** -0.5 / TESTED)
+    if abs(mean) <= T95[: n - 1][-1] * error:
+        return f"{measured}, which {n} seeds can't tell from chance"
+    return f"dropout {'gains' if mean > 0 else 'loses'} {_percent(gains * np.sign(mean))} points"
+
+
 def accuracies(setting: Setting, pair: Pair) -> Table:
     """Return the accuracies without and with dropout, and by how much they differ.
 
     The two networks of a seed share data, weights and batches, so the error of the difference
     is that of a paired comparison.
     """
-    without, with_ = (_measured(runs) for runs in pair)
-    title = f"{setting.name}: {_verdict(with_['test'] - without['test'])}"
+    test = [np.stack([run.test for run in runs]) for runs in pair]
+    rows = {
+        "test": [t[:, -1] for t in test],
+        # The best epoch is that of the seeds' mean.
+        "test, at the best epoch*": [t[:, np.argmax(t.mean(axis=0))] for t in test],
+        "train, on the given labels": [np.array([run.train[-1] for run in runs]) for runs in pair],
+    }
+    title = f"{setting.name}:\n{headline(test[1][:, -1] - test[0][:, -1])}"
     table = _table(title, "without dropout", "with dropout", "difference")
-    for name in without:
-        difference = with_[name] - without[name]
-        table.add_row(
-            name, _percent(without[name]), _percent(with_[name]), _percent(difference, "+")
-        )
+    for name, (without, with_) in rows.items():
+        values = _percent(without), _percent(with_), _percent(with_ - without, "+z")
+        table.add_row(name, *values)
     return table
 
 
 def certainty(runs: Sequence[Outcome], library: Library, passes: int) -> Table:
     """Return the test accuracy on the images that the networks are most certain of."""
-    table = _table(
-        f"MC dropout: test accuracy by predictive entropy, {passes} passes",
-        "all",
-        f"most certain {100 * CERTAIN:.0f} %",
-        "the others",
-    )
+    title = f"MC dropout: test accuracy by predictive entropy, {passes} passes"
+    table = _table(title, "all", f"most certain {100 * CERTAIN:.0f} %", "the others")
     for name, n in (("mean of the passes", passes), ("once, dropout off", 0)):
         rows = []
-        for network, trial in ((run.network, run.trial) for run in runs):
+        for network, trial, *_ in runs:
             probabilities = predict(network, trial.test_images, library, n)
-            overall = np.mean(np.argmax(probabilities, axis=1) == trial.test_labels)
-            rows.append([overall, *split_by_certainty(probabilities, trial.test_labels, CERTAIN)])
+            rows.append(split_by_certainty(probabilities, trial.test_labels))
         table.add_row(name, *map(_percent, np.array(rows).T))
     return table
 
 
+def split_by_certainty(probabilities: Host, labels: Host) -> list[float]:
+    """Return the accuracies on all images, on the most certain of them and on the others."""
+    right = np.argmax(probabilities, axis=1) == labels
+    right = right[np.argsort(entropy(np, probabilities, axis=1), kind="stable")]
+    cut = round(CERTAIN * len(right))
+    return [float(np.mean(part)) for part in (right, right[:cut], right[cut:])]
+
+
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("accuracy, %")
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
-
-
-def _measured(runs: Sequence[Outcome]) -> dict[str, Host]:
-    """Return the accuracies of every seed; the best epoch is that of the seeds' mean."""
-    test = np.stack([run.test for run in runs])
-    best = np.argmax(test.mean(axis=0))
-    return {
-        "test": test[:, -1],
-        "test, at the best epoch*": test[:, best],
-        "train, on the given labels": np.array([run.train[-1] for run in runs]),
-    }
+    right = (Column(name, justify="right") for name in columns)
+    return Table("accuracy, %", *right, title=title, title_justify="left", box=box.SIMPLE_HEAD)
 
 
 def _error(values: Host) -> float:
-    """Return the standard error of the mean: infinite for one seed, which tells nothing of it."""
-    return float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else math.inf
-
-
-def _verdict(gains: Host) -> str:
-    """Say what dropout did for the test accuracy, if it stands out of two standard errors."""
-    gain = float(gains.mean())
-    if abs(gain) <= 2 * _error(gains):
-        return "no clear gain"
-    return f"dropout {'gains' if gain > 0 else 'loses'} {100 * abs(gain):.1f} points"
+    """Return the standard error of the mean of two values or more."""
+    return float(values.std(ddof=1) / len(values) ** 0.5)
 
 
 def _percent(values: Host, sign: str = "") -> str:
-    mean, error = f"{100 * values.mean():{sign}.1f}", _error(values)
-    return f"{mean} ± {100 * error:.1f}" if math.isfinite(error) else mean
+    mean = f"{100 * values.mean():{sign}.1f}"
+    return f"{mean} ± {100 * _error(values):.1f}" if len(values) > 1 else mean

@@ -1,16 +1,24 @@
-"""Trains one network and follows its accuracies."""
+"""Trains one network, follows its accuracies and asks it for probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from array_api_compat import array_namespace
 
+from anydrop import monte_carlo
+from anydrop.backends import found, load
+from anydrop.backends.base import Backend
+from anydrop.backends.capabilities import LIBRARIES
+from anydrop.core.typing import Array
 from anydrop.demo.data import CLASSES, PIXELS, Host, Setting, Trial, draw
-from anydrop.demo.learning import Adam, cross_entropy
-from anydrop.demo.library import Library
+from anydrop.demo.learning import Adam, loss_gradient
 from anydrop.demo.network import Network, perceptron
+from anydrop.masks.mask import digest
+from anydrop.monte_carlo.statistics import softmax
 
 WIDTHS = (PIXELS, 256, 256, CLASSES)
 WITH = (0.1, 0.5, 0.5)
@@ -19,30 +27,43 @@ WITHOUT = (0.0, 0.0, 0.0)
 EVERY = 2
 
 
-class Outcome(NamedTuple):
-    """A trained network, its data and how it got there.
+class Library(NamedTuple):
+    """The array library that trains, and any array on the device where it does."""
 
-    Parameters
-    ----------
-    network : Network
-        After the last epoch.
-    trial : Trial
-        What it was trained and tested with.
-    epochs : array of shape (looks,)
-        When its accuracies were measured.
-    train, test : array of shape (looks,)
-        Accuracies on the training images and their given labels, and on the test images.
-    """
+    backend: Backend
+    like: Array
+
+    @classmethod
+    def named(cls, name: str) -> Library:
+        """Return an installed library, with the first device that anydrop finds in it."""
+        eager = {one: LIBRARIES[one].features["eager"] for one in found() if one in LIBRARIES}
+        lazy = {one: f": {feature.note}" for one, feature in eager.items() if not feature.works}
+        usable = [one for one in found() if one not in lazy]
+        probes = load(name).probes() if name in usable else []
+        if not probes:
+            why = lazy.get(name, ": it finds no device here" if name in usable else "")
+            raise ValueError(
+                f"the demo can't train with {name!r}{why}; installed here: {', '.join(usable)}"
+            )
+        return cls(*probes[0])
+
+    def move(self, x: Host) -> Array:
+        """Return a NumPy array, where data and weights come from, as one of this library."""
+        return self.backend.from_numpy(np.asarray(x, np.float32), self.like)
+
+
+class Outcome(NamedTuple):
+    """A trained network, its data and how it got there."""
 
     network: Network
     trial: Trial
-    epochs: Host
-    train: Host
+    epochs: Host  # when its accuracies were measured
+    train: Host  # accuracies on the training images and their given labels
     test: Host
 
 
 def prepare(
-    setting: Setting, seed: int, ps: tuple[float, ...], library: Library
+    setting: Setting, seed: int, ps: Sequence[float], library: Library
 ) -> tuple[Network, Trial, np.random.Generator]:
     """Return a seed's untrained network, its data and the generator of the batches' order.
 
@@ -55,31 +76,9 @@ def prepare(
 
 
 def train(
-    setting: Setting,
-    seed: int,
-    ps: tuple[float, ...],
-    library: Library,
-    tick: Callable[[], object],
+    setting: Setting, seed: int, ps: Sequence[float], library: Library, tick: Callable[[], object]
 ) -> Outcome:
-    """Train the network of a seed.
-
-    Parameters
-    ----------
-    setting : Setting
-        The data and for how long.
-    seed : int
-        Of everything random.
-    ps : tuple of float
-        Drop probabilities of the input and of the hidden layers.
-    library : Library
-        Where to train.
-    tick : callable
-        Called after every step.
-
-    Returns
-    -------
-    Outcome
-    """
+    """Train the network of a seed, and call `tick` after every epoch."""
     network, trial, rng = prepare(setting, seed, ps, library)
     optimiser = Adam(network)
     targets = np.eye(CLASSES)[trial.labels]
@@ -89,10 +88,9 @@ def train(
         for start in range(0, setting.images, setting.batch):
             chosen = order[start : start + setting.batch]
             x, target = library.move(trial.images[chosen]), library.move(targets[chosen])
-            _, gradient = cross_entropy(network.forward(x, training=True), target)
-            network.backward(gradient)
+            network.backward(loss_gradient(network.forward(x, training=True), target))
             optimiser.step()
-            tick()
+        tick()
         if epoch % EVERY == 0 or epoch == setting.epochs:
             on_train = accuracy(network, trial.images, trial.labels, library)
             on_test = accuracy(network, trial.test_images, trial.test_labels, library)
@@ -102,5 +100,32 @@ def train(
 
 def accuracy(network: Network, images: Host, labels: Host, library: Library) -> float:
     """Return the share of images that the network names as labelled, with dropout off."""
-    logits = library.to_numpy(network.forward(library.move(images), training=False))
+    logits = library.backend.to_numpy(network.forward(library.move(images), training=False))
     return float(np.mean(np.argmax(logits, axis=1) == labels))
+
+
+def predict(network: Network, images: Host, library: Library, passes: int = 0) -> Host:
+    """Return class probabilities, shape (n, 10): without `passes` those with dropout off.
+
+    With them it is MC dropout, by Gal and Ghahramani, 2016: https://arxiv.org/abs/1506.02142.
+    """
+    x = library.move(images)
+    if passes:
+        result = monte_carlo(network.forward, x, samples=passes, seed=0, outputs="logits")
+        return library.backend.to_numpy(result.mean)
+    logits = network.forward(x, training=False)
+    return library.backend.to_numpy(softmax(array_namespace(x), logits, axis=1))
+
+
+def fingerprint(setting: Setting, seed: int, library: Library, steps: int = 10) -> str:
+    """Return the SHA-256 over the masks that a seed's dropout layers draw in their first steps.
+
+    They depend on seeds, steps and shapes alone: not on data or weights, nor on the library.
+    """
+    network, trial, _ = prepare(setting, seed, WITH, library)
+    x = library.move(trial.images[: setting.batch])
+    digests = []
+    for _ in range(steps):
+        network.forward(x, training=True)
+        digests += [digest(library.backend.to_numpy(layer.mask)) for layer in network.dropouts]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

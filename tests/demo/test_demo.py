@@ -2,9 +2,11 @@
 
 import hashlib
 import importlib.util
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from subjects import available
 import anydrop
 from anydrop import Mask, demo
 from anydrop.backends.capabilities import LIBRARIES
+from anydrop.monte_carlo.statistics import entropy
 
 missing = [name for module, name in demo.NEEDED.items() if not available(module)]
 needed = pytest.mark.skipif(bool(missing), reason=f"the demo needs {', '.join(missing)}")
@@ -22,13 +25,20 @@ if not missing:
 
     from anydrop.demo.data import Setting
     from anydrop.demo.data import draw as draw_trial
-    from anydrop.demo.fingerprint import fingerprint
-    from anydrop.demo.learning import cross_entropy
-    from anydrop.demo.library import Library
+    from anydrop.demo.learning import loss_gradient
     from anydrop.demo.network import perceptron
-    from anydrop.demo.tables import Pair, accuracies
-    from anydrop.demo.training import WITH, WITHOUT, Outcome, accuracy, prepare, train
-    from anydrop.demo.uncertainty import entropy, predict, split_by_certainty
+    from anydrop.demo.tables import Pair, accuracies, split_by_certainty
+    from anydrop.demo.training import (
+        WITH,
+        WITHOUT,
+        Library,
+        Outcome,
+        accuracy,
+        fingerprint,
+        predict,
+        prepare,
+        train,
+    )
 
     SHORT = Setting(images=60, wrong=0.3, epochs=2, batch=25)
 
@@ -67,8 +77,9 @@ def test_gradients_against_finite_differences():
     def loss():
         for layer in network.dropouts:
             layer.step = 3
-        value, gradient = cross_entropy(network.forward(x, training=True), target)
-        return float(value), gradient
+        logits = network.forward(x, training=True)
+        value = np.log(np.exp(logits).sum(axis=1)) - (target * logits).sum(axis=1)
+        return value.mean(), loss_gradient(logits, target)
 
     network.backward(loss()[1])
     for layer in network.affines:
@@ -101,11 +112,11 @@ def test_evaluation_spends_no_mask(library):
     assert [layer.step for layer in network.dropouts] == [0, 0, 0]
     assert [layer.mask for layer in network.dropouts] == [None, None, None]
     network.forward(library.move(trial.images), training=True)
-    before = [library.to_numpy(layer.mask) for layer in network.dropouts]
+    before = [library.backend.to_numpy(layer.mask) for layer in network.dropouts]
     accuracy(network, trial.test_images, trial.test_labels, library)
     for layer, mask in zip(network.dropouts, before, strict=True):
         assert layer.step == 1
-        assert np.array_equal(library.to_numpy(layer.mask), mask)
+        assert np.array_equal(library.backend.to_numpy(layer.mask), mask)
 
 
 # Training --------------------------------------------------------------------------------------
@@ -116,14 +127,14 @@ def test_evaluation_spends_no_mask(library):
 def test_trains_alike_on_every_library(library, ps):
     ticks = []
     run = train(SHORT, 0, ps, library, lambda: ticks.append(1))
-    assert len(ticks) == SHORT.steps == 6
+    assert len(ticks) == SHORT.epochs == 2
     reference = train(SHORT, 0, ps, Library.named("numpy"), lambda: None)
     start, *_ = prepare(SHORT, 0, ps, Library.named("numpy"))
     layers = zip(run.network.affines, reference.network.affines, start.affines, strict=True)
     for ours, theirs, before in layers:
         for a, b, c in zip(ours.parameters, theirs.parameters, before.parameters, strict=True):
             assert type(a) is type(library.like)
-            a = library.to_numpy(a)
+            a = library.backend.to_numpy(a)
             assert a.dtype == np.float32
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
             assert np.max(np.abs(a - c)) > 1e-3
@@ -172,6 +183,13 @@ def test_fingerprint_is_that_of_the_recipes(library):
 
 
 @needed
+def test_the_printed_fingerprint_never_changes(library):
+    """That of `python -m anydrop demo`, whatever its other options."""
+    digest = "5d5f529fb1fb1c09e7e1d6d280dfa298a8875c4832de5cbc1c27d1efdbdc0bb4"
+    assert fingerprint(Setting(1000, 0.3, 80, 100), 0, library) == digest
+
+
+@needed
 def test_passes_are_those_of_three_thinned_networks(library):
     """Drawn by hand here, from the children of seed 0; the layers stay as they are."""
     network, trial, _ = prepare(SHORT, 0, WITH, library)
@@ -188,7 +206,7 @@ def test_passes_are_those_of_three_thinned_networks(library):
     ]
     x, by_hand = library.move(images), []
     for _ in range(3):
-        logits = library.to_numpy(network.forward(x, training=True)).astype("f8")
+        logits = library.backend.to_numpy(network.forward(x, training=True)).astype("f8")
         weights = np.exp(logits)
         by_hand.append(weights / weights.sum(axis=1, keepdims=True))
     np.testing.assert_allclose(probabilities, np.mean(by_hand, axis=0), rtol=1e-4, atol=1e-6)
@@ -197,24 +215,33 @@ def test_passes_are_those_of_three_thinned_networks(library):
 @needed
 def test_certainty():
     sure, unsure, half = np.eye(4)[1], np.full(4, 0.25), np.array([0.5, 0.5, 0, 0])
-    probabilities = np.stack([unsure, sure, half, sure])
-    expected = [np.log(4), 0, np.log(2), 0]
-    np.testing.assert_allclose(entropy(probabilities), expected, atol=1e-12)
-    assert split_by_certainty(probabilities, np.array([3, 1, 2, 1]), 0.5) == (1.0, 0.0)
+    probabilities = np.stack([unsure, sure, half, sure, sure])
+    expected = [np.log(4), 0, np.log(2), 0, 0]
+    np.testing.assert_allclose(entropy(np, probabilities, axis=1), expected, atol=1e-12)
+    # Wrong on the first and the third; four of the five count as certain.
+    assert split_by_certainty(probabilities, np.array([3, 1, 2, 1, 1])) == [0.6, 0.75, 0.0]
 
 
 @needed
 @pytest.mark.parametrize(
-    ("tests", "title"),
+    ("tests", "title", "row"),
     [
-        ([0.90, 0.92, 0.94], "dropout gains 20.0 points"),
-        ([0.50, 0.52, 0.54], "dropout loses 20.0 points"),
-        ([0.50, 0.72, 0.94], "no clear gain"),
-        ([0.90], "no clear gain"),
+        ([0.90, 0.92, 0.94], "dropout gains 20.0 ± 0.0 points", ["92.0 ± 1.2", "+20.0 ± 0.0"]),
+        ([0.50, 0.52, 0.54], "dropout loses 20.0 ± 0.0 points", ["52.0 ± 1.2", "-20.0 ± 0.0"]),
+        (
+            [0.50, 0.72, 0.94],
+            "+0.0 ± 11.5 points with dropout, which 3 seeds can't tell from chance",
+            ["72.0 ± 12.7", "+0.0 ± 11.5"],
+        ),
+        (
+            [0.876],
+            "+17.6 points with dropout in one seed, which can't tell the spread",
+            ["87.6", "+17.6"],
+        ),
     ],
 )
-def test_what_a_table_claims(tests, title):
-    """A difference counts from two standard errors on; the error of one seed is not known."""
+def test_what_a_table_claims(tests, title, row):
+    """The error of the difference is that of pairs."""
 
     def runs(tests):
         return [
@@ -224,17 +251,10 @@ def test_what_a_table_claims(tests, title):
 
     pair = Pair(runs([0.70, 0.72, 0.74][: len(tests)]), runs(tests))
     table = accuracies(SHORT, pair)
-    assert table.title == f"60 training images, 30 % of them mislabelled: {title}"
+    assert table.title == f"60 training images, 30 % of them mislabelled:\n{title}"
     cells = [list(column.cells) for column in table.columns]
-    if tests == [0.90, 0.92, 0.94]:  # The paired differences are all alike.
-        assert [column[0] for column in cells] == [
-            "test",
-            "72.0 ± 1.2",
-            "92.0 ± 1.2",
-            "+20.0 ± 0.0",
-        ]
-    if len(tests) == 1:
-        assert [column[0] for column in cells] == ["test", "70.0", "90.0", "+20.0"]
+    without = "70.0" if len(tests) == 1 else "72.0 ± 1.2"
+    assert [column[0] for column in cells] == ["test", without, *row]
 
 
 # The whole -------------------------------------------------------------------------------------
@@ -272,11 +292,76 @@ def test_run(tmp_path, capsys, seeds):
 
 
 @needed
+def test_a_folder_is_named_as_it_is(tmp_path, capsys):
+    """Whatever rich would make of it."""
+    out = tmp_path / "[bold] [" / "b] :smile:"
+    demo.run(seeds=1, out=out, images=50, epochs=1, passes=1)
+    assert str(out / "results.txt") in capsys.readouterr().out
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def train(*arguments):
+        raise AssertionError("trained, though there is nowhere to write to")
+
+    monkeypatch.setattr("anydrop.demo.show.train", train)
+
+
+def in_the_way(tmp_path):
+    (tmp_path / "file").touch()
+    return tmp_path / "file", "File exists"
+
+
+def below_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    return tmp_path / "file" / "new", "Not a directory"
+
+
+def read_only(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o555)
+    # Root may write there, but not into the kernel's.
+    return Path("/proc/self") if os.access(folder, os.W_OK) else folder, ""
+
+
+def results_in_the_way(tmp_path):
+    (tmp_path / "results.txt").mkdir()
+    return tmp_path, f"Is a directory: '{tmp_path / 'results.txt'}'"
+
+
+def no_name(tmp_path):
+    return "", "No such file or directory"
+
+
+@needed
+@pytest.mark.parametrize(
+    "place", [in_the_way, below_a_file, read_only, results_in_the_way, no_name]
+)
+def test_nowhere_to_write_to(tmp_path, no_training, place):
+    out, reason = place(tmp_path)
+    message = f"out must be a folder that the demo can write to, got {str(out)!r} ({reason}"
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        demo.run(out=out)
+    assert str(caught.value).endswith(": name another one, or move what is in the way")
+
+
+@needed
+def test_a_folder_is_checked_without_a_trace(tmp_path, monkeypatch):
+    monkeypatch.setattr("anydrop.demo.show.train", lambda *arguments: 1 / 0)
+    (tmp_path / "results.txt").write_text("of an earlier run")
+    with pytest.raises(ZeroDivisionError):
+        demo.run(out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.txt"]
+    assert (tmp_path / "results.txt").read_text() == "of an earlier run"
+
+
+@needed
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"backend": "nonesuch"}, "the demo can't train with 'nonesuch'; installed here: numpy"),
         ({"backend": "dask"}, "the demo can't train with 'dask'"),
+        ({"backend": ""}, "the demo can't train with ''; installed here: numpy"),
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"passes": 0}, "passes must be at least 1, got 0"),

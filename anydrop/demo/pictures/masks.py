@@ -3,63 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 
+from anydrop import Dropout
+from anydrop.demo import pictures
 from anydrop.demo.data import Host
-from anydrop.demo.library import Library
 from anydrop.demo.network import Network
-from anydrop.demo.pictures import style
+from anydrop.demo.training import Library
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
+Cell = tuple[Host, Host]
 STEPS = 5
-_PIXEL = LinearSegmentedColormap.from_list("pixel", ["#FFFFFF", style.INK])
-_UNIT = LinearSegmentedColormap.from_list("unit", ["#FFFFFF", style.WITH])
-_MASK = LinearSegmentedColormap.from_list("mask", ["#FFFFFF", "#CFCFCF"])
+#: Each row's darkest colour, and what stands beside it.
+ROWS = (
+    ("#CFCFCF", "keep mask", "of the 64 pixels"),
+    (pictures.INK, "input", "survivors are\nscaled up"),
+    (pictures.WITH, "hidden layer", "256 units, the\nactive ones blue"),
+)
 
 
-class Pass(NamedTuple):
-    """What one forward pass of a digit looks like, each as a square of NumPy numbers."""
-
-    title: str
-    keep_pixels: Host
-    pixels: Host
-    keep_units: Host
-    units: Host
-
-
-def draw(network: Network, image: Host, library: Library, path: Path) -> Path:
+def draw(network: Network, image: Host, library: Library, path: Path) -> None:
     """Draw the input, its mask and the first hidden layer, at inference and in training.
 
-    Parameters
-    ----------
-    network : Network
-        A trained one. The steps of its dropout layers start again at 0.
-    image : array of shape (1, 64)
-        A digit.
-    library : Library
-        Where the network is.
-    path : Path
-        Of the PNG.
-
-    Returns
-    -------
-    Path
-        `path`.
+    The steps of the network's dropout layers start again at 0.
     """
     for layer in network.dropouts:
         layer.step = 0
-    passes = [_forward(network, image, library, training=False)]
-    passes += [_forward(network, image, library, training=True) for _ in range(STEPS)]
-    brightest = float(max(one.units.max() for one in passes))
+    columns = [_forward(network, image, library, t > 0) for t in range(1 + STEPS)]
+    brightest = max(column[-1][0].max() for column in columns)
 
     on_input, on_hidden = network.dropouts[:2]
-    made = style.figure(
-        9.2,
+    made = pictures.figure(
         5.3,
         "Every training step trains another thinned network",
         "One digit at successive steps. In orange what is dropped: "
@@ -68,48 +43,32 @@ def draw(network: Network, image: Host, library: Library, path: Path) -> Path:
     grid = made.add_gridspec(
         3, 1 + STEPS, left=0.178, right=0.965, bottom=0.03, top=0.765, wspace=0.1, hspace=0.1
     )
-    for column, one in enumerate(passes):
-        mask, pixels, units = (made.add_subplot(grid[row, column]) for row in range(3))
-        mask.set_title(one.title, size=style.TEXT, color=style.INK, pad=6)
-        _squares(mask, np.ones_like(one.pixels), one.keep_pixels, _MASK)
-        _squares(pixels, one.pixels, one.keep_pixels, _PIXEL)
-        _squares(units, (one.units / brightest) ** 0.5, one.keep_units, _UNIT)
-    for y, head, text in (
-        (0.685, "keep mask", "of the 64 pixels"),
-        (0.435, "input", "survivors are\nscaled up"),
-        (0.185, "hidden layer", "256 units, the\nactive ones blue"),
-    ):
-        made.text(0.038, y, head, size=style.TEXT, weight="bold", color=style.INK)
-        made.text(0.038, y - 0.015, text, size=style.SMALL, color=style.QUIET, va="top")
-    return style.save(made, path)
+    for i, (darkest, head, text) in enumerate(ROWS):
+        made.text(0.038, 0.685 - i / 4, head, weight="bold", color=pictures.INK)
+        made.text(0.038, 0.67 - i / 4, text, size=pictures.SMALL, va="top")
+        colours = LinearSegmentedColormap.from_list("", ["#FFFFFF", darkest])
+        for t, column in enumerate(columns):
+            values, keep = column[i]
+            # The root shows faint units as well.
+            shades = colours(np.minimum(values, 1) if i < 2 else (values / brightest) ** 0.5)
+            shades[~keep] = to_rgba(pictures.DROPPED)
+            axes = made.add_subplot(grid[i, t])
+            axes.pcolormesh(shades, edgecolor="white", linewidth=0.4)
+            axes.set(aspect="equal", ylim=(len(values), 0))
+            pictures.frame(axes)
+            if i == 0:
+                axes.set_title(f"step {t - 1}" if t else "inference")
+    made.savefig(path)
 
 
-def _forward(network: Network, image: Host, library: Library, *, training: bool) -> Pass:
-    """Send a digit through the input's dropout, an affine layer, a ReLU and another dropout."""
-    on_input, affine, relu, on_hidden, *_ = network.layers
-    step = network.dropouts[0].step
-    x = on_input.forward(library.move(image), training)
-    h = on_hidden.forward(relu.forward(affine.forward(x, training), training), training)
-    pixels, units = (_square(library.to_numpy(y)) for y in (x, h))
-    if not training:
-        return Pass("inference", pixels >= 0, pixels, units >= 0, units)
-    keep_pixels, keep_units = (
-        _square(library.to_numpy(layer.mask)) for layer in network.dropouts[:2]
-    )
-    return Pass(f"step {step}", keep_pixels, pixels, keep_units, units)
-
-
-def _square(values: Host) -> Host:
-    side = round(values.size**0.5)
-    return values.reshape(side, side)
-
-
-def _squares(axes: Axes, values: Host, keep: Host, colours: LinearSegmentedColormap) -> None:
-    shades = colours(np.minimum(values, 1.0))
-    shades[~keep] = to_rgba(style.DROPPED)
-    axes.imshow(shades, interpolation="nearest")
-    edges = np.arange(1, len(values)) - 0.5
-    axes.vlines(edges, -0.5, len(values) - 0.5, color="white", linewidth=0.8)
-    axes.hlines(edges, -0.5, len(values) - 0.5, color="white", linewidth=0.8)
-    style.bare(axes)
-    axes.spines[:].set(visible=True, color=style.FAINT)
+def _forward(network: Network, image: Host, library: Library, training: bool) -> list[Cell]:
+    """Return the values and the keep mask of each row, as squares."""
+    x, rows = library.move(image), []
+    for layer in network.layers[:3]:  # the input's dropout, an affine layer, dropout
+        x = layer.forward(x, training)
+        if isinstance(layer, Dropout):
+            values = library.backend.to_numpy(x)
+            keep = library.backend.to_numpy(layer.mask) if training else np.ones_like(values, bool)
+            square = 2 * (round(values.size**0.5),)
+            rows.append((values.reshape(square), keep.reshape(square)))
+    return [(np.ones(rows[0][0].shape), rows[0][1]), *rows]

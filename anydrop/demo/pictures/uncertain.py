@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anydrop.demo.data import CLASSES, Host
-from anydrop.demo.pictures import style
-from anydrop.demo.uncertainty import entropy
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from anydrop.demo import pictures
+from anydrop.demo.data import CLASSES, Host, Trial
+from anydrop.monte_carlo.statistics import entropy
 
 ROWS, COLUMNS = 2, 4
 
 
-def draw(images: Host, labels: Host, probabilities: Host, passes: int, path: Path) -> Path:
-    """Draw the digits of the highest predictive entropy and what the network takes them for.
-
-    Parameters
-    ----------
-    images : array of shape (n, 64)
-        Test images.
-    labels : array of shape (n,)
-        What they are.
-    probabilities : array of shape (n, 10)
-        Of the classes: the mean of `passes` thinned networks.
-    passes : int
-        How many there were.
-    path : Path
-        Of the PNG.
-
-    Returns
-    -------
-    Path
-        `path`.
-    """
-    guesses = np.argmax(probabilities, axis=1)
-    chosen = np.argsort(-entropy(probabilities), kind="stable")[: ROWS * COLUMNS]
+def draw(trial: Trial, probabilities: Host, passes: int, path: Path) -> None:
+    """Draw the test images of the highest predictive entropy and what they are taken for."""
+    guesses, labels = np.argmax(probabilities, axis=1), trial.test_labels
+    chosen = np.argsort(-entropy(np, probabilities, axis=1), kind="stable")[: ROWS * COLUMNS]
     wrong = int(np.sum(guesses[chosen] != labels[chosen]))
     overall = 100 * float(np.mean(guesses != labels))
-    made = style.figure(
-        9.2,
+    made = pictures.figure(
         4.5,
         f"Wrong on {wrong} of the {len(chosen)} digits it doubts most, on {overall:.1f} % of all",
         "The highest entropies of the test set. Bars: class probabilities, mean of "
@@ -54,50 +30,21 @@ def draw(images: Host, labels: Host, probabilities: Host, passes: int, path: Pat
     )
     highest = float(probabilities[chosen].max())
     for place, i in enumerate(chosen):
+        label, guess, heights = int(labels[i]), int(guesses[i]), 100 * probabilities[i] / highest
+        colours = [pictures.FAINT] * CLASSES
+        colours[guess], colours[label] = pictures.WITHOUT, pictures.WITH
         cell = grid[divmod(place, COLUMNS)].subgridspec(1, 2, wspace=0.08)
-        digit, bars = (made.add_subplot(cell[column]) for column in range(2))
-        digit.imshow(images[i].reshape(8, 8), cmap="Greys", vmin=0, vmax=1)
-        style.bare(digit)
-        digit.spines[:].set(visible=True, color=style.FAINT)
-        _name(digit, int(labels[i]), int(guesses[i]))
-        _bars(bars, probabilities[i], int(labels[i]), int(guesses[i]), highest)
-    return style.save(made, path)
+        digit, bars = (made.add_subplot(cell[half]) for half in range(2))
 
+        digit.imshow(trial.test_images[i].reshape(8, 8), cmap="Greys", vmin=0, vmax=1)
+        pictures.frame(digit)
+        digit.text(-0.5, -1.2, f"a {label}", color=pictures.INK, weight="bold")
+        verdict = "right" if guess == label else f"taken for {guess}"
+        digit.text(2.7, -1.2, verdict, color=colours[guess])
 
-def _name(axes: Axes, label: int, guess: int) -> None:
-    """Say above a digit what it is and whether the network sees that."""
-    right = guess == label
-    for x, text, colour, weight in (
-        (0.0, f"a {label}", style.INK, "bold"),
-        (0.4, "right" if right else f"taken for {guess}", _colour(right), "normal"),
-    ):
-        axes.text(
-            x, 1.09, text, size=style.TEXT, color=colour, weight=weight, transform=axes.transAxes
-        )
-
-
-def _bars(axes: Axes, probabilities: Host, label: int, guess: int, highest: float) -> None:
-    colours = [style.FAINT] * CLASSES
-    colours[guess], colours[label] = _colour(False), _colour(True)
-    axes.bar(range(CLASSES), probabilities, color=colours, width=0.82)
-    top = float(probabilities[guess])
-    axes.text(
-        guess,
-        top + 0.03 * highest,
-        f"{100 * top:.0f} %",
-        size=style.SMALL,
-        color=colours[guess],
-        ha="center",
-    )
-    axes.set_xlim(-0.6, CLASSES - 0.4)
-    axes.set_ylim(0, 1.15 * highest)
-    axes.set_yticks([])
-    axes.set_xticks(range(CLASSES))
-    axes.tick_params(length=0, pad=2, labelsize=8, labelcolor=style.QUIET)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(style.FAINT)
-    axes.set_box_aspect(1)
-
-
-def _colour(right: bool) -> str:
-    return style.WITH if right else style.WITHOUT
+        bars.bar(range(CLASSES), heights, color=colours, width=0.82)
+        text, y = f"{100 * probabilities[i, guess]:.0f} %", heights[guess] + 3
+        bars.text(guess, y, text, size=pictures.SMALL, color=colours[guess], ha="center")
+        bars.set(xlim=(-0.6, 9.6), ylim=(0, 115), xticks=range(CLASSES), yticks=[], box_aspect=1)
+        bars.tick_params(pad=2, labelsize=8)
+    made.savefig(path)
