@@ -4,13 +4,16 @@ from pathlib import Path
 
 import nox
 
+nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
-TEST = nox.project.dependency_groups(PYPROJECT, "test")
+TEST, LINT, TYPES = (
+    nox.project.dependency_groups(PYPROJECT, name) for name in ("test", "lint", "types")
+)
 
 # Library -> what a session `tests-<name>` installs for it, and the modules that must then import.
 # The next array library is one line here. A session whose library has test files of its own runs
@@ -37,11 +40,6 @@ BACKENDS = {
 }
 EVERYTHING = sorted({package for packages, _ in BACKENDS.values() for package in packages})
 REQUIRED = sorted({module for _, modules in BACKENDS.values() for module in modules})
-
-nox.options.sessions = [
-    *(f"tests-{name}" for name in BACKENDS),
-    *("tests-all", "tests-minimal", "lint", "types", "docs"),
-]
 
 
 def pytest(session: nox.Session, packages: list[str], *arguments: str) -> None:
@@ -102,7 +100,7 @@ def tests_minimal(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format with ruff."""
-    session.install("ruff==0.17.*")  # its formatting changes with its version
+    session.install(*LINT)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
 
@@ -110,7 +108,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy, strictly."""
-    session.install("-e", ".[fast,demo]", "mypy>=1.16")
+    session.install("-e", ".[fast,demo]", *TYPES)
     session.run("mypy")
 
 
@@ -124,21 +122,21 @@ def docs(session: nox.Session) -> None:
     )
 
 
-@nox.session
+@nox.session(default=False)
 def demo(session: nox.Session) -> None:
     """Train on real data with and without dropout, and draw pictures."""
     session.install("-e", ".[fast,demo]")
     session.run("python", "-m", "anydrop", "demo", *session.posargs)
 
 
-@nox.session
+@nox.session(default=False)
 def verify(session: nox.Session) -> None:
     """Draw the published masks on every library of the table above."""
     session.install("-e", ".", *EVERYTHING)
     session.run("python", "-m", "anydrop", "verify")
 
 
-@nox.session
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Time it beside what people use, and write tables and pictures; ``-- --help`` has options."""
     session.install("-e", ".[fast,torch,jax,dask,progress]", "matplotlib>=3.9")
