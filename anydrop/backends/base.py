@@ -257,7 +257,7 @@ class Backend:
     def shape(self, x: Array) -> tuple[int, ...]:
         """Return the shape of an array; refuse one that is not known."""
         shape = tuple(x.shape)
-        if any(n is None for n in shape):
+        if None in shape:
             raise ValueError(
                 "a mask needs to know where each element lies, and this array has dimensions of "
                 f"unknown length: its shape is {shape}; give them a length first"

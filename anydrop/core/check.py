@@ -75,8 +75,9 @@ def seed(value: object) -> Seed:
 
 
 def _seed_word(value: object) -> int:
-    number = integer(value, "seed", "an int >= 0, a sequence of them or a numpy SeedSequence")
-    number = operator.index(number)  # makes a constant of an int that PyTorch's compiler traces
+    if type(value) is not int:
+        value = integer(value, "seed", "an int >= 0, a sequence of them or a numpy SeedSequence")
+    number = operator.index(value)  # makes a constant of an int that PyTorch's compiler traces
     # Two comparisons, since the second makes a number of 14,285 bits.
     if number.bit_length() > 14284 and abs(number) >= 10**DIGITS:
         raise ValueError(

@@ -35,6 +35,8 @@ def is_array(value: object) -> bool:
 
 def step(value: Any) -> Any:
     """Return the step as an int of 64 bits, or as an array."""
+    if type(value) is int and 0 <= value <= LAST_STEP:
+        return value
     if is_array(value):
         if tuple(value.shape) not in ((), (2,)):
             raise ValueError(
@@ -136,6 +138,8 @@ def known(recipe: Recipe, stays: Callable[[Any], bool] = lambda value: False) ->
 
 def known_step(value: Any) -> int:
     """Return the value of a step."""
+    if type(value) is int:
+        return value
     if not is_array(value):
         return int(value)
     if tuple(value.shape) == (2,):

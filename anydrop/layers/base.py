@@ -77,18 +77,17 @@ class Layer(State, abc.ABC):
         if self._rule is None or inputs:
             y, mask = self._function(x, **inputs, **arguments, training=training, return_mask=True)
             return y, mask, None
-        own = tuple(arguments.pop(name) for name in self._rule.own)
+        own = self._rule.own and tuple(arguments.pop(name) for name in self._rule.own)
         call = Call(x, unscaled=self._rule.unscaled, **arguments, training=training)
         return call.drop(self._rule, own)
 
     def _arguments(self) -> dict[str, Any]:
         """Return the options as the function takes them at this step."""
-        return {
-            name: schedules.at(value, place.known_step(self._step))
-            if isinstance(value, schedules.Schedule)
-            else value
-            for name, value in self._options.items()
-        }
+        arguments = self._options.copy()
+        for name, value in self._options.items():
+            if isinstance(value, schedules.Schedule):
+                arguments[name] = schedules.at(value, place.known_step(self._step))
+        return arguments
 
     def _source(self, x: Array) -> dict[str, Any]:
         """Return what the functions take to draw the next mask."""
@@ -159,8 +158,9 @@ class Layer(State, abc.ABC):
             return y
         backend.check_stateful(counts=True)
         y, mask, plan = self._call(x, training, **inputs)
-        counts = type(self._step) is int and self._keeps_p()
-        self._plan = plan if counts else None
+        # The next call is of this kind, unless a schedule or a compiler has a say in it.
+        alike = plan and type(self._step) is int and self._arguments() == self._options
+        self._plan = plan if alike else None
         if self._plan:
             self._key = mask.key
         self._mask, self._unmasked = mask, None
@@ -168,10 +168,6 @@ class Layer(State, abc.ABC):
         # Not +=, which would change a tensor in place that whoever read the step has too.
         self._step = self._step + 1
         return y
-
-    def _keeps_p(self) -> bool:
-        """Tell whether the next call has the options of this one: none of them is a schedule."""
-        return not any(isinstance(value, schedules.Schedule) for value in self._options.values())
 
     def _inference(self, shape: tuple[int, ...], **inputs: Any) -> Drawn:
         """Describe an inference forward of an input of a shape, for its backward pass."""

@@ -137,9 +137,10 @@ def _packed(
 ) -> tuple[Array, Array]:
     """Return a kernel's constants in two arrays: to pass a number costs as much as an array."""
     outer, run, repeat = placement.rows
-    axes = (number for axis in reversed(outer) for number in axis)
-    numbers = np.array([threshold, run, repeat, *axes], np.uint64)
-    return numbers, chunked.factors(_number(dtype), affine)
+    numbers = [threshold, run, repeat]
+    for axis in reversed(outer):
+        numbers += axis
+    return np.array(numbers, np.uint64), chunked.factors(_number(dtype), affine)
 
 
 def _number(dtype: Any) -> Any:
