@@ -9,6 +9,8 @@ from anydrop.core.recipe import Affine
 from anydrop.core.typing import Array
 from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
+from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.keywords import keywords_of
 from anydrop.layers.spatial import DataFormat, SpatialLayer, check_data_format
 from anydrop.schedules import Rate
 
@@ -41,6 +43,7 @@ def affine(p: float) -> Affine:
 RULE = Rule(affine=affine, unscaled=UNSCALED)
 
 
+@keywords_of(dropout)
 def alpha_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Set elements to where SELU saturates, and keep mean 0 and variance 1.
 
@@ -54,8 +57,11 @@ def alpha_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any
         treated so, and the imaginary part scaled or dropped.
     p : float, default 0.5
         Probability that an element is dropped, ``0 <= p < 1``.
+    scaling : "train"
+        "inference" is refused: survivors are shifted too, so that mean and variance are right in
+        training already.
     **keywords
-        As for `dropout`, but for ``scaling="inference"``, which makes no sense here.
+        As for `dropout`.
 
     Returns
     -------
@@ -109,6 +115,7 @@ def _features(shape: tuple[int, ...], data_format: DataFormat, batched: bool) ->
 FEATURE_RULE = Rule(_features, ("data_format", "batched"), affine, UNSCALED)
 
 
+@keywords_of(dropout)
 def feature_alpha_dropout(
     x: Array,
     p: float = 0.5,
@@ -129,8 +136,11 @@ def feature_alpha_dropout(
         Where the channels' axis is.
     batched : bool, default True
         False says that `x` is one example, without a batch's axis: it is never guessed.
+    scaling : "train"
+        "inference" is refused: survivors are shifted too, so that mean and variance are right in
+        training already.
     **keywords
-        As for `alpha_dropout`.
+        As for `dropout`.
 
     Returns
     -------
@@ -159,6 +169,7 @@ def feature_alpha_dropout(
 
 
 @final
+@keywords_of(Dropout)
 class AlphaDropout(DropLayer):
     """Set elements to where SELU saturates, and keep mean 0 and variance 1; see `alpha_dropout`.
 
@@ -166,8 +177,11 @@ class AlphaDropout(DropLayer):
     ----------
     p : float or Schedule, default 0.5
         Probability that an element is dropped, ``0 <= p < 1``.
+    scaling : "train"
+        "inference" is refused: survivors are shifted too, so that mean and variance are right in
+        training already.
     **keywords
-        As for `Dropout`, but for ``scaling="inference"``.
+        As for `Dropout`.
 
     Examples
     --------
@@ -188,6 +202,7 @@ class AlphaDropout(DropLayer):
 
 
 @final
+@keywords_of(Dropout)
 class FeatureAlphaDropout(SpatialLayer):
     """Set whole channels to where SELU saturates; see `feature_alpha_dropout`.
 
@@ -199,8 +214,11 @@ class FeatureAlphaDropout(SpatialLayer):
         Where the channels' axis is.
     batched : bool, default True
         False says that inputs are one example, without a batch's axis.
+    scaling : "train"
+        "inference" is refused: survivors are shifted too, so that mean and variance are right in
+        training already.
     **keywords
-        As for `Dropout`, but for ``scaling="inference"``.
+        As for `Dropout`.
 
     Examples
     --------

@@ -8,6 +8,8 @@ from anydrop.core import check
 from anydrop.core.typing import Array
 from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
+from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.keywords import keywords_of
 from anydrop.layers.setting import Setting
 from anydrop.schedules import Rate
 
@@ -27,6 +29,7 @@ def _shared(shape: tuple[int, ...], heads: bool, batch: bool) -> tuple[int, ...]
 RULE = Rule(_shared, ("share_heads", "share_batch"))
 
 
+@keywords_of(dropout)
 def attention_dropout(
     weights: Array,
     p: float = 0.1,
@@ -83,6 +86,7 @@ def attention_dropout(
 
 
 @final
+@keywords_of(Dropout)
 class AttentionDropout(DropLayer):
     """Drop attention weights; see `attention_dropout`.
 

@@ -12,6 +12,8 @@ from anydrop.core import check
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords
 from anydrop.layers.drop_layer import DropKeywords
+from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.keywords import keywords_of
 from anydrop.layers.setting import Setting
 from anydrop.layers.spatial import DataFormat, SpatialLayer, check_data_format, positions
 from anydrop.masks.blocks import BlockMask
@@ -71,6 +73,7 @@ def _dropped(
     return call.result(mask.apply(call.x, out=call.out), mask)
 
 
+@keywords_of(dropout)
 def drop_block1d(
     x: Array,
     p: float = 0.1,
@@ -90,8 +93,10 @@ def drop_block1d(
         Probability that an element is dropped, ``0 <= p < 1``.
     block_size : int or sequence of int, default 7
         Length of a block along each axis of the feature map, in elements.
-    data_format, batched, **keywords
+    data_format, batched
         As for `drop_block2d`.
+    **keywords
+        As for `dropout`.
 
     Returns
     -------
@@ -118,6 +123,7 @@ def drop_block1d(
     return _dropped(x, p, block_size, 1, data_format, batched, keywords)
 
 
+@keywords_of(dropout)
 def drop_block2d(
     x: Array,
     p: float = 0.1,
@@ -137,9 +143,13 @@ def drop_block2d(
         Probability that an element is dropped, ``0 <= p < 1``.
     block_size : int or sequence of int, default 7
         Length of a block along each axis of the feature map, in elements.
-    data_format, batched, **keywords
-        As for `dropout1d`. Of `shared_axes` the batch's and the channels' axes may be named: the
-        same blocks in all channels are those of ``shared_axes=1``.
+    data_format, batched
+        As for `dropout1d`.
+    shared_axes : int or sequence of int, optional
+        The batch's and the channels' axes may be shared: ``shared_axes=1`` drops the same blocks in
+        all channels.
+    **keywords
+        As for `dropout`.
 
     Returns
     -------
@@ -187,6 +197,7 @@ def drop_block2d(
     return _dropped(x, p, block_size, 2, data_format, batched, keywords)
 
 
+@keywords_of(dropout)
 def drop_block3d(
     x: Array,
     p: float = 0.1,
@@ -206,8 +217,10 @@ def drop_block3d(
         Probability that an element is dropped, ``0 <= p < 1``.
     block_size : int or sequence of int, default 7
         Length of a block along each axis of the feature map, in elements.
-    data_format, batched, **keywords
+    data_format, batched
         As for `drop_block2d`.
+    **keywords
+        As for `dropout`.
 
     Returns
     -------
@@ -272,6 +285,7 @@ class BlockLayer(SpatialLayer):
 
 
 @final
+@keywords_of(Dropout)
 class DropBlock1d(BlockLayer):
     """Drop connected blocks of sequences; see `drop_block1d`.
 
@@ -302,6 +316,7 @@ class DropBlock1d(BlockLayer):
 
 
 @final
+@keywords_of(Dropout)
 class DropBlock2d(BlockLayer):
     """Drop connected blocks of images; see `drop_block2d`.
 
@@ -332,6 +347,7 @@ class DropBlock2d(BlockLayer):
 
 
 @final
+@keywords_of(Dropout)
 class DropBlock3d(BlockLayer):
     """Drop connected blocks of volumes; see `drop_block3d`.
 

@@ -9,6 +9,8 @@ from anydrop.core import check
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
+from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.keywords import keywords_of
 from anydrop.masks.drop_connect import DropConnectMask
 from anydrop.masks.mask import Drawn, Mask
 from anydrop.schedules import Rate
@@ -16,6 +18,7 @@ from anydrop.schedules import Rate
 RULE = Rule()
 
 
+@keywords_of(dropout)
 def drop_connect(
     weights: Array, p: float = 0.5, *, examples: int | None = None, **keywords: Unpack[Keywords]
 ) -> Any:
@@ -29,10 +32,11 @@ def drop_connect(
         Probability that a connection is dropped, ``0 <= p < 1``.
     examples : int, optional
         Draw one mask for each of so many examples, as the paper does, and return as many copies of
-        the weights. By default the whole batch has one mask.
+        the weights. By default the whole batch has one mask. With `examples` the axes of
+        `shared_axes`, `noise_shape`, `window` and `out` are those of the copies, the first of which
+        counts the examples.
     **keywords
-        As for `dropout`. With `examples` the axes of `shared_axes`, `noise_shape`, `window` and
-        `out` are those of the copies, of which the first counts the examples.
+        As for `dropout`.
 
     Returns
     -------
@@ -75,6 +79,7 @@ def drop_connect(
 
 
 @final
+@keywords_of(Dropout)
 class DropConnect(DropLayer):
     """Drop connections: weights of a layer, before they are applied; see `drop_connect`.
 

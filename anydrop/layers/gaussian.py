@@ -13,6 +13,8 @@ from anydrop.core.typing import Array
 from anydrop.layers.base import Layer
 from anydrop.layers.call import Call, Keywords
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
+from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.keywords import keywords_of
 from anydrop.layers.setting import Setting
 from anydrop.masks.noise import Noise
 from anydrop.schedules import Rate
@@ -20,6 +22,7 @@ from anydrop.schedules import Rate
 UNSCALED = "the mean is right in training already"
 
 
+@keywords_of(dropout)
 def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Multiply by normal noise of mean 1 and the variance that dropout has, ``p / (1 - p)``.
 
@@ -35,9 +38,12 @@ def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> 
         float16, bfloat16, float32, float64, complex64 or complex128, of any library.
     p : float, default 0.5
         Probability of the dropout that it stands for, ``0 <= p < 1``.
+    rng : None
+        Refused: noise from a generator could not be drawn again for the backward pass.
+    scaling : "train"
+        "inference" is refused: the mean is right in training already.
     **keywords
-        As for `dropout`, but for `rng` and `scaling`: noise from a generator could not be drawn
-        again, and there is nothing to scale.
+        As for `dropout`.
 
     Returns
     -------
@@ -71,6 +77,7 @@ def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> 
     return _disturbed(call, math.sqrt(call.p / (1.0 - call.p)), relative=True)
 
 
+@keywords_of(dropout)
 def gaussian_noise(x: Array, std: float = 1.0, **keywords: Unpack[Keywords]) -> Any:
     """Add normal noise of mean 0.
 
@@ -80,8 +87,12 @@ def gaussian_noise(x: Array, std: float = 1.0, **keywords: Unpack[Keywords]) -> 
         float16, bfloat16, float32 or float64, of any library.
     std : float, default 1
         Standard deviation of the noise, in the units of `x`; finite and >= 0.
+    rng : None
+        Refused: noise from a generator could not be drawn again for the backward pass.
+    scaling : "train"
+        "inference" is refused: the mean is right in training already.
     **keywords
-        As for `dropout`, but for `rng` and ``scaling="inference"``.
+        As for `dropout`.
 
     Returns
     -------
@@ -134,6 +145,7 @@ def _disturbed(call: Call, std: float, *, relative: bool) -> Any:
 
 
 @final
+@keywords_of(Dropout)
 class GaussianDropout(DropLayer):
     """Multiply by normal noise of mean 1 and variance ``p / (1 - p)``; see `gaussian_dropout`.
 
@@ -141,8 +153,12 @@ class GaussianDropout(DropLayer):
     ----------
     p : float or Schedule, default 0.5
         Probability of the dropout that it stands for, ``0 <= p < 1``.
+    rng : None
+        Refused: noise from a generator could not be drawn again for the backward pass.
+    scaling : "train"
+        "inference" is refused: the mean is right in training already.
     **keywords
-        As for `Dropout`: `seed`, `shared_axes`, `noise_shape`.
+        As for `Dropout`.
 
     Examples
     --------

@@ -9,6 +9,8 @@ from anydrop.core import check
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
+from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.keywords import keywords_of
 from anydrop.layers.setting import Setting
 from anydrop.masks.mask import Drawn
 from anydrop.masks.zoneout import Expectation, ZoneoutMask
@@ -27,6 +29,7 @@ def _time(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
 LOCKED = Rule(_time, ("time_axis",))
 
 
+@keywords_of(dropout)
 def locked_dropout(
     x: Array, p: float = 0.5, *, time_axis: int, **keywords: Unpack[Keywords]
 ) -> Any:
@@ -76,6 +79,7 @@ def locked_dropout(
     return drop(LOCKED, x, p, (check.integer(time_axis, "time_axis"),), **keywords)
 
 
+@keywords_of(dropout)
 def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Let units of a recurrent network keep their previous state.
 
@@ -87,8 +91,10 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
         State before it, of the shape, dtype, library and device of `new`.
     p : float, default 0.5
         Probability that a unit keeps its previous state, ``0 <= p < 1``.
+    scaling : "train"
+        "inference" is refused: at inference zoneout takes the expectation already.
     **keywords
-        As for `dropout`, but for ``scaling="inference"``, which makes no sense here.
+        As for `dropout`.
 
     Returns
     -------
@@ -157,6 +163,7 @@ def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Arr
 
 
 @final
+@keywords_of(Dropout)
 class LockedDropout(DropLayer):
     """Drop the same features at all time steps of a sequence; see `locked_dropout`.
 
@@ -197,6 +204,7 @@ class LockedDropout(DropLayer):
 
 
 @final
+@keywords_of(Dropout)
 class Zoneout(DropLayer):
     """Let units of a recurrent network keep their previous state; see `zoneout`.
 
@@ -208,8 +216,10 @@ class Zoneout(DropLayer):
     ----------
     p : float or Schedule, default 0.5
         Probability that a unit keeps its previous state, ``0 <= p < 1``.
+    scaling : "train"
+        "inference" is refused: at inference zoneout takes the expectation already.
     **keywords
-        As for `Dropout`, but for ``scaling="inference"``.
+        As for `Dropout`.
 
     Examples
     --------

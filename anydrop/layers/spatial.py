@@ -8,6 +8,8 @@ from anydrop.core import check
 from anydrop.core.typing import Array
 from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropLayer
+from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.keywords import keywords_of
 from anydrop.layers.setting import Setting
 from anydrop.schedules import Rate
 
@@ -73,6 +75,7 @@ def _dropped(
     return drop(RULES[spatial], x, p, own, **keywords)
 
 
+@keywords_of(dropout)
 def dropout1d(
     x: Array,
     p: float = 0.5,
@@ -127,6 +130,7 @@ def dropout1d(
     return _dropped(x, p, 1, data_format, batched, keywords)
 
 
+@keywords_of(dropout)
 def dropout2d(
     x: Array,
     p: float = 0.5,
@@ -143,8 +147,10 @@ def dropout2d(
         Of a dtype that `dropout` takes, of any library.
     p : float, default 0.5
         Probability that a channel of an example is dropped, ``0 <= p < 1``.
-    data_format, batched, **keywords
+    data_format, batched
         As for `dropout1d`.
+    **keywords
+        As for `dropout`.
 
     Returns
     -------
@@ -172,6 +178,7 @@ def dropout2d(
     return _dropped(x, p, 2, data_format, batched, keywords)
 
 
+@keywords_of(dropout)
 def dropout3d(
     x: Array,
     p: float = 0.5,
@@ -188,8 +195,10 @@ def dropout3d(
         Of a dtype that `dropout` takes, of any library.
     p : float, default 0.5
         Probability that a channel of an example is dropped, ``0 <= p < 1``.
-    data_format, batched, **keywords
+    data_format, batched
         As for `dropout1d`.
+    **keywords
+        As for `dropout`.
 
     Returns
     -------
@@ -249,6 +258,7 @@ class SpatialLayer(DropLayer):
 
 
 @final
+@keywords_of(Dropout)
 class Dropout1d(SpatialLayer):
     """Drop whole channels of sequences; see `dropout1d`.
 
@@ -276,6 +286,7 @@ class Dropout1d(SpatialLayer):
 
 
 @final
+@keywords_of(Dropout)
 class Dropout2d(SpatialLayer):
     """Drop whole channels of images; see `dropout2d`.
 
@@ -304,6 +315,7 @@ class Dropout2d(SpatialLayer):
 
 
 @final
+@keywords_of(Dropout)
 class Dropout3d(SpatialLayer):
     """Drop whole channels of volumes; see `dropout3d`.
 

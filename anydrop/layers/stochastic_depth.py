@@ -8,6 +8,8 @@ from anydrop.core import check
 from anydrop.core.typing import Array
 from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
+from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.keywords import keywords_of
 from anydrop.layers.setting import Setting
 from anydrop.schedules import Rate
 
@@ -32,6 +34,7 @@ def _branches(shape: tuple[int, ...], mode: Mode) -> tuple[int, ...]:
 RULE = Rule(_branches, ("mode",))
 
 
+@keywords_of(dropout)
 def stochastic_depth(
     x: Array, p: float = 0.5, *, mode: Mode = "row", **keywords: Unpack[Keywords]
 ) -> Any:
@@ -127,6 +130,7 @@ def depth_rates(p: float, depth: int) -> tuple[float, ...]:
 
 
 @final
+@keywords_of(Dropout)
 class StochasticDepth(DropLayer):
     """Drop the whole of a residual branch; see `stochastic_depth`. `DropPath` is the same class.
 

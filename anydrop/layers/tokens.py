@@ -9,6 +9,8 @@ from anydrop.core import check
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
+from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.keywords import keywords_of
 from anydrop.layers.setting import Setting
 from anydrop.masks.stored import StoredMask
 from anydrop.schedules import Rate
@@ -27,6 +29,7 @@ def _features(shape: tuple[int, ...]) -> tuple[int, ...]:
 EMBEDDING = Rule(_features)
 
 
+@keywords_of(dropout)
 def embedding_dropout(table: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Drop whole rows of an embedding table: every occurrence of a word at once.
 
@@ -73,6 +76,7 @@ def embedding_dropout(table: Array, p: float = 0.5, **keywords: Unpack[Keywords]
     return drop(EMBEDDING, table, p, **keywords)
 
 
+@keywords_of(dropout)
 def token_dropout(
     ids: Array,
     p: float = 0.1,
@@ -93,8 +97,12 @@ def token_dropout(
         What replaces it, which the dtype of `ids` must hold.
     protected : sequence of int, optional
         Tokens that are never replaced, such as those of padding, beginning and end.
+    out : None
+        Refused: use the array that is returned.
+    scaling : "train"
+        "inference" is refused: tokens are no numbers that could be scaled.
     **keywords
-        As for `dropout`, but for `out` and ``scaling="inference"``, since tokens are no numbers.
+        As for `dropout`.
 
     Returns
     -------
@@ -167,6 +175,7 @@ def token_dropout(
 
 
 @final
+@keywords_of(Dropout)
 class EmbeddingDropout(DropLayer):
     """Drop whole rows of an embedding table; see `embedding_dropout`.
 
@@ -196,6 +205,7 @@ class EmbeddingDropout(DropLayer):
 
 
 @final
+@keywords_of(Dropout)
 class TokenDropout(DropLayer):
     """Replace tokens of a text by a given one; see `token_dropout`.
 
@@ -207,8 +217,10 @@ class TokenDropout(DropLayer):
         What replaces it.
     protected : sequence of int, optional
         Tokens that are never replaced.
+    scaling : "train"
+        "inference" is refused: tokens are no numbers that could be scaled.
     **keywords
-        As for `Dropout`, but for ``scaling="inference"``.
+        As for `Dropout`.
 
     Examples
     --------
