@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
-from inspect import Signature
 from typing import Any, ClassVar, Self
 
 from anydrop import schedules
@@ -40,12 +39,8 @@ class Layer(State, abc.ABC):
     #: Its rule, by which its calls are planned; None of a function that does more than drop.
     _rule: ClassVar[Rule | None] = None
 
-    #: What `keywords_of` gave a class, of which a subclass has its own.
-    __signature__: ClassVar[Signature | None] = None
-
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        cls.__signature__ = None
         if "_function" in vars(cls) and "_rule" not in vars(cls):
             cls._rule = None  # the rule of its parent is that of another function
 

@@ -32,12 +32,13 @@ def keywords_of(source: Callable[..., Any]) -> Callable[[Target], Target]:
     ]
 
     def shown(target: Any) -> Any:
-        signature = inspect.signature(target)
+        function = target.__init__ if isinstance(target, type) else target
+        signature = inspect.signature(function)
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         more = [p for p in given if p.name not in signature.parameters]
-        target.__signature__ = signature.replace(parameters=[*own, *more])
+        function.__signature__ = signature.replace(parameters=[*own, *more])
         text = inspect.getdoc(target) or ""
-        missing = {p.name for p in more}.difference(*(names for names, _ in _entries(text)))
+        missing = {p.name for p in given}.difference(*(names for names, _ in _entries(text)))
         entries = [
             entry
             for names, entry in _entries(inspect.getdoc(source) or "")

@@ -73,3 +73,8 @@ def test_a_subclass_has_a_signature_of_its_own():
             super().__init__(strength)
 
     assert list(inspect.signature(Mine).parameters) == ["strength"]
+
+
+def test_a_layer_that_was_made_has_the_signature_of_a_call():
+    """And not that of its class: `monte_carlo` asks for it."""
+    assert list(inspect.signature(anydrop.Dropout2d(0.5)).parameters) == ["x", "training"]
