@@ -32,7 +32,7 @@ def keywords_of(source: Callable[..., Any]) -> Callable[[Target], Target]:
     ]
 
     def shown(target: Any) -> Any:
-        function = target.__init__ if isinstance(target, type) else target
+        function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
         signature = inspect.signature(function)
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         more = [p for p in given if p.name not in signature.parameters]
