@@ -18,7 +18,7 @@ from types import (
 )
 from typing import Any, Protocol
 
-from anydrop.backends.capabilities import LIBRARIES, UNSERVED
+from anydrop.backends import UNSERVED, registered
 from anydrop.layers.base import Layer
 
 
@@ -221,7 +221,7 @@ def _is_standard(module: str) -> bool:
 
 @lru_cache
 def _is_installed(root: str) -> bool:
-    if _is_standard(root) or root in {"anydrop", *LIBRARIES, *UNSERVED}:
+    if _is_standard(root) or root in {"anydrop", *registered(), *UNSERVED}:
         return True
     module = sys.modules.get(root)
     places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
