@@ -1,12 +1,7 @@
 """Writes the support matrix of docs/support.md from the table that the tests use too."""
 
-from anydrop.backends.capabilities import (
-    BY_THE_STANDARD,
-    FEATURES,
-    LIBRARIES,
-    UNSERVED,
-    yes,
-)
+from anydrop.backends import UNSERVED
+from anydrop.backends.capabilities import BY_THE_STANDARD, FEATURES, LIBRARIES, yes
 from anydrop.testing import DTYPES
 
 

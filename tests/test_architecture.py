@@ -18,13 +18,14 @@ FLOORS = [
     {"masks"},
     {"layers"},
     {"monte_carlo"},
+    {"jax", "torch"},
     {""},
     {"verify", "demo"},
     {"testing"},
     {"cli", "__main__"},
 ]
 # Within the backends: a library's folder imports these, and itself.
-SHARED = {"backends.base", "backends.plan", "backends.capabilities", "backends.common"}
+SHARED = {"backends.base", "backends.common", "backends.plan"}
 # The exceptions: PyTorch's tensors in the host's memory are drawn by NumPy's kernels, and Dask
 # stands above the registry, since it asks whose its chunks are.
 EXCEPTIONS = {
@@ -135,6 +136,14 @@ def test_libraries_stay_in_their_own_folder(module, path):
     names = [module, ".".join(module.split(".")[:2]), module.partition(".")[0]]
     allowed = next((LIBRARIES[name] for name in names if name in LIBRARIES), set())
     assert foreign <= allowed
+
+
+def test_the_table_of_capabilities_decides_nothing():
+    """It says what works, to the documentation and to the tests' skips."""
+    table = "anydrop.backends.capabilities"
+    readers = {module for module, path in modules() if table in imports(path)}
+    # These are to ask the backend instead.
+    assert readers <= {"demo.library", "demo.training", "monte_carlo.statistics"}
 
 
 def test_no_file_is_too_long_to_read():

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import array_api_compat
 
-from anydrop.backends.capabilities import LIBRARIES, UNSERVED
 from anydrop.core import check
 from anydrop.core.tracing import constant
 
@@ -24,9 +23,21 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "anydrop.backends"
 
-# library -> "module:Class". The next array library is one row of the table of capabilities and
-# one module beside this.
-_REGISTRY = {name: library.target for name, library in LIBRARIES.items()}
+# library -> "module:Class". The next array library is one row here, one in the table of
+# capabilities, and one folder beside this.
+_REGISTRY = {
+    "numpy": "anydrop.backends.numpy.backend:NumpyBackend",
+    "cupy": "anydrop.backends.cupy.backend:CupyBackend",
+    "torch": "anydrop.backends.torch.backend:TorchBackend",
+    "jax": "anydrop.backends.jax.backend:JaxBackend",
+    "dask": "anydrop.backends.dask.backend:DaskBackend",
+    "array_api_strict": "anydrop.backends.base:Backend",
+}
+# Libraries that are recognised, and why their arrays are refused.
+UNSERVED = {
+    "sparse": "a keep mask is dense, and what a sparse array does not store can't be selected; "
+    "convert it first, with x.todense()",
+}
 _BY_TYPE: dict[type, Backend] = {}
 # The backends that have served an array, by name.
 _SERVING: dict[str, Backend] = {}

@@ -1,6 +1,6 @@
-"""What each array library can do here: one table for the registry, the tests and the documentation.
+"""What each array library can do here: one table for the documentation and the tests' skips.
 
-Every library that array-api-compat recognises has a row, if only to say why it is not served.
+Nothing in the package reads it: a backend says of itself what it is.
 """
 
 from __future__ import annotations
@@ -35,15 +35,12 @@ class Library(NamedTuple):
 
     Parameters
     ----------
-    target : str
-        ``"module:Class"`` of its backend.
     features : mapping of str to Cell
         One cell for each of `FEATURES`.
     dtypes : mapping of str to Cell
         What is to be said of single dtypes. Those of the contract that are not named just work.
     """
 
-    target: str
     features: Mapping[str, Cell]
     dtypes: Mapping[str, Cell] = NOTHING
 
@@ -65,7 +62,6 @@ _FLUSHED = yes("XLA turns subnormal numbers to zeros on the CPU")
 
 LIBRARIES = {
     "numpy": Library(
-        "anydrop.backends.numpy.backend:NumpyBackend",
         {
             "out": yes(),
             "rng": yes("`numpy.random.Generator`, `RandomState`, the module `numpy.random`"),
@@ -78,7 +74,6 @@ LIBRARIES = {
         {"bfloat16": yes("with `ml_dtypes` installed")},
     ),
     "cupy": Library(
-        "anydrop.backends.cupy.backend:CupyBackend",
         {
             "out": yes(),
             "rng": yes("`cupy.random.Generator`, `RandomState`, the module `cupy.random`"),
@@ -95,7 +90,6 @@ LIBRARIES = {
         },
     ),
     "torch": Library(
-        "anydrop.backends.torch.backend:TorchBackend",
         {
             "out": yes("for tensors that no gradient runs through"),
             "rng": yes("`torch.Generator` of the tensor's device"),
@@ -108,7 +102,6 @@ LIBRARIES = {
         {"bfloat16": yes("Triton's interpreter, of the tests, does not round it; a GPU does")},
     ),
     "jax": Library(
-        "anydrop.backends.jax.backend:JaxBackend",
         {
             "out": no("its arrays are immutable"),
             "rng": yes("a key of `jax.random`, of the new kind or the old"),
@@ -127,7 +120,6 @@ LIBRARIES = {
         },
     ),
     "dask": Library(
-        "anydrop.backends.dask.backend:DaskBackend",
         {
             "out": no("a graph has no memory to write to before it is computed"),
             "rng": yes("`dask.array.random.Generator`, `RandomState`"),
@@ -140,7 +132,6 @@ LIBRARIES = {
         {"bfloat16": yes("with `ml_dtypes` installed")},
     ),
     "array_api_strict": Library(
-        "anydrop.backends.base:Backend",
         {
             "out": yes(),
             "rng": no("the standard has no generators"),
@@ -167,10 +158,4 @@ BY_THE_STANDARD = {
     "and it has no DLPack, which digests need",
     "mparray": "0.2: the right masks; float32 and complex64 are not rounded to 32 bits, and it has "
     "no DLPack, which digests need",
-}
-
-# Libraries that are recognised, and why their arrays are refused.
-UNSERVED = {
-    "sparse": "a keep mask is dense, and what a sparse array does not store can't be selected; "
-    "convert it first, with x.todense()",
 }

@@ -6,9 +6,9 @@ import array_api_compat
 import pytest
 from subjects import SUBJECTS
 
-from anydrop import backends
+from anydrop.backends import UNSERVED, registered
 from anydrop.backends.base import Backend
-from anydrop.backends.capabilities import BY_THE_STANDARD, FEATURES, LIBRARIES, UNSERVED
+from anydrop.backends.capabilities import BY_THE_STANDARD, FEATURES, LIBRARIES
 from anydrop.testing import DTYPES
 
 
@@ -23,7 +23,7 @@ def test_a_library_is_served_or_not():
     assert len({*LIBRARIES, *BY_THE_STANDARD, *UNSERVED}) == sum(
         map(len, (LIBRARIES, BY_THE_STANDARD, UNSERVED))
     )
-    assert backends.registered().keys() >= LIBRARIES.keys()
+    assert registered().keys() >= LIBRARIES.keys()
     assert all((*BY_THE_STANDARD.values(), *UNSERVED.values()))
 
 

@@ -8,7 +8,7 @@ from subjects import needs_strict
 
 import anydrop
 from anydrop import Dropout, Mask, Window
-from anydrop.backends.capabilities import UNSERVED
+from anydrop.backends import UNSERVED
 
 X = np.ones((2, 3), "f4")
 
