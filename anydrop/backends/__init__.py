@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,9 @@ UNSERVED = {
 _BY_TYPE: dict[type, Backend] = {}
 # The backends that have served an array, by name.
 _SERVING: dict[str, Backend] = {}
+_jax_is_told = False
+
+_log = logging.getLogger(__name__)
 
 
 def resolve(x: Array) -> Backend:
@@ -142,6 +146,22 @@ def load(name: str) -> Backend:
     module, _, cls = registered()[name].partition(":")
     backend: Backend = getattr(importlib.import_module(module), cls)(name)
     return backend
+
+
+@constant  # since it imports
+def introduce() -> None:
+    """Tell JAX, which is imported, how to take masks and other descriptions apart.
+
+    Whoever makes one calls this if ``"jax" in sys.modules``: JAX may meet it before any array.
+    """
+    global _jax_is_told
+    if _jax_is_told:
+        return
+    try:
+        importlib.import_module("anydrop.backends.jax.recipes")
+    except ImportError as error:  # A broken JAX is no business of those who only use NumPy.
+        _log.info("JAX will not know masks: %r", error)
+    _jax_is_told = True
 
 
 @constant  # since it may import the backend

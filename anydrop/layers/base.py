@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
+from sys import modules
 from typing import Any, ClassVar, Self
 
 from anydrop import schedules
-from anydrop.backends import resolve
+from anydrop.backends import introduce, resolve
 from anydrop.backends.plan import Plan
 from anydrop.core import check, place, stream
 from anydrop.core.runs import RUNS, check_found
 from anydrop.core.typing import Array
-from anydrop.layers.call import Call, Rule, planned_mask
+from anydrop.layers.call import Call, Rule
 from anydrop.layers.state import State
 from anydrop.masks.mask import Drawn, Mask
 
@@ -138,7 +139,9 @@ class Layer(State, abc.ABC):
         ):
             y = plan.stateful(x, self._key, step)
             if y is not None:
-                self._mask, self._unmasked = planned_mask(plan, self._key, step), None
+                # `recipe` sees to what making a mask does beside.
+                self._mask = tuple.__new__(Mask, (self._key, step, *plan.rest))
+                self._unmasked = None
                 self._step = step + 1
                 return y
         return self._forward(x, training)
@@ -302,4 +305,6 @@ class Layer(State, abc.ABC):
 
         It draws the same mask at any later time, whatever the layer has done since.
         """
+        if "jax" in modules:  # which may have come since the mask was made
+            introduce()
         return self._acting._mask

@@ -122,7 +122,7 @@ def drop(
             if y is not None and return_mask is False:
                 return y
             if y is not None and return_mask is True:
-                return y, planned_mask(plan, key, step)
+                return y, Mask._make((key, step, *plan.rest))
     call = Call(
         x,
         p,
@@ -141,11 +141,6 @@ def drop(
     )
     y, mask, _ = call.drop(rule, own)
     return (y, mask) if call.return_mask else y
-
-
-def planned_mask(plan: Plan, key: stream.Key, step: int) -> Mask:
-    """Return the mask of a planned call, whose parts nothing needs to check."""
-    return tuple.__new__(Mask, (key, step, *plan.rest))
 
 
 class Call:
@@ -213,8 +208,7 @@ class Call:
             key = stream.key_of(self.seed)  # type: ignore[arg-type]
             y = plan.forward(self.x, key, self.step, first, self.out)
             if y is not None:
-                drawn = planned_mask(plan, key, self.step)
-                return Result(y, Mask(*drawn[:-1], window) if window else drawn, plan)
+                return Result(y, Mask._make((key, self.step, *plan.rest[:-1], window)), plan)
         if rule.affine:
             affine = rule.affine(self.p)
         else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from sys import modules
+from typing import Any, Protocol, Self
 
 import numpy as np
 
-from anydrop.backends import resolve
+from anydrop.backends import introduce, resolve
 from anydrop.backends.base import Backend
 from anydrop.core import check, place, stream
 from anydrop.core.recipe import Affine, Description, Recipe, Window, scaled
@@ -154,6 +155,29 @@ class Mask(Recipe, KeepMask):
     """
 
     __slots__ = ()
+
+    # What a named tuple does, and 10 ns to look for JAX.
+
+    def __new__(
+        cls,
+        key: stream.Key,
+        step: int | Array,
+        shape: tuple[int, ...],
+        p: float,
+        scale: float,
+        shared_axes: tuple[int, ...] = (),
+        window: Window | None = None,
+    ) -> Self:
+        """Describe a mask by all that it consists of; see `from_seed`."""
+        if "jax" in modules:
+            introduce()
+        return tuple.__new__(cls, (key, step, shape, p, scale, shared_axes, window))
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> Self:  # type: ignore[override]
+        if "jax" in modules:
+            introduce()
+        return tuple.__new__(cls, iterable)
 
     @property
     def drops(self) -> bool:

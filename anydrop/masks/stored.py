@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from sys import modules
+from typing import Any, NamedTuple, Self
 
-from anydrop.backends import resolve
+from anydrop.backends import introduce, resolve
 from anydrop.core.recipe import keep_shape
 from anydrop.core.typing import Array
 from anydrop.masks.mask import KeepMask
@@ -38,6 +39,12 @@ class StoredMask(_Stored, KeepMask):
     """
 
     __slots__ = ()
+
+    def __new__(cls, *entries: Any, **by_name: Any) -> Self:
+        """Make the tuple, and see to it that JAX knows it."""
+        if "jax" in modules:
+            introduce()
+        return super().__new__(cls, *entries, **by_name)
 
     @property
     def keep_shape(self) -> tuple[int, ...]:

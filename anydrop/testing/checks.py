@@ -193,7 +193,8 @@ def a_layer(subject: Subject) -> None:
     assert drop.step == 3
     twin = copy.deepcopy(drop)
     subject.check(twin.mask, kept)
-    subject.check(twin.backward(x), y, like=x)
+    assert twin.backward(other) is other  # of the last forward, in inference mode
+    subject.check(twin.backward(x, training=True), y, like=x)
     subject.check(twin.train()(x), subject.numpy(drop.train()(x)), like=x)
 
 

@@ -30,7 +30,6 @@ class JaxBackend(Backend):
 
     def __init__(self, name: str = "jax", namespace: str = "") -> None:
         super().__init__(name, namespace)
-        recipes.register()
 
     def keep(self, recipe: Recipe, like: Array) -> Array:
         """Return the boolean keep mask of a recipe; see `Backend.keep`.

@@ -1,9 +1,14 @@
-"""Recipes as compiled programs see them: a few words at run time, and a layout."""
+"""Recipes as compiled programs see them: a few words at run time, and a layout.
+
+Importing this module registers all descriptions with JAX, so that they go into and come out of
+jitted functions. As the named tuples that they are, all their entries would become arrays, p one
+of 32 bits.
+"""
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -60,22 +65,6 @@ def _first(offset: tuple[Any, ...], strides: tuple[int, ...]) -> Any:
     return sum(traced, np.uint64(known)) if traced else known
 
 
-@lru_cache(maxsize=1)
-def register() -> None:
-    """Let masks go into and come out of jitted functions.
-
-    As the named tuples that they are, all their entries would become arrays, p one of 32 bits.
-    """
-    classes: list[type[Recipe]] = [Recipe, *Recipe.__subclasses__()]
-    for cls in classes:
-        jax.tree_util.register_pytree_node(cls, _flattened, partial(_unflattened, cls))
-    others: list[type] = Description.__subclasses__()
-    for other in others:  # which grows on the way
-        others += other.__subclasses__()
-        if issubclass(other, tuple) and not issubclass(other, Recipe):
-            jax.tree_util.register_pytree_node(other, _parts, partial(_together, other))
-
-
 def _flattened(recipe: Recipe) -> tuple[tuple[Any, ...], Recipe]:
     """Return the step and the offset that may be traced, and all else, which is compiled for."""
     step, window = recipe.step, recipe.window
@@ -114,3 +103,17 @@ def _parts(description: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ..
 def _together(cls: type, rest: tuple[Any, ...], parts: tuple[Any, ...]) -> Any:
     left = iter(parts)
     return cls(*(next(left) if i else v for i, v in zip(*rest, strict=True)))
+
+
+def _register() -> None:
+    classes: list[type[Recipe]] = [Recipe, *Recipe.__subclasses__()]
+    for cls in classes:
+        jax.tree_util.register_pytree_node(cls, _flattened, partial(_unflattened, cls))
+    others: list[type] = Description.__subclasses__()
+    for other in others:  # which grows on the way
+        others += other.__subclasses__()
+        if issubclass(other, tuple) and not issubclass(other, Recipe):
+            jax.tree_util.register_pytree_node(other, _parts, partial(_together, other))
+
+
+_register()

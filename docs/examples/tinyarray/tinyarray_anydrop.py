@@ -35,7 +35,7 @@ class TinyBackend(Backend):
     def keep(self, recipe, like):
         return self.from_numpy(HOST.keep(recipe, None), like)
 
-    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+    def select(self, x, keep, scale, shift=None, fill=0.0, out=None):
         if isinstance(keep, tinyarray.Array):
             keep = self.to_numpy(keep)
         y = self.from_numpy(HOST.select(self.to_numpy(x), keep, scale, shift, fill), x)
