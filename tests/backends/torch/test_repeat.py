@@ -51,7 +51,7 @@ def test_a_repeated_call_is_the_function_at_its_step(variant, dtype):
     layer._forward = None
     for step in range(1, 4):
         y = layer(x)
-        expected, mask = variant.call(x, seed=0, step=step, return_mask=True)
+        expected, mask = variant(x, seed=0, step=step, return_mask=True)
         assert torch.equal(y, expected)
         assert y.dtype == x.dtype
         assert not y.requires_grad
@@ -78,7 +78,7 @@ def test_gradients(variant):
     for step in (1, 2):
         y = layer(x)
         assert y.requires_grad
-        expected, mask = variant.call(x.detach(), seed=0, step=step, return_mask=True)
+        expected, mask = variant(x.detach(), seed=0, step=step, return_mask=True)
         assert torch.equal(y.detach(), expected)
         (dx,) = torch.autograd.grad(y.sum(), x)
         assert torch.equal(dx, mask.apply(torch.ones_like(x)))
