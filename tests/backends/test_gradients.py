@@ -6,7 +6,7 @@ that of rounding.
 
 import numpy as np
 import pytest
-from variants import BERNOULLI, BLOCKS, NORMAL
+from catalogue import BERNOULLI, BLOCKS, NORMAL
 
 import anydrop
 

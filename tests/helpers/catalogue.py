@@ -1,130 +1,169 @@
-"""Every variant of the catalogue: its function, its layer, and an input for them."""
+"""The one table of variants, in the parts that tests ask for.
+
+`VARIANTS` has each layer, with each option that changes what a call does: for what functions and
+layers have in common. `BERNOULLI`, `BLOCKS` and `NORMAL` are by what is drawn, and return arrays of
+the shape of their input: for the mathematics.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pytest
+import variants
+from variants import Variant, blocks, formats
 
 import anydrop
 
-
-class Variant(NamedTuple):
-    """A function and the layer around it.
-
-    `shape` is that of an input, `options` what both take, and `inputs` what a call takes more.
-    `shared` are the axes along which a mask has length 1, and `sizes` the lengths of blocks along
-    the last axes.
-    """
-
-    function: Callable[..., Any]
-    layer: type[anydrop.Layer]
-    shape: tuple[int, ...] = (6, 5)
-    options: dict[str, Any] = {}  # noqa: RUF012 (nobody writes to it)
-    inputs: Callable[[Any], dict[str, Any]] = lambda x: {}
-    rate: str = "p"
-    whole: bool = False  # whether its input holds integers
-    shared: tuple[int, ...] = ()
-    sizes: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        return "-".join([self.layer.__name__, *map(str, self.options.values())])
-
-    def input(self, dtype: str = "f4") -> np.ndarray:
-        """Return an input of random numbers, none of them 0."""
-        rng = np.random.default_rng(0)
-        if self.whole:
-            return rng.integers(10, 100, self.shape)
-        return (1 + rng.random(self.shape)).astype(dtype)
-
-    def make(self, rate: float = 0.4, **keywords: Any) -> Any:
-        """Return a layer."""
-        return self.layer(**{self.rate: rate}, **self.options, **{"seed": 0, **keywords})
-
-    def call(self, x: Any, rate: float = 0.4, **keywords: Any) -> Any:
-        """Call the function."""
-        given = {self.rate: rate, **self.options, **self.inputs(x), **keywords}
-        return self.function(x, **given)
-
-    def run(self, layer: Any, x: Any, **keywords: Any) -> Any:
-        """Call a layer with all the inputs that it wants."""
-        return layer(x, **self.inputs(x), **keywords)
-
-
-def previous(x: Any) -> dict[str, Any]:
-    return {"previous": None if x is None else -x}
-
+LOCKED = [
+    Variant("locked-batch_first", anydrop.locked_dropout, (6, 4, 5), (1,), {"time_axis": 1}),
+    Variant("locked-time_first", anydrop.locked_dropout, (4, 6, 5), (0,), {"time_axis": 0}),
+]
+ALPHA = Variant("alpha_dropout", anydrop.alpha_dropout, affine=variants.alpha)
+EMBEDDING = Variant("embedding", anydrop.embedding_dropout, (30, 4), (1,))
+ATTENTION = Variant("attention", anydrop.attention_dropout, (3, 2, 5, 5))
+DROP_CONNECT = Variant("drop_connect", anydrop.drop_connect)
+NOISE = [
+    Variant("gaussian_dropout", anydrop.gaussian_dropout),
+    Variant("gaussian_noise", anydrop.gaussian_noise, rate="std"),
+]
 
 VARIANTS = [
-    Variant(anydrop.dropout, anydrop.Dropout),
-    Variant(anydrop.dropout, anydrop.Dropout, options={"shared_axes": (-1,)}, shared=(1,)),
-    Variant(anydrop.dropout, anydrop.Dropout, options={"noise_shape": (None, 1)}, shared=(1,)),
-    Variant(anydrop.dropout1d, anydrop.Dropout1d, (6, 5, 4), shared=(2,)),
-    Variant(anydrop.dropout1d, anydrop.Dropout1d, (6, 5), {"batched": False}, shared=(1,)),
-    Variant(anydrop.dropout2d, anydrop.Dropout2d, (6, 5, 4, 3), shared=(2, 3)),
+    Variant("dropout-plain", anydrop.dropout),
+    Variant("dropout-last", anydrop.dropout, (6, 5), (1,), {"shared_axes": (-1,)}),
+    Variant("dropout-noise_shape-last", anydrop.dropout, (6, 5), (1,), {"noise_shape": (None, 1)}),
+    Variant("dropout1d", anydrop.dropout1d, (6, 5, 4), (2,)),
+    Variant("dropout1d-unbatched", anydrop.dropout1d, (6, 5), (1,), {"batched": False}),
+    Variant("dropout2d", anydrop.dropout2d, (6, 5, 4, 3), (2, 3)),
     Variant(
-        anydrop.dropout2d,
-        anydrop.Dropout2d,
-        (6, 5, 4, 3),
+        *("dropout2d-channels_last", anydrop.dropout2d, (6, 5, 4, 3), (1, 2)),
         {"data_format": "channels_last"},
-        shared=(1, 2),
     ),
-    Variant(anydrop.dropout3d, anydrop.Dropout3d, (6, 5, 4, 3, 2), shared=(2, 3, 4)),
-    Variant(anydrop.alpha_dropout, anydrop.AlphaDropout),
-    Variant(anydrop.feature_alpha_dropout, anydrop.FeatureAlphaDropout, (6, 5, 4), shared=(2,)),
-    Variant(anydrop.gaussian_dropout, anydrop.GaussianDropout),
-    Variant(anydrop.gaussian_noise, anydrop.GaussianNoise, rate="std"),
+    Variant("dropout3d", anydrop.dropout3d, (6, 5, 4, 3, 2), (2, 3, 4)),
+    ALPHA,
     Variant(
-        anydrop.locked_dropout, anydrop.LockedDropout, (6, 4, 5), {"time_axis": 1}, shared=(1,)
+        *("feature_alpha_dropout", anydrop.feature_alpha_dropout, (6, 5, 4), (2,)),
+        affine=variants.alpha,
     ),
+    *NOISE,
+    *LOCKED,
+    Variant("zoneout-of_the_opposite", anydrop.zoneout, inputs=variants.opposite),
+    EMBEDDING,
     Variant(
-        anydrop.locked_dropout, anydrop.LockedDropout, (4, 6, 5), {"time_axis": 0}, shared=(0,)
+        *("token-protected", anydrop.token_dropout, (6, 9)),
+        options={"token": 3, "protected": (17, 42)},
     ),
-    Variant(anydrop.zoneout, anydrop.Zoneout, inputs=previous),
-    Variant(anydrop.embedding_dropout, anydrop.EmbeddingDropout, (30, 4), shared=(1,)),
+    ATTENTION,
     Variant(
-        anydrop.token_dropout,
-        anydrop.TokenDropout,
-        (6, 9),
-        {"token": 3, "protected": (17, 42)},
-        whole=True,
-    ),
-    Variant(anydrop.attention_dropout, anydrop.AttentionDropout, (3, 2, 5, 5)),
-    Variant(
-        anydrop.attention_dropout,
-        anydrop.AttentionDropout,
-        (3, 2, 5, 5),
+        *("attention-shared", anydrop.attention_dropout, (3, 2, 5, 5), (0, 1)),
         {"share_heads": True, "share_batch": True},
-        shared=(0, 1),
     ),
-    Variant(anydrop.drop_connect, anydrop.DropConnect),
-    Variant(anydrop.drop_connect, anydrop.DropConnect, inputs=lambda x: {"examples": 4}),
-    Variant(anydrop.stochastic_depth, anydrop.StochasticDepth, (40, 3), shared=(1,)),
+    DROP_CONNECT,
+    Variant("drop_connect-4", anydrop.drop_connect, inputs=lambda x: {"examples": 4}),
+    Variant("depth-row", anydrop.stochastic_depth, (40, 3), (1,)),
+    Variant("depth-batch", anydrop.stochastic_depth, (40, 3), (0, 1), {"mode": "batch"}),
+    blocks(anydrop.drop_block1d, (6, 5, 9), (3,)),
+    blocks(anydrop.drop_block2d, (2, 3, 8, 9), (3, 2)),
+    blocks(anydrop.drop_block3d, (2, 3, 4, 5, 4), (2, 2, 2)),
+]
+
+BERNOULLI = [
+    Variant("dropout", anydrop.dropout, (3, 4, 5)),
+    Variant("dropout-shared", anydrop.dropout, (3, 4, 5), (1,), {"shared_axes": -2}),
     Variant(
-        anydrop.stochastic_depth, anydrop.StochasticDepth, (40, 3), {"mode": "batch"}, shared=(0, 1)
+        "dropout-noise_shape", anydrop.dropout, (3, 4, 5), (1,), {"noise_shape": (None, 1, None)}
     ),
-    Variant(anydrop.drop_block1d, anydrop.DropBlock1d, (6, 5, 9), {"block_size": 3}, sizes=(3,)),
+    *formats(anydrop.dropout1d, (3, 4, 5)),
+    *formats(anydrop.dropout2d, (3, 4, 2, 3)),
+    *formats(anydrop.dropout3d, (3, 4, 2, 3, 2)),
+    ALPHA,
+    *formats(anydrop.feature_alpha_dropout, (3, 4, 2, 3), affine=variants.alpha),
     Variant(
-        anydrop.drop_block2d,
-        anydrop.DropBlock2d,
-        (2, 3, 8, 9),
-        {"block_size": (3, 2)},
-        sizes=(3, 2),
+        *("feature_alpha_dropout-plain", anydrop.feature_alpha_dropout, (5, 7)),
+        affine=variants.alpha,
+    ),
+    *LOCKED,
+    Variant("locked-negative", anydrop.locked_dropout, (3, 5, 4), (2,), {"time_axis": -1}),
+    Variant(
+        *("zoneout", anydrop.zoneout, (5, 7)),
+        affine=variants.unscaled,
+        inputs=variants.zeros,
+    ),
+    EMBEDDING,
+    Variant(
+        *("token", anydrop.token_dropout, (5, 7)),
+        options={"token": variants.TOKEN},
+        affine=variants.replaced,
+        first=variants.integers,
+    ),
+    ATTENTION,
+    Variant(
+        "attention-heads", anydrop.attention_dropout, (2, 3, 4, 5), (1,), {"share_heads": True}
     ),
     Variant(
-        anydrop.drop_block3d,
-        anydrop.DropBlock3d,
-        (2, 3, 4, 5, 4),
-        {"block_size": 2},
-        sizes=(2, 2, 2),
+        "attention-batch", anydrop.attention_dropout, (2, 3, 4, 5), (0,), {"share_batch": True}
+    ),
+    Variant(
+        *("attention-both", anydrop.attention_dropout, (2, 2, 3, 4, 5), (0, 1, 2)),
+        {"share_heads": True, "share_batch": True},
+    ),
+    DROP_CONNECT,
+    Variant(
+        *("drop_connect-examples", anydrop.drop_connect, (3, 4, 5)),
+        first=variants.first_of_all,
+        inputs=variants.number_of_copies,
+    ),
+    Variant("stochastic_depth-row", anydrop.stochastic_depth, (31, 2, 3), (1, 2)),
+    Variant(
+        *("stochastic_depth-batch", anydrop.stochastic_depth, (5, 2, 3), (0, 1, 2)),
+        {"mode": "batch"},
     ),
 ]
 
+BLOCKS = [
+    blocks(anydrop.drop_block1d, (2, 3, 9), (1,)),
+    blocks(anydrop.drop_block1d, (2, 3, 9), (4,)),
+    blocks(anydrop.drop_block1d, (2, 3, 5), (8,), "-larger_than_the_map"),
+    blocks(anydrop.drop_block2d, (2, 2, 6, 7), (3, 3)),
+    blocks(anydrop.drop_block2d, (2, 2, 6, 7), (2, 5)),
+    blocks(anydrop.drop_block2d, (3, 6, 7), (3, 3), "-unbatched", batched=False),
+    blocks(anydrop.drop_block3d, (2, 2, 3, 4, 5), (2, 2, 2)),
+    blocks(anydrop.drop_block3d, (2, 1, 3, 4, 5), (1, 2, 3)),
+    Variant(
+        *("drop_block1d-channels_last", anydrop.drop_block1d, (2, 9, 3), ()),
+        {"block_size": 3, "data_format": "channels_last"},
+        sizes=(1, 3, 1),
+    ),
+    Variant(
+        *("drop_block2d-channels_last", anydrop.drop_block2d, (2, 6, 7, 3), ()),
+        {"block_size": (2, 3), "data_format": "channels_last"},
+        sizes=(1, 2, 3, 1),
+    ),
+    Variant(
+        *("drop_block2d-all_channels", anydrop.drop_block2d, (2, 3, 6, 7), (1,)),
+        {"block_size": 3, "shared_axes": 1},
+        sizes=(1, 1, 3, 3),
+    ),
+]
 
-def variants(*conditions: Callable[[Variant], bool]) -> Any:
-    """Give a test the variants that meet all conditions."""
+NORMAL = [
+    *NOISE,
+    Variant(
+        "gaussian_dropout-shared", anydrop.gaussian_dropout, (3, 4, 5), (1,), {"shared_axes": 1}
+    ),
+    Variant(
+        *("gaussian_noise-shared", anydrop.gaussian_noise, (3, 4, 5), (1,), {"shared_axes": 1}),
+        rate="std",
+    ),
+]
+
+# One data format of each.
+KINDS = [v for v in BERNOULLI if "channels_last" not in v.name and "unbatched" not in v.name]
+
+
+def variants_where(*conditions: Callable[[Variant], bool]) -> Any:
+    """Give a test those of `VARIANTS` that meet all conditions."""
     chosen = [v for v in VARIANTS if all(meets(v) for meets in conditions)]
     return pytest.mark.parametrize("variant", chosen, ids=str)
 

@@ -1,17 +1,15 @@
-"""The catalogue as tests of its mathematics see it: what shares a fate, and what becomes of it."""
+"""`Variant`: a way to call a function of the catalogue, and what a test knows of it."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import anydrop
 from anydrop import resolve
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 TOKEN = -1
 SELU = -1.7580993408473766  # where SELU saturates
@@ -35,54 +33,100 @@ def alpha(p):
 
 
 class Variant(NamedTuple):
-    """One way to call a function of the catalogue."""
+    """A function of the catalogue with some options, and the layer around it."""
 
     name: str
-    #: Takes an array, p and the keywords that all functions take.
     function: Callable[..., Any]
-    shape: tuple[int, ...]
-    #: Axes along which the name says that all elements share one fate.
+    #: Of an input.
+    shape: tuple[int, ...] = (6, 5)
+    #: Axes along which the name says that all elements are dropped together.
     shared: tuple[int, ...] = ()
+    #: What the function and the layer take; none of it is a default.
     options: dict[str, Any] = {}  # noqa: RUF012 - a tuple's default
     #: Scale, shift and fill for a p.
     affine: Callable[[float], tuple[float, float, float]] = plain
     #: Lengths of a block along each axis.
     sizes: tuple[int, ...] = ()
+    #: What a call makes of an input: its first argument, and what it takes beside.
+    first: Callable[[Any], Any] = lambda x: x
+    inputs: Callable[[Any], dict[str, Any]] = lambda x: {}
+    #: Name of the drop probability, or of what stands in its place.
+    rate: str = "p"
 
-    def __call__(self, x: Any, p: float, **keywords: Any) -> Any:
-        return self.function(x, p, **self.options, **keywords)
+    @property
+    def layer(self) -> type[anydrop.Layer]:
+        """The class of the function's name."""
+        words = self.function.__name__.split("_")
+        return getattr(anydrop, "".join(map(str.capitalize, words)))
+
+    def __call__(self, x: Any, rate: float = 0.4, **keywords: Any) -> Any:
+        """Call the function."""
+        given = {self.rate: rate, **self.options, **self.inputs(x), **keywords}
+        return self.function(self.first(x), **given)
 
     def __str__(self) -> str:
         return self.name
 
-    def example(self, dtype: Any = "f4") -> Any:
+    def make(self, rate: float = 0.4, **keywords: Any) -> Any:
+        """Return a layer."""
+        return self.layer(**{self.rate: rate}, **self.options, **{"seed": 0, **keywords})
+
+    def run(self, layer: Any, x: Any, **keywords: Any) -> Any:
+        """Call a layer with all the inputs that it wants."""
+        return layer(self.first(x), **self.inputs(x), **keywords)
+
+    @property
+    def whole(self) -> bool:
+        """Whether its input holds integers, which have no gradients."""
+        return self.layer is anydrop.TokenDropout
+
+    @property
+    def copies(self) -> bool:
+        """Whether its input holds copies of one table, of which the function takes the first."""
+        return self.first is first_of_all
+
+    def input(self, dtype: str = "f4") -> np.ndarray:
+        """Return an input of random numbers, none of them 0."""
+        rng = np.random.default_rng(0)
+        if self.whole:
+            return rng.integers(10, 100, self.shape)
+        return (1 + rng.random(self.shape)).astype(dtype)
+
+    def example(self, dtype: Any = "f4") -> np.ndarray:
         """Return small whole numbers, none of them 0."""
         x = np.random.default_rng(0).integers(1, 9, self.shape).astype(dtype)
-        if self.function is copies_of_weights:
+        if self.copies:
             x[...] = x[:1]
         return x
 
     @property
     def fates(self) -> tuple[Any, ...]:
-        """Index of one element for each fate, in an array whose last axes are those of `shape`."""
+        """Index of one of the elements that are dropped together, of each such group."""
         return (..., *(0 if a in self.shared else slice(None) for a in range(len(self.shape))))
 
 
-def zoneout_of_zeros(x, p, **keywords):
-    return anydrop.zoneout(x, x * 0, p, **keywords)
+def first_of_all(x: Any) -> Any:
+    return x[0, ...]
 
 
-def tokens(x, p, **keywords):
+def integers(x: Any) -> Any:
     xp = resolve(x).xp
-    return anydrop.token_dropout(xp.astype(x, xp.int32), p, token=TOKEN, **keywords)
+    return xp.astype(x, xp.int32)
 
 
-def copies_of_weights(x, p, **keywords):
-    """Drop the connections of the first of x, a copy for each."""
-    return anydrop.drop_connect(x[0, ...], p, examples=x.shape[0], **keywords)
+def opposite(x: Any) -> dict[str, Any]:
+    return {"previous": -x}
 
 
-def formats(function, shape, **keywords):
+def zeros(x: Any) -> dict[str, Any]:
+    return {"previous": x * 0}
+
+
+def number_of_copies(x: Any) -> dict[str, Any]:
+    return {"examples": x.shape[0]}
+
+
+def formats(function, shape, **fields) -> Iterator[Variant]:
     """Yield a function of feature maps for a shape (batch, channels, ...) in every data format."""
     batch, channels, *positions = shape
     for first in (True, False):
@@ -94,94 +138,14 @@ def formats(function, shape, **keywords):
             data_format = "channels_first" if first else "channels_last"
             name = f"{function.__name__}-{data_format}{'' if batched else '-unbatched'}"
             options = {"data_format": data_format, "batched": batched}
-            yield Variant(name, function, (*examples, *inner), shared, options, **keywords)
+            yield Variant(name, function, (*examples, *inner), shared, options, **fields)
 
 
-BERNOULLI = [
-    Variant("dropout", anydrop.dropout, (3, 4, 5)),
-    Variant("dropout-shared", anydrop.dropout, (3, 4, 5), (1,), {"shared_axes": -2}),
-    Variant(
-        "dropout-noise_shape", anydrop.dropout, (3, 4, 5), (1,), {"noise_shape": (None, 1, None)}
-    ),
-    *formats(anydrop.dropout1d, (3, 4, 5)),
-    *formats(anydrop.dropout2d, (3, 4, 2, 3)),
-    *formats(anydrop.dropout3d, (3, 4, 2, 3, 2)),
-    Variant("alpha_dropout", anydrop.alpha_dropout, (5, 7), affine=alpha),
-    *formats(anydrop.feature_alpha_dropout, (3, 4, 2, 3), affine=alpha),
-    Variant("feature_alpha_dropout-plain", anydrop.feature_alpha_dropout, (5, 7), affine=alpha),
-    Variant("locked-batch_first", anydrop.locked_dropout, (3, 4, 5), (1,), {"time_axis": 1}),
-    Variant("locked-time_first", anydrop.locked_dropout, (4, 3, 5), (0,), {"time_axis": 0}),
-    Variant("locked-negative", anydrop.locked_dropout, (3, 5, 4), (2,), {"time_axis": -1}),
-    Variant("zoneout", zoneout_of_zeros, (5, 7), affine=unscaled),
-    Variant("embedding", anydrop.embedding_dropout, (31, 4), (1,)),
-    Variant("token", tokens, (5, 7), affine=replaced),
-    Variant("attention", anydrop.attention_dropout, (2, 3, 4, 5)),
-    Variant(
-        "attention-heads", anydrop.attention_dropout, (2, 3, 4, 5), (1,), {"share_heads": True}
-    ),
-    Variant(
-        "attention-batch", anydrop.attention_dropout, (2, 3, 4, 5), (0,), {"share_batch": True}
-    ),
-    Variant(
-        *("attention-both", anydrop.attention_dropout, (2, 2, 3, 4, 5), (0, 1, 2)),
-        {"share_heads": True, "share_batch": True},
-    ),
-    Variant("drop_connect", anydrop.drop_connect, (5, 7)),
-    Variant("drop_connect-examples", copies_of_weights, (3, 4, 5)),
-    Variant("stochastic_depth-row", anydrop.stochastic_depth, (31, 2, 3), (1, 2)),
-    Variant(
-        *("stochastic_depth-batch", anydrop.stochastic_depth, (5, 2, 3), (0, 1, 2)),
-        {"mode": "batch"},
-    ),
-]
-
-# One data format of each.
-KINDS = [v for v in BERNOULLI if "channels_last" not in v.name and "unbatched" not in v.name]
-
-
-def blocks(function, shape, lengths, name="", **options):
+def blocks(function, shape, lengths, name="", **options) -> Variant:
     """Return a function of blocks of those lengths along the last axes."""
     size = lengths[0] if len(set(lengths)) == 1 else lengths
     return Variant(
-        f"{function.__name__}-{'x'.join(map(str, lengths))}{name}",
-        function,
-        shape,
+        *(f"{function.__name__}-{'x'.join(map(str, lengths))}{name}", function, shape),
         options={"block_size": size, **options},
         sizes=(*(1,) * (len(shape) - len(lengths)), *lengths),
     )
-
-
-BLOCKS = [
-    blocks(anydrop.drop_block1d, (2, 3, 9), (1,)),
-    blocks(anydrop.drop_block1d, (2, 3, 9), (4,)),
-    blocks(anydrop.drop_block1d, (2, 3, 5), (8,), "-larger_than_the_map"),
-    blocks(anydrop.drop_block2d, (2, 2, 6, 7), (3, 3)),
-    blocks(anydrop.drop_block2d, (2, 2, 6, 7), (2, 5)),
-    blocks(anydrop.drop_block2d, (3, 6, 7), (3, 3), "-unbatched", batched=False),
-    blocks(anydrop.drop_block3d, (2, 2, 3, 4, 5), (2, 2, 2)),
-    blocks(anydrop.drop_block3d, (2, 1, 3, 4, 5), (1, 2, 3)),
-    Variant(
-        *("drop_block1d-channels_last", anydrop.drop_block1d, (2, 9, 3), ()),
-        {"block_size": 3, "data_format": "channels_last"},
-        sizes=(1, 3, 1),
-    ),
-    Variant(
-        *("drop_block2d-channels_last", anydrop.drop_block2d, (2, 6, 7, 3), ()),
-        {"block_size": (2, 3), "data_format": "channels_last"},
-        sizes=(1, 2, 3, 1),
-    ),
-    Variant(
-        *("drop_block2d-all_channels", anydrop.drop_block2d, (2, 3, 6, 7), (1,)),
-        {"block_size": 3, "shared_axes": 1},
-        sizes=(1, 1, 3, 3),
-    ),
-]
-
-NORMAL = [
-    Variant("gaussian_dropout", anydrop.gaussian_dropout, (5, 7)),
-    Variant(
-        "gaussian_dropout-shared", anydrop.gaussian_dropout, (3, 4, 5), (1,), {"shared_axes": 1}
-    ),
-    Variant("gaussian_noise", anydrop.gaussian_noise, (5, 7)),
-    Variant("gaussian_noise-shared", anydrop.gaussian_noise, (3, 4, 5), (1,), {"shared_axes": 1}),
-]

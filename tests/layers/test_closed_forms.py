@@ -12,7 +12,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 from bounds import SIGMAS, binomial, sigmas
-from variants import KINDS, SELU, alpha
+from catalogue import KINDS
+from variants import SELU, alpha
 
 import anydrop
 from anydrop.core import stream

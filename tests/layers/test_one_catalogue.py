@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from catalogue import BLOCKS, KINDS, NORMAL
 from subjects import SUBJECTS, serving
-from variants import BLOCKS, KINDS, NORMAL, tokens
 
 from anydrop import Window
 from anydrop.testing.reference import bits
@@ -32,7 +32,7 @@ def drawn(variant, subject, x, **keywords):
     array = subject.array(x)
     y, mask = variant(array, P, seed=(1, 2), step=STEP, return_mask=True, **keywords)
     results = {"output": y, "mask": mask.keep(like=array)}
-    if variant.function is not tokens:
+    if not variant.whole:
         gradient = mask.apply(array)
         parts = gradient if isinstance(gradient, tuple) else (gradient,)
         results |= {f"gradient {i}": part for i, part in enumerate(parts)}

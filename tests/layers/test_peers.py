@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 from bounds import SIGMAS, rate_is_off_by, variance_of_a_rate
+from catalogue import BERNOULLI, BLOCKS, NORMAL
 from subjects import NUMPY_DTYPES
-from variants import BERNOULLI, BLOCKS, NORMAL, Variant, copies_of_weights, tokens
 
 import anydrop
 from anydrop.schedules import Constant, Cosine, Linear, WarmUp
@@ -18,7 +18,7 @@ FUNCTIONS = [
     for v in (*BERNOULLI, *BLOCKS, *NORMAL)
     if "channels_last" not in v.name and "unbatched" not in v.name
 ]
-REAL = [v for v in FUNCTIONS if v.function is not tokens]
+REAL = [v for v in FUNCTIONS if not v.whole]
 # Which of them drop, so that a number may vanish.
 DROPPING = [v for v in REAL if v not in NORMAL and v.name != "zoneout"]
 
@@ -175,9 +175,7 @@ def test_equinox_nan_gradient_at_p_1(variant):
         assert np.isfinite(result).all()
 
 
-@pytest.mark.parametrize(
-    "variant", [v for v in REAL if v.function is not copies_of_weights], ids=str
-)
+@pytest.mark.parametrize("variant", [v for v in REAL if not v.copies], ids=str)
 def test_torch_ignores_inplace(variant):
     """Of its alpha dropouts. Here ``out=x`` is x, and holds what a call without it returns."""
     x = np.random.default_rng(0).standard_normal(variant.shape).astype("f4")
@@ -249,7 +247,7 @@ def test_torch_makes_nan_of_a_dropped_inf(variant):
     y, mask = variant(clean, 0.6, seed=1, return_mask=True)
     kept = np.broadcast_to(mask.keep(like=clean), clean.shape)
     assert (~kept).any()
-    if variant.function is not copies_of_weights:
+    if not variant.copies:
         for odd in (np.nan, np.inf, -np.inf):
             assert bits(variant(np.where(kept, clean, odd), 0.6, seed=1)) == bits(y)
     gradients = [mask.apply(np.where(kept, clean, odd)) for odd in (0, np.nan, np.inf)]
@@ -318,9 +316,7 @@ def test_chainers_mask_of_another_shape_broadcasts(variant):
                 mask.apply(np.ones(shape))
 
 
-@pytest.mark.parametrize(
-    "variant", [v for v in DROPPING if v.function is not copies_of_weights], ids=str
-)
+@pytest.mark.parametrize("variant", [v for v in DROPPING if not v.copies], ids=str)
 def test_chainers_mask_gives_unscaled_output(variant):
     """What a mask makes of another array is scaled like the output that it came with."""
     x = np.ones(variant.shape)
@@ -392,7 +388,6 @@ def test_every_layer_is_here():
         if isinstance(kind, type) and issubclass(kind, anydrop.Layer)
     }
     assert public - {anydrop.Layer, anydrop.DropLayer} == set(LAYERS)
-    covered = {v.function for v in FUNCTIONS} | {anydrop.zoneout, anydrop.token_dropout}
+    covered = {v.function for v in FUNCTIONS}
     names = {kind._function for kind in LAYERS}
     assert names <= covered
-    assert all(isinstance(v, Variant) for v in FUNCTIONS)

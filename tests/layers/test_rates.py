@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 from bounds import SIGMAS, binomial, outside, rate_is_off_by
-from variants import KINDS, NORMAL
+from catalogue import KINDS, NORMAL
 
 import anydrop
 

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 from bounds import outside
-from variants import BERNOULLI, BLOCKS, KINDS, NORMAL
+from catalogue import BERNOULLI, BLOCKS, KINDS, NORMAL
 
 import anydrop
 from anydrop import Window

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from catalogue import VARIANTS, numbers, variants
+from catalogue import VARIANTS, numbers, variants_where
 
 import anydrop
 from anydrop import schedules
@@ -31,7 +31,7 @@ def test_a_bad_rate_is_refused(variant, bad, training):
     kind = ValueError if type(bad) in (int, float) else TypeError
     x, shown = variant.input(), repr(float(bad) if kind is ValueError else bad)
     with pytest.raises(kind, match=rf"^{variant.rate} must .*, got .*{re.escape(shown)}$"):
-        variant.call(x, bad, seed=0, training=training)
+        variant(x, bad, seed=0, training=training)
     with pytest.raises(kind, match=f"^{variant.rate} must "):
         variant.make(bad)
     layer = variant.make()
@@ -66,12 +66,12 @@ def test_bad_keywords_are_refused(variant, keywords, kind, message, training):
     if "noise_shape" in variant.options:
         message = message.replace("shared axis 9 is", "give either")[:11]
     with pytest.raises(kind, match=re.escape(message)):
-        variant.call(variant.input(), **{"seed": 0, **keywords}, training=training)
+        variant(variant.input(), **{"seed": 0, **keywords}, training=training)
 
 
 def test_a_training_call_needs_a_source(variant):
     with pytest.raises(TypeError, match=r"a training call needs seed="):
-        variant.call(variant.input())
+        variant(variant.input())
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -83,7 +83,7 @@ def test_an_input_that_is_no_array(variant, training):
     assert layer.step == 0
 
 
-@variants(numbers)
+@variants_where(numbers)
 def test_integers_are_refused(variant):
     x = np.ones(variant.shape, "i4")
     with pytest.raises(TypeError, match="int32"):
@@ -92,13 +92,13 @@ def test_integers_are_refused(variant):
     assert layer.mask is None
 
 
-@variants(numbers)
+@variants_where(numbers)
 def test_backward_before_forward(variant):
     with pytest.raises(RuntimeError, match=rf"{variant.layer.__name__}.backward\(\) belongs to"):
         variant.make().backward(variant.input())
 
 
-@variants(numbers)
+@variants_where(numbers)
 def test_a_gradient_of_another_shape(variant):
     layer, x = variant.make(), variant.input()
     variant.run(layer, x)
