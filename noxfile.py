@@ -48,7 +48,7 @@ def pytest(session: nox.Session, packages: list[str], *arguments: str) -> None:
 
 
 # What every library must pass, beside the tests in its own folder.
-EVERYWHERE = ["tests/testing", "tests/layers/test_outputs.py", "tests/monte_carlo"]
+EVERYWHERE = ["tests/testing", "tests/masks", "tests/monte_carlo"]
 
 
 def add_tests(name: str, packages: list[str], required: list[str]) -> None:
@@ -79,7 +79,7 @@ def tests_all(session: nox.Session) -> None:
         EVERYTHING,
         *(f"--require={module}" for module in REQUIRED),
         "--complete",
-        *("tests/backends/test_one_mask.py", "tests/layers/test_one_catalogue.py"),
+        *("tests/backends/test_one_mask.py", "tests/backends/test_one_catalogue.py"),
         *("tests/test_verify.py", "tests/demo"),
     )
     session.run(

@@ -1,4 +1,4 @@
-"""Who shares a fate with whom: what a function's name says, and nobody else."""
+"""Which elements are dropped together: those that the function's name says, and no others."""
 
 import itertools
 from functools import partial

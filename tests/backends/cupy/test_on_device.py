@@ -1,7 +1,7 @@
 """CuPy on a device: memory, streams, graphs, generators. Skipped, by name, where there is none.
 
 What CuPy's subjects pass in the tests of all backends is not repeated here, nor is what
-test_cupy_on_host.py shows without a device.
+test_on_host.py shows without a device.
 """
 
 import doctest
