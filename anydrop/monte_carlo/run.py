@@ -111,7 +111,7 @@ def monte_carlo(
         The layers to run in training mode. By default all that `predict` leads to, by its object,
         attributes, containers, closure, and the globals that it names.
     return_samples : bool, default False
-        Whether to keep what each pass returns, as the result's attribute `outputs`.
+        Whether to keep what each pass returns, as ``result.outputs``.
     progress : bool, default False
         Show a bar, which needs the package ``rich``.
 
@@ -146,7 +146,7 @@ def monte_carlo(
 
     Notes
     -----
-    Nothing is stored of a sample without `return_samples`: mean and variance are updated by
+    Nothing is stored of a sample without ``return_samples``: mean and variance are updated by
     Welford's formulas, so memory does not grow with `samples`. Objects that have modes but are no
     layers of anydrop, such as PyTorch's batch norm and dropout, run in inference mode meanwhile.
 
