@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pictures_gallery
+import pictures_house
 import pictures_monte_carlo
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -21,7 +22,8 @@ def draw(folder: Path) -> None:
     """Write every picture to a folder."""
     folder.mkdir(exist_ok=True)
     own = (one_mask, scaling, stream, independent)
-    for picture in (*own, *pictures_gallery.PICTURES, pictures_monte_carlo.monte_carlo):
+    others = (pictures_monte_carlo.monte_carlo, pictures_house.house)
+    for picture in (*own, *pictures_gallery.PICTURES, *others):
         figure = picture()
         figure.savefig(
             folder / f"{picture.__name__.replace('_', '-')}.png",

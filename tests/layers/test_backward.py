@@ -124,9 +124,7 @@ def test_nothing_is_drawn_at_0(variant, monkeypatch):
     layer = variant.make(0.0)
     y = variant.run(layer, x)
     if not variant.whole:
-        layer.backward(
-            np.ones_like(y, dtype="f4")
-        )
+        layer.backward(np.ones_like(y, dtype="f4"))
 
 
 def test_a_generator_does_not_move_at_0():

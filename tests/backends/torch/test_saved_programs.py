@@ -1,0 +1,71 @@
+"""Programs that were saved, and are loaded by a process that has not seen the operator."""
+
+import json
+
+import numpy as np
+import pytest
+from process import python
+from subjects import available
+
+import anydrop
+
+if not available("torch"):
+    pytest.skip(
+        "torch is not installed here; nox -s tests-torch runs this", allow_module_level=True
+    )
+
+import torch
+
+X = torch.linspace(-2, 2, 40).reshape(8, 5)
+STEPS = (0, 3, 2**40)
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own calls
+
+
+class Program(torch.nn.Module):
+    def forward(self, x, step):
+        return anydrop.dropout(x, 0.5, seed=3, step=step)
+
+
+def exported(path):
+    torch.export.save(torch.export.export(Program(), (X, torch.tensor(1))), path)
+    return f"torch.export.load({str(path)!r}).module()"
+
+
+def traced(path):
+    torch.jit.save(torch.jit.trace(Program(), (X, torch.tensor(1))), path)
+    return f"torch.jit.load({str(path)!r})"
+
+
+@pytest.mark.parametrize("saved", [exported, traced])
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_new_process_draws_the_same(saved, tmp_path):
+    load = saved(tmp_path / "program.pt2")
+    printed = python(
+        f"""
+        import json, warnings
+        warnings.simplefilter("ignore")
+        import torch
+        import anydrop.torch
+        program, x = {load}, torch.linspace(-2, 2, 40).reshape(8, 5)
+        print(json.dumps([program(x, torch.tensor(step)).tolist() for step in {STEPS}]))
+        """
+    )
+    for step, y in zip(STEPS, json.loads(printed), strict=True):
+        expected = anydrop.dropout(X.numpy(), 0.5, seed=3, step=step)
+        assert np.array_equal(np.asarray(y, "f4"), expected)
+
+
+def test_without_torch_it_says_what_to_install(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('No module named torch')")
+    printed = python(
+        """
+        try:
+            import anydrop.torch
+        except ModuleNotFoundError as error:
+            print(error)
+        """,
+        path=[tmp_path],
+    )
+    assert printed.startswith("anydrop.torch needs PyTorch")
+    assert printed.endswith("pip install 'anydrop[torch]'")
