@@ -227,7 +227,7 @@ class Backend:
     def plan(self, x: Array, recipe: Recipe, affine: Affine) -> Plan | None:
         """Return how to do a `select` again for arrays like x, at any key, step and place.
 
-        None, as here, says that nothing would be gained. See `anydrop.backends.plan`.
+        None, as here, says that nothing would be gained. See ``anydrop.backends.plan``.
         """
         return None
 
