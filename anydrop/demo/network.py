@@ -25,10 +25,10 @@ class Affine:
 
     def forward(self, x: Array, training: bool | None) -> Array:
         """Return the layer's output."""
-        weight, bias = self.parameters
+        xp, (weight, bias) = array_namespace(x), self.parameters
         y = x @ weight + bias
         if self.relu:
-            y = array_namespace(y).maximum(y, 0.0 * y)
+            y = xp.maximum(y, xp.zeros_like(y))
         if training:
             self._x, self._y = x, y
         return y
