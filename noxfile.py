@@ -80,7 +80,7 @@ def tests_all(session: nox.Session) -> None:
         *(f"--require={module}" for module in REQUIRED),
         "--complete",
         *("tests/backends/test_one_mask.py", "tests/backends/test_one_catalogue.py"),
-        *("tests/test_verify.py", "tests/demo"),
+        *("tests/test_verify.py", "tests/test_cli.py", "tests/demo"),
     )
     session.run(
         *("python", "-m", "pytest", "--doctest-modules", "--doctest-glob=*.md"),

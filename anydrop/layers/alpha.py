@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Unpack, final
 
 from anydrop.core import check
+from anydrop.core.keywords import keywords_of
 from anydrop.core.recipe import Affine
 from anydrop.core.typing import Array
 from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.dropout import Dropout, dropout
-from anydrop.layers.keywords import keywords_of
 from anydrop.layers.spatial import DataFormat, SpatialLayer, check_data_format
 from anydrop.schedules import Rate
 

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, TypeAlias, Unpack, final
 import numpy as np
 
 from anydrop.core import check
+from anydrop.core.keywords import keywords_of
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords
 from anydrop.layers.drop_layer import DropKeywords
 from anydrop.layers.dropout import Dropout, dropout
-from anydrop.layers.keywords import keywords_of
 from anydrop.layers.setting import Setting
 from anydrop.layers.spatial import DataFormat, SpatialLayer, check_data_format, positions
 from anydrop.masks.blocks import BlockMask

@@ -8,13 +8,13 @@ from typing import Any, Unpack, final
 
 from anydrop.backends.base import COMPUTE
 from anydrop.core import check, stream
+from anydrop.core.keywords import keywords_of
 from anydrop.core.recipe import Recipe
 from anydrop.core.typing import Array
 from anydrop.layers.base import Layer
 from anydrop.layers.call import Call, Keywords
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.dropout import Dropout, dropout
-from anydrop.layers.keywords import keywords_of
 from anydrop.layers.setting import Setting
 from anydrop.masks.noise import Noise
 from anydrop.schedules import Rate

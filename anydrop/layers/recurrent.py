@@ -6,11 +6,11 @@ from typing import Any, Unpack, final
 
 from anydrop.backends.base import Backend
 from anydrop.core import check
+from anydrop.core.keywords import keywords_of
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.dropout import Dropout, dropout
-from anydrop.layers.keywords import keywords_of
 from anydrop.layers.setting import Setting
 from anydrop.masks.mask import Drawn
 from anydrop.masks.zoneout import Expectation, ZoneoutMask

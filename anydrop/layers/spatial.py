@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias, Unpack, final
 
 from anydrop.core import check
+from anydrop.core.keywords import keywords_of
 from anydrop.core.typing import Array
 from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropLayer
 from anydrop.layers.dropout import Dropout, dropout
-from anydrop.layers.keywords import keywords_of
 from anydrop.layers.setting import Setting
 from anydrop.schedules import Rate
 

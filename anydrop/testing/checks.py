@@ -72,23 +72,25 @@ def affine_map_and_fill(subject: Subject, dtype: Any) -> None:
     x = numbers((9, 31), dtype, np.random.default_rng(5))
     array = subject.array(x)
     for scale, shift, fill in (
+        (1.5, None, 0.0),
         (1.5, -0.0, 0.0),
         (1.5, 0.0, -0.0),
         (1 / 0.9, 0.3, 0.7),
-        (1 / 0.9, -0.0, -1.7580993408473766),
+        (1 / 0.9, None, -1.7580993408473766),
         (0.8862, 0.3, -1.7580993408473766),
         (-1.25, 0.0, 0.0),
     ):
+        addend = -0.0 if shift is None else shift
         for shared_axes in ((), (1,)):
             mask = Mask.from_seed(x.shape, 0.4, seed=3, shared_axes=shared_axes)
             kept = keep(x.shape, 0.4, seed=3, shared_axes=shared_axes)
-            expected = subject.select(x, kept, scale, shift, fill)
+            expected = subject.select(x, kept, scale, addend, fill)
             got = subject.backend.select(array, mask, scale, shift, fill)
             subject.check(got, expected, like=array)
         got = subject.backend.select(array, subject.array(kept), scale, shift, fill)
         subject.check(got, expected, like=array)
         got = subject.backend.select(array, None, scale, shift, fill)
-        subject.check(got, subject.select(x, True, scale, shift, fill), like=array)
+        subject.check(got, subject.select(x, True, scale, addend, fill), like=array)
 
 
 def one_mask_for_all_dtypes(subject: Subject, dtype: Any) -> None:

@@ -51,7 +51,9 @@ class JaxBackend(Backend):
     ) -> Array:
         """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`."""
         shifted = shift is not None
-        factors = np.asarray((scale, shift or 0.0, fill), COMPUTE[self.dtype_name(x)])
+        factors = np.asarray(
+            (scale, 0.0 if shift is None else shift, fill), COMPUTE[self.dtype_name(x)]
+        )
         with jax.enable_x64(True):
             if isinstance(keep, Recipe):
                 words, layout = recipes.words_and_layout(keep)

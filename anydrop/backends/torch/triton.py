@@ -71,7 +71,7 @@ def _launch(
             step,
             first,
             recipe.threshold,
-            *map(_bits, (scale, shift or 0.0, fill)),
+            *map(_bits, (scale, 0.0 if shift is None else shift, fill)),
             tuple(length for length, _ in axes),
             tuple(signed(stride) for _, stride in axes),
             compute=FLOATS.get(x.dtype),
