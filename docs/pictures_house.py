@@ -83,9 +83,9 @@ def house() -> Figure:
     for room, box in boxes.items():
         box.draw(axis, 0.1)
         y, name = box.top - HIGH / 2, name_of(room) if room else "anydrop"
-        axis.text(0.14, y, name, va="center", weight="bold", fontsize=TEXT, color=INK)
-        text = "" if room == "backends" else textwrap.fill(purpose(room), 68)
-        axis.text(1.4, y, text, va="center", fontsize=SMALL - 0.5, color=INK)
+        axis.text(0.14, y, name, va="center", weight="bold", fontsize=TEXT + 0.5, color=INK)
+        text = "" if room == "backends" else textwrap.fill(purpose(room), 58)
+        axis.text(1.5, y, text, va="center", fontsize=SMALL + 0.5, color=INK)
         targets = [target for target in lanes if (room, target) in outer]
         if targets:
             last = max(lanes[target] for target in targets)
@@ -113,7 +113,7 @@ def draw_backends(axis: Axes, outside: Box) -> None:
             box.draw(axis, 0.0 if room in libraries else 0.25)
             name = "__init__.py, the registry" if room == "backends" else name_of(room)
             style = {"ha": "center", "va": "center", "color": INK, "zorder": 5}
-            axis.text(box.middle, box.y + SMALL_BOX / 2, name, fontsize=SMALL, **style)
+            axis.text(box.middle, box.y + SMALL_BOX / 2, name, fontsize=TEXT, **style)
     # Where a room's imports leave it: those above the libraries pass between two of them.
     leaves = {room: boxes[room].middle for room in libraries}
     leaves |= {r: boxes[libraries[-1 - i]].x - GAP / 2 for i, r in enumerate(above)}
@@ -152,4 +152,4 @@ def draw_legend(axis: Axes, x: float, y: float) -> None:
     }
     for i, (text, style) in enumerate(reversed(lines.items())):
         axis.plot([x, x + 0.15, x + 0.3], [y + 0.2 + 0.45 * i] * 3, markevery=[1], **style)
-        axis.text(x + 0.4, y + 0.2 + 0.45 * i, text, fontsize=SMALL - 1, va="center", color=INK)
+        axis.text(x + 0.4, y + 0.2 + 0.45 * i, text, fontsize=SMALL, va="center", color=INK)

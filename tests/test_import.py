@@ -97,3 +97,17 @@ def test_a_damaged_cache(tmp_path):
     for index in indices:
         index.write_bytes(b"not a cache")
     assert python(DRAW, NUMBA_CACHE_DIR=str(tmp_path)) == "numba"
+
+
+@pytest.mark.parametrize(("name", "library"), [("jax", "JAX"), ("torch", "PyTorch")])
+def test_a_framework_that_is_missing(name, library):
+    said = python(f"""
+        import sys
+        sys.modules["{name}"] = None  # as if it were not installed
+        try:
+            import anydrop.{name}
+        except ModuleNotFoundError as error:
+            print(error)
+    """)
+    assert said.startswith(f"anydrop.{name} needs {library}, which can't be imported here (")
+    assert said.endswith(f": pip install 'anydrop[{name}]'")

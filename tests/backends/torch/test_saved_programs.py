@@ -54,18 +54,3 @@ def test_a_new_process_draws_the_same(saved, tmp_path):
     for step, y in zip(STEPS, json.loads(printed), strict=True):
         expected = anydrop.dropout(X.numpy(), 0.5, seed=3, step=step)
         assert np.array_equal(np.asarray(y, "f4"), expected)
-
-
-def test_without_torch_it_says_what_to_install(tmp_path):
-    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('No module named torch')")
-    printed = python(
-        """
-        try:
-            import anydrop.torch
-        except ModuleNotFoundError as error:
-            print(error)
-        """,
-        path=[tmp_path],
-    )
-    assert printed.startswith("anydrop.torch needs PyTorch")
-    assert printed.endswith("pip install 'anydrop[torch]'")
