@@ -1,4 +1,4 @@
-"""The suite: every check of `checks` and `catalogue`, for every dtype where that matters."""
+"""The suite: every check of its modules, for every dtype where that matters."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from anydrop.testing import catalogue, checks
+from anydrop.testing import catalogue, checks, compiled
 from anydrop.testing.subject import Subject, dtype_of
 
 _CHECKS = [
     check
-    for module in (checks, catalogue)
+    for module in (checks, catalogue, compiled)
     for name, check in inspect.getmembers(module, inspect.isfunction)
     if check.__module__ == module.__name__ and not name.startswith("_")
 ]
@@ -66,6 +66,7 @@ def cases(subject: Subject) -> list[Case]:
         Case(subject, check, arguments)
         for check in _CHECKS
         if subject.namespace or check not in COMPOSED
+        if subject.compiled or check.__module__ != compiled.__name__
         for arguments in (
             [(dtype_of(name),) for name in subject.dtypes]
             if "dtype" in inspect.signature(check).parameters

@@ -38,6 +38,9 @@ class Subject(NamedTuple):
         Whether the library's arithmetic turns subnormal numbers to zeros.
     kernel : Backend, optional
         Which backend to call; by default the one that the registry has for `array`'s arrays.
+    compiled : callable, optional
+        Takes a function of arrays to one that the library has compiled, such as `jax.jit`, if the
+        library has a compiler.
 
     Examples
     --------
@@ -55,6 +58,7 @@ class Subject(NamedTuple):
     namespace: bool = True
     flushes: bool = False
     kernel: Backend | None = None
+    compiled: Callable[[Callable[..., Array]], Callable[..., Array]] | None = None
 
     def __str__(self) -> str:
         return self.name

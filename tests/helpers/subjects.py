@@ -144,18 +144,35 @@ def torch_subjects() -> list[Subject]:
             return backend.from_numpy(x, like)
 
         dtypes = exact if kernel == "triton" else NUMPY_DTYPES
-        subjects.append(Subject(f"torch-{kernel}", array, dtypes, kernel=backend))
+        subjects.append(
+            Subject(f"torch-{kernel}", array, dtypes, kernel=backend, compiled=traced_once)
+        )
     return subjects
+
+
+def traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose Python PyTorch's tracer runs at the first call alone."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    programs: list[Callable[..., Any]] = []
+
+    def run(*arrays: Any) -> Any:
+        if not programs:
+            programs.append(make_fx(lambda *arrays: function(*arrays))(*arrays))
+        return programs[0](*arrays)
+
+    return run
 
 
 def jax_subjects() -> list[Subject]:
     if not available("jax"):
         return []
+    import jax
     import jax_ways
 
     flushes = jax_ways.flushes()
     return [
-        Subject(name, array, out=False, flushes=flushes, kernel=backend)
+        Subject(name, array, out=False, flushes=flushes, kernel=backend, compiled=jax.jit)
         for name, backend, array in jax_ways.ways()
     ]
 

@@ -10,11 +10,43 @@ from anydrop.testing import Subject, cases
 DTYPES = ("float16", "float32", "complex64")
 
 
+class Compiler:
+    """What runs a function once for each value of its arguments, as if it had no state."""
+
+    def __init__(self):
+        self.runs = False
+
+    def __call__(self, function):
+        results = {}
+
+        def program(*arrays):
+            key = tuple(array.tobytes() for array in arrays)
+            if key not in results:
+                self.runs = True
+                try:
+                    results[key] = function(*arrays)
+                finally:
+                    self.runs = False
+            return results[key]
+
+        return program
+
+
+COMPILER = Compiler()
+
+
 class Sound(NumpyBackend):
     """A backend of two plain steps, in which faults are easily planted."""
 
     def __init__(self):
         super().__init__(use_numba=False)
+
+    def check_stateful(self, *, counts):
+        if COMPILER.runs:
+            raise TypeError("a layer counts in Python: use the function and pass step=")
+
+    def again(self, *arguments, **keywords):
+        """Do without NumPy's own way, which does not ask whether this is compiled."""
 
     def kept(self, recipe):
         return super().keep(recipe, None)
@@ -159,8 +191,31 @@ class NoForward(Sound):
         return arrays[0]
 
 
+class CompilesLayers(Sound):
+    def check_stateful(self, *, counts):
+        pass
+
+
+class CompilesBackward(Sound):
+    def check_stateful(self, *, counts):
+        if counts:
+            super().check_stateful(counts=counts)
+
+
+class RefusesWithoutAWayOut(Sound):
+    def check_stateful(self, *, counts):
+        if COMPILER.runs:
+            raise TypeError("not here")
+
+
+class CompilesTheFirstStep(Sound):
+    def kept(self, recipe):
+        return super().kept(recipe._replace(step=0) if COMPILER.runs else recipe)
+
+
 def failed(kernel, monkeypatch):
-    subject = serving(monkeypatch, Subject("mine", np.array, DTYPES, kernel=kernel))
+    subject = Subject("mine", np.array, DTYPES, kernel=kernel, compiled=COMPILER)
+    serving(monkeypatch, subject)
     names = set()
     for case in cases(subject):
         try:
@@ -200,6 +255,11 @@ def test_a_sound_backend_passes(monkeypatch):
         (KeepsAll, "drop_connect"),
         (NoForward, "zoneout"),
         (AnotherLane, "token_dropout"),
+        (CompilesLayers, "a_layers_forward"),
+        (CompilesLayers, "a_layers_backward"),
+        (CompilesBackward, "a_layers_backward"),
+        (RefusesWithoutAWayOut, "a_layers_forward"),
+        (CompilesTheFirstStep, "a_function_with_a_step"),
     ],
 )
 def test_a_fault_is_named(fault, named, monkeypatch):

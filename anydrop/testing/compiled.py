@@ -1,0 +1,73 @@
+"""What a library with a compiler must pass, if the compiler runs Python once and a program often.
+
+Each function takes a subject that has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+import anydrop
+from anydrop.core.typing import Array
+from anydrop.testing.reference import Array as Host
+from anydrop.testing.reference import keep
+from anydrop.testing.subject import Subject
+
+N, P, SEED = 40, 0.4, 3
+
+
+def a_function_with_a_step(subject: Subject) -> None:
+    """Draw the mask of the step that each run gets."""
+
+    def dropped(x: Array, step: Array) -> Array:
+        return anydrop.dropout(x, P, seed=SEED, step=step)
+
+    program = _program(subject, dropped)
+    for step in (0, 1, 2**31 - 1):
+        y = program(subject.ones(N), subject.array(np.asarray(step, np.int32)))
+        subject.check(y, _expected(subject, step))
+
+
+def a_layers_forward(subject: Subject) -> None:
+    """Draw the next mask at each run, or refuse to be compiled and leave the layer as it was."""
+    drop = anydrop.Dropout(P, seed=SEED)
+    program = _program(subject, drop)
+    for step in range(3):
+        try:
+            y = program(subject.ones(N))
+        except TypeError as error:
+            _check_refusal(error)
+            assert drop.step == step == 0, f"the step is {drop.step} after run {step} was refused"
+            return
+        subject.check(y, _expected(subject, step))
+        assert drop.step == step + 1, f"the step is {drop.step} after {step + 1} runs"
+
+
+def a_layers_backward(subject: Subject) -> None:
+    """Draw the mask of the last forward at each run, or refuse to be compiled."""
+    drop = anydrop.Dropout(P, seed=SEED)
+    program = _program(subject, drop.backward)
+    for step in range(2):
+        drop(subject.ones(N))
+        try:
+            dx = program(subject.ones(N))
+        except TypeError as error:
+            _check_refusal(error)
+            return
+        subject.check(dx, _expected(subject, step))
+
+
+def _program(subject: Subject, function: Callable[..., Array]) -> Callable[..., Array]:
+    assert subject.compiled is not None, f"{subject.name} has no compiler"
+    return subject.compiled(function)
+
+
+def _expected(subject: Subject, step: int) -> Host:
+    kept = keep((N,), P, seed=SEED, step=step)
+    return subject.select(np.ones(N, np.float32), kept, 1 / (1 - P))
+
+
+def _check_refusal(error: TypeError) -> None:
+    assert "step=" in str(error), f"the message does not say to pass the step: {error}"
