@@ -60,7 +60,8 @@ class Backend:
     #: How its users make an array of floating-point numbers.
     conversion = "astype(float32)"
 
-    #: The plans of calls that were made before; None of a library that makes none.
+    #: The plans of calls that were made before; None of a library that makes none, and while a
+    #: compiler traces the call.
     plans: Plans | None = None
 
     #: Whether its arrays have no numbers until somebody computes them, as Dask's.

@@ -40,13 +40,11 @@ class Sound(NumpyBackend):
 
     def __init__(self):
         super().__init__(use_numba=False)
+        self.plans = None  # they would go around what is planted here, and around the compiler
 
     def check_stateful(self, *, counts):
         if COMPILER.runs:
             raise TypeError("a layer counts in Python: use the function and pass step=")
-
-    def again(self, *arguments, **keywords):
-        """Do without NumPy's own way, which does not ask whether this is compiled."""
 
     def kept(self, recipe):
         return super().keep(recipe, None)
@@ -57,7 +55,7 @@ class Sound(NumpyBackend):
     def put(self, kept, y, fill):
         return np.where(kept, y, fill)
 
-    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+    def select(self, x, keep, scale, shift=None, fill=0.0, out=None):
         y = super().select(x, None, scale, shift)
         if keep is not None:
             kept = keep if isinstance(keep, np.ndarray) else self.kept(keep)
@@ -105,17 +103,17 @@ class Multiplies(Sound):
 
 
 class LosesSigns(Sound):
-    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+    def select(self, x, keep, scale, shift=None, fill=0.0, out=None):
         return super().select(x, keep, scale, shift + 0.0, fill, out)
 
 
 class RoundsTheScale(Sound):
-    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+    def select(self, x, keep, scale, shift=None, fill=0.0, out=None):
         return super().select(x, keep, float(x.dtype.type(scale).real), shift, fill, out)
 
 
 class IgnoresOut(Sound):
-    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+    def select(self, x, keep, scale, shift=None, fill=0.0, out=None):
         return super().select(x, keep, scale, shift, fill)
 
 
@@ -125,7 +123,7 @@ class IgnoresFill(Sound):
 
 
 class WidensHalf(Sound):
-    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
+    def select(self, x, keep, scale, shift=None, fill=0.0, out=None):
         y = super().select(x, keep, scale, shift, fill, out)
         return y.astype("f4") if x.dtype == "f2" and out is None else y
 
@@ -173,8 +171,8 @@ class BlocksOfNoStep(Sound):
 
 
 class AddsNoShift(Sound):
-    def select(self, x, keep, scale, shift=-0.0, fill=0.0, out=None):
-        return super().select(x, keep, scale, -0.0, fill, out)
+    def select(self, x, keep, scale, shift=None, fill=0.0, out=None):
+        return super().select(x, keep, scale, None, fill, out)
 
 
 class KeepsAll(Sound):
