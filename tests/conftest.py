@@ -9,6 +9,8 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
+from devices import MISSING, ON_DEVICES, of_each_dtype, parameters
+from ids import with_addresses
 from subjects import SUBJECTS, available, serving
 
 from anydrop.testing import Subject
@@ -42,19 +44,27 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"this session tests anydrop without {name}, which is here")
 
 
-def pytest_report_header() -> str:
-    return "subjects: " + ", ".join(subject.name for subject in SUBJECTS)
+def pytest_report_header() -> list[str]:
+    return [
+        "subjects: " + ", ".join(subject.name for subject in SUBJECTS),
+        "on devices: " + (", ".join(subject.name for subject in ON_DEVICES) or "none"),
+        *(f"no {kind}: {reason}" for kind, reason in MISSING.items()),
+    ]
 
 
-@pytest.fixture(params=SUBJECTS, ids=lambda subject: subject.name)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names that another process would not give: pytest-xdist needs the same everywhere."""
+    wrong = with_addresses(item.nodeid for item in items)
+    if wrong:
+        raise pytest.UsageError(f"the names of tests hold addresses, give them ids: {wrong[:3]}")
+
+
+@pytest.fixture(params=parameters())
 def subject(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Subject:
     return serving(monkeypatch, request.param)
 
 
-@pytest.fixture(
-    params=[(s, d) for s in SUBJECTS for d in s.dtypes],
-    ids=lambda pair: f"{pair[0].name}-{pair[1]}",
-)
+@pytest.fixture(params=parameters(of_each_dtype))
 def subject_and_dtype(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Subject, np.dtype]:

@@ -3,7 +3,8 @@
 import re
 
 import numpy as np
-from subjects import SUBJECTS
+import pytest
+from devices import BESIDE_THE_FIRST
 
 import anydrop
 from anydrop import cli, verify
@@ -17,11 +18,12 @@ def test_its_masks_are_the_published_ones(vectors):
     assert [(*p[:2], list(p.shape), *p[3:]) for p in verify.PUBLISHED] == published
 
 
-def test_every_subject_has_a_row(capsys):
+@pytest.mark.parametrize("subjects", BESIDE_THE_FIRST)
+def test_every_subject_has_a_row(subjects, capsys):
     assert cli.main(["verify"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = [line for line in lines if line.endswith(" ok")]
-    names = {backend: re.escape(backend.name) for s in SUBJECTS for backend in (s.backend,)}
+    names = {backend: re.escape(backend.name) for s in subjects for backend in (s.backend,)}
     for backend in [b for b in names if type(b).__name__ != "HostCuda"]:
         pattern = rf"{names[backend]} .* {re.escape(backend.kernel)} .* ok"
         assert any(re.fullmatch(pattern, row) for row in rows), pattern

@@ -4,7 +4,7 @@ import re
 
 import array_api_compat
 import pytest
-from subjects import SUBJECTS
+from devices import parameters
 
 from anydrop.backends import UNSERVED, registered
 from anydrop.backends.base import Backend
@@ -36,7 +36,7 @@ def test_a_row_says_all(name):
         assert cell.works or cell.note, "what does not work has its reason"
 
 
-@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda s: s.name)
+@pytest.mark.parametrize("subject", parameters())
 def test_the_table_is_true(subject):
     row, backend = LIBRARIES[subject.backend.name].features, type(subject.backend)
     assert subject.out == row["out"].works

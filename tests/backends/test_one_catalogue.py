@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from catalogue import BLOCKS, KINDS, NORMAL
+from devices import BESIDE_THE_FIRST
 from subjects import SUBJECTS, serving
 
 from anydrop import Window
@@ -10,7 +11,7 @@ from anydrop.testing.reference import bits
 
 P, STEP = 0.3, 2**33 + 5
 # Where each shape is compiled, interpreted or cut to chunks, one of each structure is tried.
-SLOW = ("jax", "torch-triton", "dask")
+SLOW = ("jax", "torch-triton", "torch-cuda", "dask")
 FEW = {
     *("alpha_dropout", "dropout2d-channels_first", "feature_alpha_dropout-channels_first"),
     *("locked-time_first", "attention-both", "zoneout", "token", "embedding"),
@@ -41,12 +42,13 @@ def drawn(variant, subject, x, **keywords):
 
 @pytest.mark.parametrize("windowed", [False, True])
 @pytest.mark.parametrize("variant", [*KINDS, *BLOCKS], ids=str)
-def test_one_catalogue(variant, windowed, monkeypatch):
+@pytest.mark.parametrize("subjects", BESIDE_THE_FIRST)
+def test_one_catalogue(subjects, variant, windowed, monkeypatch):
     """In float32, and in a window in float16."""
     x = variant.example("f2" if windowed else "f4")
     keywords = {"window": window_of(x.shape)} if windowed else {}
     first = None
-    for subject in SUBJECTS:
+    for subject in (SUBJECTS[0], *subjects):
         if x.dtype.name not in subject.dtypes:
             continue
         if subject.name.startswith(SLOW) and variant.name not in FEW:

@@ -2,16 +2,19 @@
 
 import numpy as np
 import pytest
+from devices import BESIDE_THE_FIRST, MISSING, ON_DEVICES
 from subjects import SUBJECTS, serving
 
 from anydrop import Mask, Window
 from anydrop.testing.reference import bits, numbers
 from anydrop.testing.subject import dtype_of
 
+# Where a CUDA device is, Triton compiles for it, and its interpreter can't be had.
+TRITON = "torch-triton" if "torch-cuda" in MISSING else "torch-cuda-"
 # Ways to draw a mask, by what their subjects' names begin with. `nox -s tests-all` has them all.
 WAYS = {
     *("numpy-", "numba-", "strict-cpu_device", "strict-device1", "strict-no_x64", "cuda-on-host"),
-    *("torch-cpu", "torch-int64", "torch-triton", "jax", "jax-jit", "jax-sharded"),
+    *("torch-cpu", "torch-int64", TRITON, "jax", "jax-jit", "jax-sharded"),
     *("dask-whole", "dask-small", "dask-uneven", "dask-rows", "dask-columns"),
 }
 
@@ -42,7 +45,10 @@ def test_every_way_is_here(request):
     missing = {
         way
         for way in WAYS
-        if not any(s.name == way or (way[-1] == "-" and s.name.startswith(way)) for s in SUBJECTS)
+        if not any(
+            s.name == way or (way[-1] == "-" and s.name.startswith(way))
+            for s in (*SUBJECTS, *ON_DEVICES)
+        )
     }
     if missing and not request.config.getoption("--complete"):
         pytest.skip(f"not here: {', '.join(sorted(missing))}; nox -s tests-all runs them all")
@@ -52,14 +58,15 @@ def test_every_way_is_here(request):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the largest numbers overflow
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
-def test_one_mask(recipe, dtype, monkeypatch):
+@pytest.mark.parametrize("subjects", BESIDE_THE_FIRST)
+def test_one_mask(subjects, recipe, dtype, monkeypatch):
     x = numbers(recipe["shape"], dtype_of(dtype), np.random.default_rng(1))
     # Subnormals are the one exception among outputs, which some libraries turn to zeros: they
     # have a test of their own, in the conformance suite.
     x[np.abs(x) < 10 * float(np.finfo(dtype).tiny)] = 0
     mask = Mask.from_seed(**recipe)
     masks, outputs = {}, {}
-    for subject in SUBJECTS:
+    for subject in (SUBJECTS[0], *subjects):
         if dtype not in subject.dtypes:
             continue
         serving(monkeypatch, subject)

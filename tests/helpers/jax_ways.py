@@ -13,12 +13,17 @@ from anydrop import Window
 from anydrop.backends.jax.backend import JaxBackend
 from anydrop.core.recipe import Recipe
 
+# Of the host, of which subjects.py makes eight; whatever other devices there are.
 DEVICES = jax.devices("cpu")
 
 
-def flushes() -> bool:
-    """Tell whether JAX's own product flushes subnormals here: the one exception to exact bits."""
-    return float(jnp.float32(1e-40) * jnp.float32(1.0)) == 0.0
+def flushes(device: Any = None) -> bool:
+    """Tell whether JAX's own product flushes subnormals: the one exception to exact bits.
+
+    By default, on the device where JAX puts an array if nobody says.
+    """
+    tiny, one = (jax.device_put(np.float32(x), device) for x in (1e-40, 1.0))
+    return float(tiny * one) == 0.0
 
 
 class Traced(JaxBackend):
@@ -58,10 +63,16 @@ def _placed(recipe: Recipe, step: Any, traced: dict[int, Any]) -> Recipe:
     return recipe
 
 
-def single(x: np.ndarray) -> Any:
+def unplaced(x: np.ndarray) -> Any:
     """Return a JAX array of the same dtype; of 64 bits although JAX is not set to make such."""
     with jax.enable_x64(True):
         return jnp.asarray(x)
+
+
+def single(x: np.ndarray) -> Any:
+    """Return a JAX array in the host's memory, where JAX puts it unless it has a better device."""
+    array = unplaced(x)
+    return array if jax.default_backend() == "cpu" else jax.device_put(array, DEVICES[0])
 
 
 def sharded(x: np.ndarray) -> Any:

@@ -1,4 +1,4 @@
-"""Every way in which this machine can draw a mask."""
+"""Every way in which this machine can draw a mask in the host's memory; see also devices.py."""
 
 from __future__ import annotations
 
@@ -106,25 +106,8 @@ def cuda_on_host_subjects() -> list[Subject]:
     return [Subject("cuda-on-host", np.array, NUMPY_DTYPES, kernel=HostCuda())]
 
 
-def cupy_subjects() -> list[Subject]:
-    """One for each device: none where there is none."""
-    if not available("cupy"):
-        return []
-    import cupy
-
-    subjects = []
-    for backend, like in anydrop.backends.load("cupy").probes():
-
-        def array(x: np.ndarray, device: Any = like.device) -> Any:
-            with device:
-                return cupy.array(x)
-
-        subjects.append(Subject(f"cupy-{like.device.id}", array, NUMPY_DTYPES, kernel=backend))
-    return subjects
-
-
 def torch_subjects() -> list[Subject]:
-    """Every kernel on the host: NumPy's, the int64 arithmetic, and Triton's interpreter."""
+    """NumPy's kernels, the int64 arithmetic, and Triton's interpreter, which devices rule out."""
     if not available("torch"):
         return []
     import torch
@@ -135,12 +118,13 @@ def torch_subjects() -> list[Subject]:
 
     # The interpreter truncates to bfloat16 where a device rounds.
     exact = tuple(d for d in DTYPES if d != "bfloat16")
-    like = torch.empty(0)
     subjects = []
-    for backend, _ in TorchBackend().probes():
+    for backend, like in TorchBackend().probes():
+        if like.device.type != "cpu":
+            continue
         kernel = backend._draws
 
-        def array(x: np.ndarray, backend: Backend = backend) -> Any:
+        def array(x: np.ndarray, backend: Backend = backend, like: Any = like) -> Any:
             return backend.from_numpy(x, like)
 
         dtypes = exact if kernel == "triton" else NUMPY_DTYPES
@@ -170,7 +154,7 @@ def jax_subjects() -> list[Subject]:
     import jax
     import jax_ways
 
-    flushes = jax_ways.flushes()
+    flushes = jax_ways.flushes(jax_ways.DEVICES[0])
     return [
         Subject(name, array, out=False, flushes=flushes, kernel=backend, compiled=jax.jit)
         for name, backend, array in jax_ways.ways()
@@ -222,7 +206,6 @@ SUBJECTS = [
     *numpy_subjects(),
     *strict_subjects(),
     *cuda_on_host_subjects(),
-    *cupy_subjects(),
     *torch_subjects(),
     *jax_subjects(),
     *dask_subjects(),

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from subjects import SUBJECTS, serving
+from devices import of_each_dtype, parameters
+from subjects import serving
 
 import anydrop
 from anydrop.testing.reference import keep, select
@@ -12,10 +13,11 @@ from anydrop.testing.subject import dtype_of
 ROUNDED = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
-@pytest.fixture(
-    params=[(s, d) for s in SUBJECTS if s.namespace for d in s.dtypes if d in ROUNDED],
-    ids=lambda pair: f"{pair[0].name}-{pair[1]}",
-)
+def of_each_half(subject):
+    return [pair for pair in of_each_dtype(subject) if subject.namespace and pair.dtype in ROUNDED]
+
+
+@pytest.fixture(params=parameters(of_each_half))
 def halves(request, monkeypatch):
     """Return a subject that composes functions, one of its half types, and that type's rounding."""
     subject, name = request.param

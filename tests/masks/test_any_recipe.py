@@ -10,7 +10,7 @@ from anydrop import Mask, Window
 from anydrop.testing.reference import bits, keep, numbers
 
 # Where each shape is compiled, interpreted or cut to chunks, fewer of them are tried.
-SLOW = ("jax", "torch-triton", "dask")
+SLOW = ("jax", "torch-triton", "torch-cuda", "dask")
 quiet = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 

@@ -1,13 +1,14 @@
 """Every way to draw a mask that this machine has, against the public conformance suite."""
 
 import pytest
-from subjects import SUBJECTS, serving
+from devices import parameters
+from subjects import serving
 
 from anydrop.backends.capabilities import LIBRARIES
 from anydrop.testing import DTYPES, cases
 
 
-@pytest.mark.parametrize("case", [case for s in SUBJECTS for case in cases(s)], ids=str)
+@pytest.mark.parametrize("case", parameters(cases))
 def test_case(case, monkeypatch):
     serving(monkeypatch, case.subject)
     case()

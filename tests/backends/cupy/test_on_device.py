@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from subjects import available, cupy_subjects
+from devices import ON_DEVICES, needs_device
+from subjects import NUMPY_DTYPES, available
 
 import anydrop
 from anydrop import Dropout, Mask, Window, verify
@@ -21,10 +22,8 @@ if not available("cupy"):
     pytest.skip("CuPy is not installed here; nox -s tests-cupy runs this", allow_module_level=True)
 import cupy
 
-DEVICES = [subject.array(np.empty(0)).device for subject in cupy_subjects()]
-needs_device = pytest.mark.skipif(
-    not DEVICES, reason="no CUDA device is here; run this on a machine with an NVIDIA GPU"
-)
+pytestmark = needs_device("cupy")
+DEVICES = [s.array(np.empty(0)).device for s in ON_DEVICES if s.backend.name == "cupy"]
 needs_two = pytest.mark.skipif(
     len(DEVICES) < 2, reason=f"two CUDA devices are needed, and {len(DEVICES)} are here"
 )
@@ -45,7 +44,6 @@ def on(device, x):
         return cupy.asarray(x)
 
 
-@needs_device
 @quiet
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
 def test_layouts(device, recipe):
@@ -70,7 +68,6 @@ def test_layouts(device, recipe):
     )
 
 
-@needs_device
 @pytest.mark.parametrize("shift", [1, -1, 3])
 def test_out_that_overlaps(device, shift):
     buffer = on(device, np.arange(20_010, dtype="f4"))
@@ -80,20 +77,18 @@ def test_out_that_overlaps(device, shift):
     assert np.array_equal(cupy.asnumpy(out), expected)
 
 
-@needs_device
 @quiet
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
 @pytest.mark.parametrize("scale", [1.0, 1 / 0.9, 1.5, 1 / 3, 6e-5, 3e4, 2.0**-24])
 def test_every_number_of_the_half_types(device, name, scale):
-    if name not in cupy_subjects()[0].dtypes:
-        pytest.skip("bfloat16 needs ml_dtypes and CuPy 14")
+    if name not in NUMPY_DTYPES:
+        pytest.skip("bfloat16 is from the package ml_dtypes, which is not installed here")
     x = np.arange(2**16, dtype=np.uint16).view(dtype_of(name))
     mask = Mask.from_seed(x.shape, 2**-34, seed=0)
     y = load("cupy").select(on(device, x), mask, scale)
     assert bits(cupy.asnumpy(y)) == bits(select(x, np.array(True), scale))
 
 
-@needs_device
 def test_on_the_current_stream(device):
     """Work queued before it in the same stream comes first, without anyone waiting."""
     with device:
@@ -111,7 +106,6 @@ def test_on_the_current_stream(device):
     assert np.array_equal(cupy.asnumpy(y), expected)
 
 
-@needs_device
 def test_nothing_waits_for_the_device(device):
     import cupyx
 
@@ -124,7 +118,6 @@ def test_nothing_waits_for_the_device(device):
         assert drop.mask.dtype == bool
 
 
-@needs_device
 def test_a_captured_graph_repeats_its_step(device):
     """A capture refuses whatever waits or allocates anew, so this shows that nothing does."""
     with device:
@@ -145,7 +138,6 @@ def test_a_captured_graph_repeats_its_step(device):
                 assert np.array_equal(cupy.asnumpy(out), expected)
 
 
-@needs_device
 def test_steps_and_offsets_that_are_arrays(device):
     x = on(device, np.ones((4, 6), "f4"))
     step = on(device, np.array(7))
@@ -171,7 +163,6 @@ def generators(device):
         ]
 
 
-@needs_device
 @pytest.mark.parametrize("which", range(3))
 def test_the_generators_own_numbers(device, which):
     shape = (70, 100)
@@ -192,7 +183,6 @@ def test_the_generators_own_numbers(device, which):
     assert np.array_equal(drop.backward(np.ones(shape, "f4")), cupy.asnumpy(y))
 
 
-@needs_device
 def test_shared_axes_of_a_generators_mask(device):
     drop = Dropout(0.4, rng=generators(device)[0], shared_axes=1)
     x = np.random.default_rng(1).standard_normal((30, 20)).astype("f2")
@@ -201,7 +191,6 @@ def test_shared_axes_of_a_generators_mask(device):
     assert bits(cupy.asnumpy(y)) == bits(select(x, cupy.asnumpy(drop.mask), 1 / 0.6))
 
 
-@needs_device
 def test_bits_of_more_elements_than_one_call_packs(device, monkeypatch):
     monkeypatch.setattr("anydrop.backends.cupy.backend.PACKED", 64)
     for n in (0, 63, 64, 65, 200):
@@ -210,7 +199,6 @@ def test_bits_of_more_elements_than_one_call_packs(device, monkeypatch):
         assert np.array_equal(cupy.asnumpy(packed), np.packbits(kept, bitorder="little"))
 
 
-@needs_device
 def test_more_than_2_32_elements(device):
     n = 2**32 + 37
     with device:
@@ -229,7 +217,6 @@ def test_more_than_2_32_elements(device):
     cupy.get_default_memory_pool().free_all_blocks()
 
 
-@needs_device
 def test_a_new_step_compiles_nothing(device):
     backend = load("cupy")
     x = on(device, np.ones(100, "f4"))
@@ -257,7 +244,6 @@ def test_two_devices():
     assert np.array_equal(cupy.asnumpy(moved), cupy.asnumpy(y))
 
 
-@needs_device
 def test_the_worked_example_of_the_documentation():
     """Where there is no device the page's CuPy lines are skipped; here they are not."""
     page = Path(__file__).parents[3] / "docs" / "cupy.md"
@@ -268,7 +254,6 @@ def test_the_worked_example_of_the_documentation():
     assert not result.failed
 
 
-@needs_device
 def test_rows_of_verify(capsys):
     assert verify.run() == 0
     rows = [r for r in capsys.readouterr().out.splitlines() if r.startswith("cupy")]

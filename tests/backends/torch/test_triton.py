@@ -1,10 +1,12 @@
 """The Triton kernel: run by Triton's interpreter, and compiled for devices that are not here.
 
-What every subject of the conformance tests must do, `torch-triton` does there.
+What every subject of the conformance tests must do, `torch-triton` does there, and on a device
+`torch-cuda-0-triton`.
 """
 
 import numpy as np
 import pytest
+from devices import needs_device
 from process import python
 from subjects import available
 
@@ -20,7 +22,6 @@ import torch
 
 from anydrop.backends.torch import triton
 
-DEVICE = torch.device("cpu" if triton.INTERPRETED else "cuda")
 RECIPES = [
     {},
     {"window": Window((3, 1), (70, 9))},
@@ -30,35 +31,43 @@ RECIPES = [
 ]
 
 
+@pytest.fixture(params=["interpreted", pytest.param("cuda", marks=needs_device("torch-cuda"))])
+def device(request):
+    """Where the kernel runs; one process either interprets it or compiles it."""
+    if (request.param == "interpreted") != triton.INTERPRETED:
+        pytest.skip(f"Triton is {'' if triton.INTERPRETED else 'not '}interpreted in this process")
+    return torch.device("cpu" if triton.INTERPRETED else "cuda")
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64"])
-def test_many_programs(monkeypatch, recipe, dtype):
+def test_many_programs(monkeypatch, device, recipe, dtype):
     """Each of a few elements, so that runs begin and end within them, or before or after."""
     monkeypatch.setattr(triton, "BLOCK", 16)
     x = numbers((11, 5), np.dtype(dtype), np.random.default_rng(0))
     mask = Mask.from_seed(x.shape, 0.4, seed=5, step=2**64 - 1, **recipe)
     kept = keep(x.shape, 0.4, seed=5, step=2**64 - 1, **recipe)
-    assert np.array_equal(triton.keep(mask, DEVICE).cpu().numpy(), kept)
-    y = triton.select(torch.tensor(x, device=DEVICE), mask, 1 / 0.6, 0.3, -0.2)
+    assert np.array_equal(triton.keep(mask, device).cpu().numpy(), kept)
+    y = triton.select(torch.tensor(x, device=device), mask, 1 / 0.6, 0.3, -0.2)
     assert bits(y.cpu().numpy()) == bits(select(x, kept, 1 / 0.6, 0.3, -0.2))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_step_and_an_offset_that_the_kernel_reads(recipe):
+def test_a_step_and_an_offset_that_the_kernel_reads(device, recipe):
     """A captured graph replays with whatever they hold by then."""
-    step = torch.tensor(2**40 + 3, device=DEVICE)
+    step = torch.tensor(2**40 + 3, device=device)
     given = recipe
     if "window" in recipe:
         offset, shape = recipe["window"]
-        given = {"window": Window((torch.tensor(offset[0], device=DEVICE), offset[1]), shape)}
+        given = {"window": Window((torch.tensor(offset[0], device=device), offset[1]), shape)}
     mask = Mask.from_seed((11, 5), 0.4, seed=5, step=step, **given)
     kept = keep((11, 5), 0.4, seed=5, step=2**40 + 3, **recipe)
-    assert np.array_equal(triton.keep(mask, DEVICE).cpu().numpy(), kept)
-    y = triton.select(torch.ones(11, 5, device=DEVICE), mask, 2.0, -0.0, 0.0)
+    assert np.array_equal(triton.keep(mask, device).cpu().numpy(), kept)
+    y = triton.select(torch.ones(11, 5, device=device), mask, 2.0, -0.0, 0.0)
     assert np.array_equal(y.cpu().numpy() != 0, np.broadcast_to(kept, (11, 5)))
-    words = torch.tensor([3, 2**8], dtype=torch.uint32, device=DEVICE)
-    assert np.array_equal(triton.keep(mask._replace(step=words), DEVICE).cpu().numpy(), kept)
+    words = torch.tensor([3, 2**8], dtype=torch.uint32, device=device)
+    assert np.array_equal(triton.keep(mask._replace(step=words), device).cpu().numpy(), kept)
 
 
 COMPILE = """
