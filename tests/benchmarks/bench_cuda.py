@@ -1,111 +1,133 @@
-"""How fast dropout is on a CUDA device, beside a copy and PyTorch: needs CuPy and a GPU.
+"""How fast dropout is on a CUDA device, beside a copy of the same bytes there.
 
     python tests/benchmarks/bench_cuda.py
 
-Contestants take turns on the same array. Each is timed by the device's own events, several calls at
-a time, and its result is checked. The measure is a copy from one array on the device to another,
-since dropout moves the same bytes.
+CuPy, PyTorch and JAX, each by itself; one that finds no device here is skipped and says why.
+Contestants take turns on the same array, several calls at a time, and their results are checked.
+A table is printed; where the environment names a folder as OUT, `bench_cuda.json` is written there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import shutil
 import statistics
-from collections.abc import Callable
+import subprocess
+import traceback
+from pathlib import Path
 from typing import Any
 
-import cupy
+import numpy as np
+from on_cuda import COPY, LIBRARIES, AbsentError, Library, P
 
 import anydrop
 
-P = 0.1
-KEEP = 1 - P
 # Calls that are timed together, so that what starting one costs the host is hidden.
 CALLS = 20
-
-Contestant = tuple[Callable[[], Any], Callable[[], Any]]
-
-
-def contestants(n: int, dtype: str) -> dict[str, Contestant]:
-    """Return name -> a call, and what gives its result; the first is the measure."""
-    x = cupy.full(n, 10, dtype)  # no zeros, so that a zero means dropped
-    out = cupy.empty_like(x)
-    mask = anydrop.Mask.from_seed((n,), P, seed=0)
-    result: dict[str, Any] = {}
-
-    def keeping(name: str, call: Callable[[], Any]) -> Contestant:
-        def kept() -> None:
-            result[name] = call()
-
-        return kept, lambda: result.pop(name)
-
-    calls = {
-        "copy, into out": (lambda: cupy.copyto(out, x), lambda: out),
-        "anydrop, into out": (lambda: mask.apply(x, out=out), lambda: out),
-        "anydrop": keeping("anydrop", lambda: mask.apply(x)),
-    }
-    try:
-        import torch
-    except ImportError:
-        return calls
-    if torch.cuda.is_available():
-        tensor = torch.from_dlpack(x)
-        # In CuPy's current stream, the default one, as everything here.
-        drop = keeping("torch", lambda: torch.nn.functional.dropout(tensor, P))
-        calls["torch.nn.functional.dropout"] = drop[0], lambda: cupy.from_dlpack(drop[1]())
-    return calls
+DTYPES = ("float16", "float32", "float64")
 
 
-def race(calls: dict[str, Contestant], rounds: int) -> dict[str, float]:
+def race(library: Library, x: np.ndarray, rounds: int) -> dict[str, float]:
     """Return the median milliseconds of a call of each contestant, in turns."""
-    start, stop = cupy.cuda.Event(), cupy.cuda.Event()
+    calls = library.contestants(x)
     times: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(rounds + 1):
-        for name, (call, result) in calls.items():
-            call()
-            check(name, result())
-            cupy.cuda.Device().synchronize()
-            start.record()
-            for _ in range(CALLS):
-                call()
-            stop.record()
-            stop.synchronize()
-            if round_:  # the first warms up
-                times[name].append(cupy.cuda.get_elapsed_time(start, stop) / CALLS)
+        for name, call in calls.items():
+            if not round_:  # which warms up
+                check(name, call())
+            ms = library.timed(call, CALLS) / CALLS
+            if round_:
+                times[name].append(ms)
     return {name: statistics.median(some) for name, some in times.items()}
 
 
 def check(name: str, result: Any) -> None:
     """See that a result is a dropout of tens, or their copy."""
-    dropped, scale = (0.0, 1.0) if "copy" in name else (P, 1 / KEEP)
+    dropped, scale = (0.0, 1.0) if name == COPY else (P, 1 / (1 - P))
     kept = abs(result - 10 * scale) < 0.02
-    assert bool((kept | (result == 0)).all()), name
-    assert abs(float((~kept).mean()) - dropped) < 1e-2, name
+    share = float((~kept).sum()) / kept.shape[0]
+    if not bool((kept | (result == 0)).all()) or abs(share - dropped) > 1e-2:
+        raise AssertionError(f"{name}: no dropout of tens, {share:.3f} of them dropped")
 
 
-def main() -> None:
-    """Run the races and print them."""
+def rows(library: Library, elements: int, rounds: int) -> list[dict[str, Any]]:
+    """Return what each contestant of a library took, dtype by dtype."""
+    found = []
+    for dtype in DTYPES:
+        x = np.full(elements, 10, dtype)  # no zeros, so that a zero means dropped
+        medians = race(library, x, rounds)
+        for name, ms in medians.items():
+            found.append(
+                {
+                    "library": library.name,
+                    "dtype": dtype,
+                    "name": name,
+                    "ms": ms,
+                    "GB/s": 2 * x.nbytes / ms / 1e6,
+                    "times a copy": ms / medians[COPY],
+                }
+            )
+        library.release()
+    return found
+
+
+def printed(found: list[dict[str, Any]]) -> None:
+    """Print a library's rows, a table for each dtype."""
+    for row in found:
+        if row["name"] == COPY:
+            print(f"\n{row['library']}, {row['dtype']:22} {'ms':>8} {'GB/s':>8} {'x copy':>8}")
+        print(f"  {row['name']:34} {row['ms']:8.3f} {row['GB/s']:8.0f} {row['times a copy']:8.2f}")
+
+
+def device() -> str:
+    """Return the device's name and its driver's version, by NVIDIA's own program."""
+    if shutil.which("nvidia-smi") is None:
+        return "no nvidia-smi here"
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return " ".join((done.stdout or done.stderr).split()) or "nvidia-smi says nothing"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the races; return 1 if a library that has a device failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--elements", type=int, default=2**26, help="of each dtype (%(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="of each contestant (%(default)s)")
-    options = parser.parse_args()
-    n = options.elements
-    properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
-    runtime, driver = cupy.cuda.runtime.runtimeGetVersion(), cupy.cuda.runtime.driverGetVersion()
-    digest = anydrop.Mask.from_seed((n,), P, seed=0).digest(like=cupy.empty(0))
-    print(
-        f"{properties['name'].decode()}, CUDA {runtime}, driver {driver}, CuPy {cupy.__version__}\n"
-        f"{n / 1e6:.1f}M elements, p = {P}, digest of the mask {digest[:16]}"
-    )
-    for dtype in ("float16", "float32", "float64"):
-        medians = race(contestants(n, dtype), options.rounds)
-        copy = medians["copy, into out"]
-        print(f"\n{dtype:36} {'ms':>8} {'GB/s':>8} {'x copy':>8}")
-        for name, ms in medians.items():
-            speed = 2 * n * cupy.dtype(dtype).itemsize / ms / 1e6
-            print(f"{name:36} {ms:8.3f} {speed:8.0f} {ms / copy:8.2f}")
-        cupy.get_default_memory_pool().free_all_blocks()
+    parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=list(LIBRARIES))
+    options = parser.parse_args(arguments)
+    mask = anydrop.Mask.from_seed((options.elements,), P, seed=0)
+    report: dict[str, Any] = {"device": device(), "elements": options.elements, "p": P}
+    report |= {"digests": {}, "rows": [], "skipped": {}, "failed": {}}
+    print(f"{report['device']}; {options.elements / 1e6:.1f}M elements, p = {P}")
+    for name in options.libraries:
+        try:
+            library = LIBRARIES[name]()
+        except AbsentError as error:
+            report["skipped"][name] = str(error)
+            print(f"\n{name}: skipped, {error}")
+            continue
+        try:
+            report["digests"][library.name] = mask.digest(like=library.like)
+            with library.around():
+                found = rows(library, options.elements, options.rounds)
+        except Exception as error:  # the other libraries' figures are wanted all the same
+            traceback.print_exc()
+            report["failed"][name] = repr(error)
+            print(f"\n{name}: FAILED, {error!r}")
+            continue
+        report["rows"] += found
+        printed(found)
+    if len(set(report["digests"].values())) > 1:
+        report["failed"]["digests"] = "the libraries drew different masks"
+    for library, digest in report["digests"].items():
+        print(f"\n{library}: digest of the mask {digest[:16]}")
+    if "OUT" in os.environ:
+        path = Path(os.environ["OUT"], "bench_cuda.json")
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return int(bool(report["failed"]))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
