@@ -39,7 +39,7 @@ class Subject(NamedTuple):
     kernel : Backend, optional
         Which backend to call; by default the one that the registry has for `array`'s arrays.
     compiled : callable, optional
-        Takes a function of arrays to one that the library has compiled, such as `jax.jit`, if the
+        Takes a function of arrays to one that the library has compiled, such as ``jax.jit``, if the
         library has a compiler.
 
     Examples
