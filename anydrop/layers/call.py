@@ -114,7 +114,9 @@ def drop(
         # All these are in normal form, and so were those of the call that was planned.
         try:
             plan = plans.get((x.dtype, x.shape, rule, p, own))
-        except RuntimeError:  # What has no shape, such as a nested tensor, is refused below.
+        except (RuntimeError, TypeError):
+            # A nested tensor, which has no shape and is refused below; or the symbolic lengths of a
+            # trace, which are no key.
             plan = None
         if plan:
             key = key_of_entropy(seed)
@@ -241,7 +243,10 @@ class Call:
         if self.shared_axes or self.window or self.scaling != TRAIN:
             extent = self.window and self.window.shape
             kind = *kind, self.shared_axes, extent, self.scaling
-        return kind, plans.get(kind)
+        try:
+            return kind, plans.get(kind)
+        except TypeError:  # lengths that a trace keeps open
+            return None, None
 
     def inferred(self) -> Array:
         """Return what the function returns at inference: x as it is, or scaled as in 2014."""

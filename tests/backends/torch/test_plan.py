@@ -261,3 +261,17 @@ def test_other_libraries_arrays():
     assert np.array_equal(layer(X.numpy()), by_hand(X, 1).numpy())
     assert torch.equal(layer(X), by_hand(X, 2))
     assert np.array_equal(layer.backward(X.numpy()), by_hand(X, 2).numpy())
+
+
+@pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
+@pytest.mark.parametrize("pre_dispatch", [False, True])
+@pytest.mark.parametrize("shared_axes", [(), (1,)])
+def test_a_function_that_is_traced(mode, pre_dispatch, shared_axes):
+    """After its plan was made, and with lengths that the trace keeps open."""
+
+    def call(x):
+        return anydrop.dropout(x, 0.5, seed=0, shared_axes=shared_axes)
+
+    expected = [call(X) for _ in range(3)][-1]
+    program = make_fx(call, tracing_mode=mode, pre_dispatch=pre_dispatch)(X)
+    assert torch.equal(program(X), expected)
