@@ -20,7 +20,13 @@ if not available("torch"):
     )
 import torch
 
-pytestmark = needs_device("torch-cuda")
+pytestmark = [
+    *needs_device("torch-cuda"),
+    # What PyTorch says of its own doings.
+    pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning"),
+]
 
 
 def ones(*shape, dtype=torch.float32):
