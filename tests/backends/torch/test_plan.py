@@ -275,3 +275,15 @@ def test_a_function_that_is_traced(mode, pre_dispatch, shared_axes):
     expected = [call(X) for _ in range(3)][-1]
     program = make_fx(call, tracing_mode=mode, pre_dispatch=pre_dispatch)(X)
     assert torch.equal(program(X), expected)
+
+
+@pytest.mark.parametrize("by", [0, 5, -5, 400])
+def test_an_out_in_overlapping_memory(by):
+    """Tensors over one NumPy array have storages of their own, and overlap all the same."""
+    memory = np.empty(1000, "f4")
+    for step in range(4):
+        memory[:] = np.arange(1000)
+        x, out = torch.from_numpy(memory[10:310]), torch.from_numpy(memory[10 + by :][:300])
+        expected = by_hand(x.clone(), step)
+        assert anydrop.dropout(x, 0.5, seed=0, step=step, out=out) is out
+        assert torch.equal(out, expected)
