@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from anydrop.backends import resolve
-from anydrop.backends.base import COMPUTE, Backend, complex_of
+from anydrop.backends.base import COMPUTE, Backend
+from anydrop.backends.common.arithmetic import complex_of
 from anydrop.core import check
 from anydrop.core.recipe import Description, Recipe
 from anydrop.core.typing import Array

@@ -1,0 +1,180 @@
+"""What the arrays of a library are: their dtypes and devices, and how they come and go.
+
+In the array API where the library has it, and by way of NumPy where it has not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from anydrop.backends.common import arithmetic
+from anydrop.core import check
+from anydrop.core.typing import Array, Namespace
+
+# The dtypes of the contract, and the one in which each is computed: half types are multiplied in
+# float32 and rounded once.
+COMPUTE = {
+    "float16": "float32",
+    "bfloat16": "float32",
+    "float32": "float32",
+    "float64": "float64",
+    "complex64": "float32",
+    "complex128": "float64",
+}
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return the plain name of any library's dtype: ``"float32"``."""
+    return str(getattr(dtype, "name", None) or str(dtype).rpartition(".")[2])
+
+
+class Arrays:
+    """What anydrop must know of a library's arrays; `Backend` adds how masks are drawn.
+
+    Parameters
+    ----------
+    name : str
+        Name of the library in the registry.
+    namespace : str, optional
+        Name of the module that is its array API namespace, ``xp``: by default the class's own
+        `namespace`, or `name`.
+    """
+
+    #: Name of the module that is the library's array API namespace: by default the library's own,
+    #: and None if it has none.
+    namespace: str | None = ""
+
+    #: How its users make an array of floating-point numbers.
+    conversion = "astype(float32)"
+
+    #: Whether its arrays have no numbers until somebody computes them, as Dask's.
+    lazy = False
+
+    def __init__(self, name: str, namespace: str = "") -> None:
+        self.name = name
+        self._xp: Namespace | None = None
+        if namespace or self.namespace is not None:
+            self._xp = importlib.import_module(namespace or self.namespace or name)
+        # One cache a library: dtypes of two libraries can't always be compared.
+        self._dtype_names: dict[Any, str] = {}
+
+    @property
+    def xp(self) -> Namespace:
+        """The library's array API namespace, in which layers compose what `select` alone is not."""
+        if self._xp is None:
+            raise TypeError(
+                f"{self.name} arrays have no array API namespace, which noise, blocks, zoneout, "
+                "tokens and copies of weights are composed in; what scales or drops works without"
+            )
+        return self._xp
+
+    def owns(self, x: object) -> bool:
+        """Tell whether `x` is an array of this library."""
+        try:
+            return bool(array_api_compat.array_namespace(x) == self._xp)
+        except TypeError:
+            return type(x).__module__.partition(".")[0] == self.name
+
+    def dtype_name(self, x: Array) -> str:
+        """Return the plain name of an array's dtype: ``"float32"``."""
+        name = self._dtype_names.get(x.dtype)
+        if name is None:
+            name = self._dtype_names[x.dtype] = dtype_name(x.dtype)
+        return name
+
+    def shape(self, x: Array) -> tuple[int, ...]:
+        """Return the shape of an array; refuse one that is not known."""
+        shape = tuple(x.shape)
+        if None in shape:
+            raise ValueError(
+                "a mask needs to know where each element lies, and this array has dimensions of "
+                f"unknown length: its shape is {shape}; give them a length first"
+            )
+        return shape
+
+    def device(self, x: Array) -> Any:
+        """Return the device of an array; the host's memory has the name "cpu"."""
+        return array_api_compat.device(x) if hasattr(x, "device") else "cpu"
+
+    def empty(self, device: Any) -> Array:
+        """Return an array of no elements, which stands for this library and a device."""
+        if self._xp is None:
+            return self.from_numpy(np.empty(0, np.float32), None)
+        return self._xp.empty((0,), device=device)
+
+    def move(self, x: Array, like: Array) -> Array:
+        """Return an array of this library on the device of `like`."""
+        if self.device(x) == self.device(like):
+            return x
+        return self.from_numpy(self.to_numpy(x), like)
+
+    def detached(self, x: Array) -> Array:
+        """Return an array that keeps nothing alive for gradients: most arrays never do."""
+        return x
+
+    def pack(self, keep: Array) -> Array:
+        """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
+        if self._xp is None:
+            return self.from_numpy(np.packbits(self.to_numpy(keep), bitorder="little"), keep)
+        return arithmetic.pack(self._xp, keep, self.device(keep))
+
+    def unpack(self, bits: Array, shape: tuple[int, ...], like: Array) -> Array:
+        """Return the boolean mask of bits that `pack` made."""
+        if self._xp is None:
+            flat = np.unpackbits(self.to_numpy(bits), count=math.prod(shape), bitorder="little")
+            return self.from_numpy(flat.astype(np.bool_).reshape(shape), like)
+        return arithmetic.unpack(self._xp, bits, shape, self.device(like))
+
+    def from_numpy(self, x: np.ndarray[Any, Any], like: Array) -> Array:
+        """Return a NumPy array as one of this library, on the device of `like`; None: anywhere."""
+        return self.xp.asarray(x, device=self.device(like))
+
+    def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
+        """Return an array as a NumPy array."""
+        try:
+            return np.from_dlpack(x)
+        except (BufferError, RuntimeError, TypeError):  # It lies on a device.
+            return np.from_dlpack(x, device="cpu")  # NumPy 2.0 has no such keyword, and says so.
+
+    # What it refuses -----------------------------------------------------------------
+
+    def check_input(self, x: Array) -> None:
+        """Refuse an array whose dtype has no dropout."""
+        name = self.dtype_name(x)
+        if name not in COMPUTE:
+            raise TypeError(
+                f"dropout needs a floating-point array ({', '.join(COMPUTE)}), got dtype {name}; "
+                f"convert it first, e.g. with {self.conversion}"
+            )
+
+    def check_out(self, out: Array | None, x: Array) -> Array | None:
+        """Refuse an `out` that can't hold the result for `x`."""
+        if out is None:
+            return None
+        self.check_like(out, x, "out")
+        known = array_api_compat.is_array_api_obj(out)
+        if known and not array_api_compat.is_writeable_array(out):
+            raise ValueError(f"out can't be written to: it is a read-only {self.name} array")
+        return out
+
+    def check_like(self, other: Array, x: Array, name: str) -> None:
+        """Refuse an array that is not of the library, shape, dtype and device of x."""
+        if not self.owns(other):
+            raise ValueError(
+                f"{name} must be of the library of x, {self.name}, got {check.type_name(other)}"
+            )
+        for what, ours, theirs in (
+            ("shape", x.shape, other.shape),
+            ("dtype", self.dtype_name(x), self.dtype_name(other)),
+            ("device", self.device(x), self.device(other)),
+        ):
+            # Neither a place that something traced has not yet, nor a length that is NaN as long as
+            # it is not computed, differs from another.
+            unknown = (what == "device" and None in (ours, theirs)) or str(ours) == str(theirs)
+            if ours != theirs and not unknown:
+                raise ValueError(f"{name} must have the {what} of x, {ours}, got {theirs}")

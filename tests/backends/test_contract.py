@@ -1,0 +1,136 @@
+"""The table of a backend's methods, against what the package calls for each of its features."""
+
+import copy
+import re
+
+import numpy as np
+import pytest
+
+import anydrop
+from anydrop import backends, verify
+from anydrop.backends.base import Backend
+from anydrop.backends.plan import Plans
+
+X = np.ones((4, 3, 6, 5), np.float32)
+
+
+def table():
+    """Return what the class's docstring says that each method is called for."""
+    _, _, rows, _ = re.split(r"\n *=+  =+  =+\n", Backend.__doc__)
+    cells = (re.split(r"  +", row.strip(), maxsplit=2) for row in rows.splitlines())
+    return {name: set(features.split(", ")) for name, features, _ in cells}
+
+
+class Random(Backend):
+    """In pure array API, with a generator."""
+
+    def draw(self, rng, shape, p, like):
+        return rng.random(shape) < 1 - p
+
+
+def methods():
+    """Return the methods and properties of a backend."""
+    found = {}
+    for cls in reversed(Random.__mro__):
+        found |= {name: member for name, member in vars(cls).items() if name[0] != "_"}
+    return {
+        name: member
+        for name, member in found.items()
+        if callable(member) or isinstance(member, property)
+    }
+
+
+class Recorder:
+    """A backend, and the names of its methods that others than itself have called."""
+
+    def __init__(self):
+        self.names = set()
+        self.within = 0
+        watched = {name: self.watched(name, member) for name, member in methods().items()}
+        self.backend = type("Watched", (Random,), watched)("numpy", "array_api_compat.numpy")
+        self.backend.plans = Plans()
+
+    def watched(self, name, member):
+        function = member.fget if isinstance(member, property) else member
+        inside = name != "recompute"  # which calls functions of its caller's
+
+        def method(*arguments, **keywords):
+            if not self.within:
+                self.names.add(name)
+            self.within += inside
+            try:
+                return function(*arguments, **keywords)
+            finally:
+                self.within -= inside
+
+        return property(method) if isinstance(member, property) else method
+
+
+class Elsewhere(np.ndarray):
+    """Arrays that stand for those of another library."""
+
+
+def generator():
+    return np.random.default_rng(0)
+
+
+def passes(drop):
+    drop.forward(X)
+    drop.backward(X)
+    return drop
+
+
+def stored():
+    return anydrop.dropout(X, 0.5, rng=generator(), return_mask=True)[1]
+
+
+def compositions():
+    keywords = {"seed": 0, "return_mask": True}
+    anydrop.drop_block2d(X, 0.3, 2, **keywords)[1].apply(X)
+    anydrop.zoneout(X, X, 0.3, **keywords)[1].apply(X)
+    anydrop.token_dropout(np.arange(9), 0.3, token=0, **keywords)
+    anydrop.drop_connect(X, 0.3, examples=2, **keywords)[1].apply(np.stack([X, X]))
+
+
+# What each feature needs, beside what the one behind it needs.
+FEATURES = {
+    "all": (lambda: [anydrop.dropout(X, 0.5, seed=0) for _ in range(2)], None),
+    "layers": (lambda: passes(anydrop.Dropout(0.5, seed=0)), "all"),
+    "masks": (lambda: copy.deepcopy(passes(anydrop.Dropout(0.5, seed=0))).mask, "layers"),
+    "rng=": (lambda: passes(anydrop.Dropout(0.5, rng=generator())).mask, "masks"),
+    "noise": (lambda: passes(anydrop.GaussianDropout(0.5, seed=0)), "layers"),
+    "composed": (compositions, "all"),
+    "moves": (lambda: stored().apply(X.view(Elsewhere)), "rng="),
+    "digests": (lambda: anydrop.Mask.from_seed((3,), 0.5, seed=0).digest(X), "masks"),
+    "verify": (verify.run, "all"),
+}
+
+
+@pytest.fixture(scope="module")
+def called():
+    """Return the methods that each feature calls."""
+    names = {}
+    for feature, (run, _) in FEATURES.items():
+        with pytest.MonkeyPatch.context() as patch:
+            recorder = Recorder()
+            patch.setattr(backends, "load", lambda name, r=recorder: r.backend)
+            patch.setattr(verify, "load", lambda name, r=recorder: r.backend)
+            patch.setattr(backends, "_SERVING", {})
+            patch.setattr(backends, "_BY_TYPE", {Elsewhere: copy.copy(recorder.backend)})
+            run()
+        names[feature] = recorder.names
+    return names
+
+
+def test_each_method_has_a_row():
+    assert table().keys() == methods().keys()
+
+
+@pytest.mark.parametrize("method", methods())
+def test_a_row_is_true(method, called):
+    needed = {
+        feature
+        for feature, (_, base) in FEATURES.items()
+        if method in called[feature] and method not in called.get(base, ())
+    }
+    assert table()[method] == needed
