@@ -142,8 +142,7 @@ def test_the_table_of_capabilities_decides_nothing():
     """It says what works, to the documentation and to the tests' skips."""
     table = "anydrop.backends.capabilities"
     readers = {module for module, path in modules() if table in imports(path)}
-    # These are to ask the backend instead.
-    assert readers <= {"demo.library", "demo.training", "monte_carlo.statistics"}
+    assert not readers
 
 
 def test_no_file_is_too_long_to_read():

@@ -36,37 +36,38 @@ class Backend(Arrays):
     -----
     What calls each method, and what it does by default. "All" is every function and layer in
     training; "masks" is to look at them; "composed" are blocks, zoneout, tokens and copies of
-    weights; "moves" are masks and gradients that go to another library; "verify" is the command.
+    weights; "moves" are masks and gradients that go to another library; "verify" is the
+    command.
 
-    ===============  ========================  ===================================================
-    method           called for                by default
-    ===============  ========================  ===================================================
-    keep             masks, composed, verify   in the namespace, an element at a time
-    select           all                       in the namespace, with the mask of ``keep``
-    draw             rng=                      refused; yours if the library has generators
-    check_generator  rng=                      asks ``draw`` for a mask of no elements
-    normals          noise                     in the namespace
-    recompute        rng=, noise, composed     one call; yours if the library differentiates
-    plan             layers                    None; yours if calls of few elements must be fast
-    at_step          rng=                      the generator; yours if generators have no state
-    check_stateful   layers                    nothing; yours if a compiler runs Python once
-    probes           verify                    an array on each device of the namespace
-    xp               noise, composed           the module that ``namespace`` names
-    owns             all                       by the array's namespace, or its type's module
-    dtype_name       noise, composed           of ``x.dtype``
-    shape            all                       ``x.shape``, with no length unknown
-    device           layers, composed, verify  ``x.device``, or ``"cpu"`` if there is none
-    empty            masks                     in the namespace
-    move             rng=                      by way of NumPy
-    detached         masks                     the array; yours if a gradient keeps others alive
-    from_numpy       moves                     ``xp.asarray``; yours without a namespace
-    to_numpy         moves, digests, verify    DLPack; yours if the library has none
-    pack             rng=, composed            in the namespace, or by NumPy
-    unpack           rng=                      in the namespace, or by NumPy
-    check_input      all                       the dtypes that ``COMPUTE`` names
-    check_out        all                       as ``x``, and writeable; yours if arrays are not
-    check_like       composed                  library, shape, dtype and device
-    ===============  ========================  ===================================================
+    ===============  ============================  =================================================
+    method           called for                    by default
+    ===============  ============================  =================================================
+    keep             masks, composed, verify       in the namespace, an element at a time
+    select           all                           in the namespace, with the mask of ``keep``
+    draw             rng=                          refused; yours if the library has generators
+    check_generator  rng=                          asks ``draw`` for a mask of no elements
+    normals          noise                         in the namespace
+    recompute        rng=, noise, composed         one call; yours if the library differentiates
+    plan             all                           None; yours if calls of few elements must be fast
+    at_step          rng=                          the generator; yours if generators have no state
+    check_stateful   layers                        nothing; yours if a compiler runs Python once
+    probes           verify                        an array on each device of the namespace
+    xp               noise, composed, monte_carlo  the module that ``namespace`` names
+    owns             all                           by the array's namespace, or its type's module
+    dtype_name       noise, composed, monte_carlo  of ``x.dtype``
+    shape            all                           ``x.shape``, with no length unknown
+    device           layers, composed, verify      ``x.device``, or ``"cpu"`` if there is none
+    empty            masks                         in the namespace
+    move             rng=                          by way of NumPy
+    detached         monte_carlo                   the array; yours if a gradient keeps others alive
+    from_numpy       moves                         ``xp.asarray``; yours without a namespace
+    to_numpy         moves, digests, verify        DLPack; yours if the library has none
+    pack             rng=, composed                in the namespace, or by NumPy
+    unpack           rng=                          in the namespace, or by NumPy
+    check_input      all                           the dtypes that ``COMPUTE`` names
+    check_out        all                           as ``x``, and writeable; yours if arrays are not
+    check_like       composed                      library, shape, dtype and device
+    ===============  ============================  =================================================
 
     A library without a namespace (``namespace = None``) needs ``keep``, ``select``, ``from_numpy``
     and ``to_numpy`` of its own. Its arrays are refused where ``xp`` is called for.

@@ -12,7 +12,6 @@ from array_api_compat import array_namespace
 from anydrop import monte_carlo
 from anydrop.backends import found, load
 from anydrop.backends.base import Backend
-from anydrop.backends.capabilities import LIBRARIES
 from anydrop.core.typing import Array
 from anydrop.demo.data import CLASSES, PIXELS, Host, Setting, Trial, draw
 from anydrop.demo.learning import Adam, loss_gradient
@@ -36,16 +35,19 @@ class Library(NamedTuple):
     @classmethod
     def named(cls, name: str) -> Library:
         """Return an installed library, with the first device that anydrop finds in it."""
-        eager = {one: LIBRARIES[one].features["eager"] for one in found() if one in LIBRARIES}
-        lazy = {one: f": {feature.note}" for one, feature in eager.items() if not feature.works}
-        usable = [one for one in found() if one not in lazy]
-        probes = load(name).probes() if name in usable else []
-        if not probes:
-            why = lazy.get(name, ": it finds no device here" if name in usable else "")
-            raise ValueError(
-                f"the demo can't train with {name!r}{why}; installed here: {', '.join(usable)}"
-            )
-        return cls(*probes[0])
+        others = [library for library in found() if library != name]
+        backend = load(name) if name in found() else None
+        if backend is None:
+            why = ""
+        elif backend.lazy:
+            why = ": each operation adds to a graph, which is computed when asked for"
+        elif probes := backend.probes():
+            return cls(*probes[0])
+        else:
+            why = ": it finds no device here"
+        raise ValueError(
+            f"the demo can't train with {name!r}{why}; installed here: {', '.join(others)}"
+        )
 
     def move(self, x: Host) -> Array:
         """Return a NumPy array, where data and weights come from, as one of this library."""

@@ -84,6 +84,11 @@ def stored():
     return anydrop.dropout(X, 0.5, rng=generator(), return_mask=True)[1]
 
 
+def generators():
+    _ = passes(anydrop.Dropout(0.5, rng=generator())).mask
+    anydrop.dropout(X, 0.0, rng=generator())
+
+
 def compositions():
     keywords = {"seed": 0, "return_mask": True}
     anydrop.drop_block2d(X, 0.3, 2, **keywords)[1].apply(X)
@@ -92,16 +97,20 @@ def compositions():
     anydrop.drop_connect(X, 0.3, examples=2, **keywords)[1].apply(np.stack([X, X]))
 
 
-# What each feature needs, beside what the one behind it needs.
+# What runs each feature, and the feature that it stands on, which needs no telling again.
 FEATURES = {
     "all": (lambda: [anydrop.dropout(X, 0.5, seed=0) for _ in range(2)], None),
     "layers": (lambda: passes(anydrop.Dropout(0.5, seed=0)), "all"),
     "masks": (lambda: copy.deepcopy(passes(anydrop.Dropout(0.5, seed=0))).mask, "layers"),
-    "rng=": (lambda: passes(anydrop.Dropout(0.5, rng=generator())).mask, "masks"),
+    "rng=": (generators, "masks"),
     "noise": (lambda: passes(anydrop.GaussianDropout(0.5, seed=0)), "layers"),
     "composed": (compositions, "all"),
     "moves": (lambda: stored().apply(X.view(Elsewhere)), "rng="),
     "digests": (lambda: anydrop.Mask.from_seed((3,), 0.5, seed=0).digest(X), "masks"),
+    "monte_carlo": (
+        lambda: anydrop.monte_carlo(anydrop.Dropout(0.5, seed=0), X, samples=2, seed=0),
+        "layers",
+    ),
     "verify": (verify.run, "all"),
 }
 
@@ -126,11 +135,17 @@ def test_each_method_has_a_row():
     assert table().keys() == methods().keys()
 
 
+def behind(feature):
+    """Return the features that a feature stands on."""
+    while feature := FEATURES[feature][1]:
+        yield feature
+
+
 @pytest.mark.parametrize("method", methods())
 def test_a_row_is_true(method, called):
     needed = {
         feature
-        for feature, (_, base) in FEATURES.items()
-        if method in called[feature] and method not in called.get(base, ())
+        for feature in FEATURES
+        if method in called[feature] and not any(method in called[b] for b in behind(feature))
     }
     assert table()[method] == needed
