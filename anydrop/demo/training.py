@@ -35,7 +35,6 @@ class Library(NamedTuple):
     @classmethod
     def named(cls, name: str) -> Library:
         """Return an installed library, with the first device that anydrop finds in it."""
-        others = [library for library in found() if library != name]
         backend = load(name) if name in found() else None
         if backend is None:
             why = ""
@@ -45,6 +44,7 @@ class Library(NamedTuple):
             return cls(*probes[0])
         else:
             why = ": it finds no device here"
+        others = [other for other in found() if other != name and not load(other).lazy]
         raise ValueError(
             f"the demo can't train with {name!r}{why}; installed here: {', '.join(others)}"
         )
