@@ -125,22 +125,8 @@ def drop(
                 return y
             if y is not None and return_mask is True:
                 return y, Mask._make((key, step, *plan.rest))
-    call = Call(
-        x,
-        p,
-        unscaled=rule.unscaled,
-        training=training,
-        seed=seed,
-        step=step,
-        rng=rng,
-        shared_axes=shared_axes,
-        noise_shape=noise_shape,
-        window=window,
-        scaling=scaling,
-        out=out,
-        return_mask=return_mask,
-        **unknown,
-    )
+    keywords = shared_axes, noise_shape, window, scaling, out, return_mask
+    call = Call(x, p, rule.unscaled, training, seed, step, rng, *keywords, **unknown)
     y, mask, _ = call.drop(rule, own)
     return (y, mask) if call.return_mask else y
 
@@ -164,7 +150,6 @@ class Call:
         self,
         x: Array,
         p: float,
-        *,
         unscaled: str = "",
         training: bool = True,
         seed: stream.Seed | Sequence[int] | None = None,
