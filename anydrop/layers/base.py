@@ -140,9 +140,9 @@ class Layer(State, abc.ABC):
             y = plan.stateful(x, self._key, step)
             if y is not None:
                 # `recipe` sees to what making a mask does beside.
-                self._mask = tuple.__new__(Mask, (self._key, step, *plan.rest))
-                self._unmasked = None
-                self._step = step + 1
+                mask = tuple.__new__(Mask, (self._key, step, *plan.rest))
+                # All in one line, between whose parts no interrupt can come.
+                self._mask, self._unmasked, self._step = mask, None, step + 1
                 return y
         return self._forward(x, training)
 
@@ -162,14 +162,13 @@ class Layer(State, abc.ABC):
         backend.check_stateful(counts=True)
         y, mask, plan = self._call(x, training, **inputs)
         # The next call is of this kind, unless a schedule or a compiler has a say in it.
-        alike = plan and type(self._step) is int and self._arguments() == self._options
-        self._plan = plan if alike else None
-        if self._plan:
-            self._key = mask.key
-        self._mask, self._unmasked = mask, None
-        self._home = backend, backend.device(x)
+        if not (plan and type(self._step) is int and self._arguments() == self._options):
+            plan = None
+        key = mask.key if plan else (0, 0)
         # Not +=, which would change a tensor in place that whoever read the step has too.
-        self._step = self._step + 1
+        new = mask, None, plan, key, (backend, backend.device(x)), self._step + 1
+        # All in one line, between whose parts no interrupt can come.
+        self._mask, self._unmasked, self._plan, self._key, self._home, self._step = new
         return y
 
     def _inference(self, shape: tuple[int, ...], **inputs: Any) -> Drawn:

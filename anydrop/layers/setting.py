@@ -59,6 +59,7 @@ class Setting(Generic[T]):
             kind = type(layer).__name__
             raise AttributeError(f"{self.name} is settled when a {kind} is made: make another one")
         acting = layer._acting
-        # Not in place: a copy of the layer may have the same dict.
-        acting._options = acting._options | {self.name: self.normal(value)}
-        acting._plan = None
+        # Not in place: a copy of the layer may have the same dict. And in one line, between whose
+        # parts no interrupt can come.
+        options = acting._options | {self.name: self.normal(value)}
+        acting._options, acting._plan = options, None

@@ -89,8 +89,10 @@ class State:
             options = self._check_settings({name: state[name] for name in self._options})
         except (TypeError, ValueError) as error:
             raise ValueError(f"not a state of this layer: {error}") from error
-        self._options, self._seed, self._step = options, seed, step
-        self._mask, self._unmasked, self._plan, self._home = None, None, None, ()
+        new = options, seed, step, None, None, None
+        # All in one line, between whose parts no interrupt can come.
+        self._options, self._seed, self._step, self._mask, self._unmasked, self._plan = new
+        self._home = ()
 
     def _identity(self) -> dict[str, Any]:
         return {"layer": type(self).__name__, "stream": stream.VERSION}

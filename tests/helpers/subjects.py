@@ -43,24 +43,24 @@ NUMPY_DTYPES = tuple(d for d in DTYPES if d != "bfloat16" or available("ml_dtype
 
 
 class Watched(Pool):
-    """A pool that remembers the names of the threads that worked."""
+    """A pool that remembers which threads worked."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self.names: set[str] = set()
+        self.threads_seen: set[int] = set()
 
     def run(self, work: Callable[[int, int], None], *limits: Any) -> None:
-        def named(start: int, stop: int) -> None:
-            self.names.add(threading.current_thread().name)
+        def seen(start: int, stop: int) -> None:
+            self.threads_seen.add(threading.get_ident())
             work(start, stop)
 
-        super().run(named, *limits)
+        super().run(seen, *limits)
 
     def helped(self) -> bool:
         """Tell whether others than the caller worked, and forget."""
-        names = {name for name in self.names if name.startswith("anydrop")}
-        self.names.clear()
-        return bool(names)
+        helpers = self.threads_seen - {threading.get_ident()}
+        self.threads_seen.clear()
+        return bool(helpers)
 
 
 def eager(threads: int) -> Pool:

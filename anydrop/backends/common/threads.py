@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from queue import SimpleQueue
+from threading import get_ident
 
 from anydrop.core import check
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 # The fewest elements of a turn. Between turns threads wait for the interpreter's lock, and with
 # shorter ones they would lose more by that than they gain.
 GRAIN = 2**17
+# How many interrupts may come where an earlier one is dealt with, but not waited for.
+LEVELS = 3
 
 
 def set_num_threads(threads: int | None) -> None:
@@ -106,6 +107,10 @@ class Pool:
     of its own, such as Dask, works with those. Numba's own thread layers abort or hang in such
     cases.
 
+    A signal's handler may raise in the caller at any moment, as Ctrl-C does. So no lock is shared
+    with the caller, which could leave it locked: helpers count themselves, in sets and queues that
+    change by single operations. They are daemons, so that the process can end at any time.
+
     Parameters
     ----------
     threads : int, optional
@@ -125,10 +130,14 @@ class Pool:
 
     def forget(self) -> None:
         """Start anew, as a forked child must: it has none of its parent's threads."""
-        self._lock = threading.Lock()
-        self._at_work = 0
-        self._executor: ThreadPoolExecutor | None = None
-        self._most_helpers = 0
+        self._at_work = set[int]()  # identifiers of threads: callers, and helpers at a loop
+        self._helpers = dict[int, int]()  # identifiers, by the number of a helper
+        self._idle = set[int]()  # numbers of helpers
+        self._loops = SimpleQueue[_Loop | None]()
+
+    def __del__(self) -> None:
+        for _ in self._helpers:
+            self._loops.put(None)
 
     def run(
         self,
@@ -142,8 +151,8 @@ class Pool:
         Each of the n stands for so many `elements`. Fewer of these than `crossover` stay with the
         caller: waking a helper would cost more than it saves.
 
-        Helpers don't outlive the call. If `work` raises, no further turn is taken, and its error is
-        raised here once all have stopped.
+        Helpers don't outlive the call. If `work` raises, or a signal's handler, no further turn is
+        taken, and the error is raised here once all have stopped.
         """
         crossover = crossover if self._crossover is None else self._crossover
         short = n * elements < crossover or getattr(_LOCAL, "alone", False)
@@ -152,53 +161,63 @@ class Pool:
             work(0, n)
             return
         turns = _turns(n, threads, max(1, self._grain // elements))
-        loop = _Loop(work, turns)
+        loop = _Loop(work, turns, threads, self._at_work)
+        self._lead(loop, len(turns), LEVELS)
+        if loop.errors:
+            raise loop.errors.pop(0)  # which must not hold itself, and so the arrays, by a frame
 
-        def assist() -> None:
-            self._count(+1)
-            loop.run(while_=lambda: self._at_work <= threads)
-            self._count(-1)
+    def _lead(self, loop: _Loop, turns: int, levels: int) -> None:
+        """Have helpers assist, take turns, and wait for all.
 
-        free = threads - self._count(+1)
+        An interrupt may come anywhere, also where another one is being dealt with. So each level
+        waits for what the one within it left.
+        """
         try:
-            self._start(assist, min(free, len(turns) - 1), threads - 1)
-            loop.run()
+            if levels:
+                self._lead(loop, turns, levels - 1)
+                return
+            self._at_work.add(get_ident())
+            free = loop.threads - len(self._at_work)
+            self._wake(loop, min(free, turns - 1))
+            loop.take_turns()
         finally:
-            self._count(-1)
             loop.finish()
 
-    def _count(self, change: int) -> int:
-        """Count a thread that begins to work, or ends, and return how many there are."""
-        with self._lock:
-            self._at_work += change
-            return self._at_work
-
-    def _start(self, assist: Callable[[], None], count: int, most: int) -> None:
+    def _wake(self, loop: _Loop, count: int) -> None:
         """Have helpers assist; one that begins when the loop has ended finds nothing to do."""
+        missing = count - len(self._idle)
+        for number in range(loop.threads - 1):
+            if missing > 0 and number not in self._helpers:
+                shared = number, self._loops, self._helpers, self._idle
+                try:
+                    start_new_thread(_help, shared)
+                except RuntimeError:  # There are too many, or the interpreter is shutting down.
+                    count -= missing
+                    break
+                missing -= 1
         for _ in range(count):
-            try:
-                self._executor_of(most).submit(assist)
-            except RuntimeError:
-                # No thread can be started: there are too many, the interpreter is shutting down,
-                # or another caller has just made a larger executor. Those that were started, and
-                # the caller, do all the work.
-                return
+            self._loops.put(loop)
 
-    def _executor_of(self, most: int) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._executor is None or self._most_helpers < most:
-                if self._executor is not None:
-                    self._executor.shutdown(wait=False)
-                # Imported here: 4 ms for which no import of anydrop need wait.
-                from concurrent.futures import ThreadPoolExecutor
 
-                self._executor = ThreadPoolExecutor(most, thread_name_prefix="anydrop")
-                self._most_helpers = most
-            return self._executor
+def _help(
+    number: int, loops: SimpleQueue[_Loop | None], helpers: dict[int, int], idle: set[int]
+) -> None:
+    """Assist with one loop after another: what a helper does."""
+    me = get_ident()
+    if helpers.setdefault(number, me) != me:
+        return  # Two callers started this one at the same time.
+    while True:
+        idle.add(number)
+        loop = loops.get()
+        idle.discard(number)
+        if loop is None:
+            return
+        loop.assist()
+        del loop  # Nothing of it is kept while there is nothing to do.
 
 
 class _Loop:
-    """The turns of one loop, and who is at them.
+    """One loop: its turns, and the helpers that are at them.
 
     Parameters
     ----------
@@ -206,27 +225,44 @@ class _Loop:
         Takes the start and the stop of a turn.
     turns : list of (int, int)
         In any order.
+    threads : int
+        How many are to work, the caller included.
+    at_work : set of int
+        Identifiers of the threads at work, here or elsewhere.
     """
 
-    def __init__(self, work: Callable[[int, int], None], turns: list[tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        work: Callable[[int, int], None],
+        turns: list[tuple[int, int]],
+        threads: int,
+        at_work: set[int],
+    ) -> None:
         self._work, self._turns = work, deque(turns)
-        self._errors: list[BaseException] = []
-        self._running, self._changed = 0, threading.Condition()
+        self.threads, self._at_work = threads, at_work
+        self._helping, self._left = set[int](), SimpleQueue[None]()
+        self.errors: list[BaseException] = []
 
-    def run(self, while_: Callable[[], bool] = lambda: True) -> None:
-        """Take turns until there are none. If one raises, nobody takes another."""
-        with self._changed:
-            self._running += 1
+    def take_turns(self) -> None:
+        """Take turns until there are none."""
+        while turn := self._next():
+            self._work(*turn)
+
+    def assist(self) -> None:
+        """Take turns until there are none, or too many threads. If one raises, it is the last."""
+        me = get_ident()
+        self._helping.add(me)  # before it takes a turn, so that `finish` either waits or takes all
+        self._at_work.add(me)
         try:
-            while while_() and (turn := self._next()):
+            while len(self._at_work) <= self.threads and (turn := self._next()):
                 self._work(*turn)
         except BaseException as error:
-            self._errors.append(error)
+            self.errors.append(error)
             self._turns.clear()
         finally:
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
+            self._at_work.discard(me)
+            self._helping.discard(me)
+            self._left.put(None)
 
     def _next(self) -> tuple[int, int] | None:
         try:
@@ -235,11 +271,16 @@ class _Loop:
             return None
 
     def finish(self) -> None:
-        """Wait for all who are at work, and raise what a turn raised."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._running)
-        for error in self._errors:
-            raise error
+        """Take away the turns that are left, and wait for the helpers, whatever interrupts it."""
+        while True:
+            try:
+                self._turns.clear()
+                while self._helping:
+                    self._left.get()
+                self._at_work.discard(get_ident())
+                return
+            except BaseException as error:
+                self.errors.append(error)
 
 
 def _turns(n: int, threads: int, grain: int) -> list[tuple[int, int]]:

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from _thread import start_new_thread
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_after_an_error_in_a_helper_nobody_goes_on():
     begun, failed, after = threading.Event(), threading.Event(), []
 
     def work(start, stop):
-        if threading.current_thread().name.startswith("anydrop"):
+        if helps(pool):
             assert begun.wait(30)
             failed.set()
             raise ZeroDivisionError
@@ -131,9 +132,15 @@ def test_after_an_error_in_a_helper_nobody_goes_on():
         time.sleep(0.1)
         after.append(start)
 
+    pool = Pool(2, grain=1)
     with pytest.raises(ZeroDivisionError):
-        Pool(2, grain=1).run(work, 200)
+        pool.run(work, 200)
     assert len(after) == 1  # the turn that the caller had begun
+
+
+def helps(pool):
+    """Tell whether the calling thread is one of a pool's helpers."""
+    return threading.get_ident() in pool._helpers.values()
 
 
 def test_an_error_leaves_the_pool_as_it_was():
@@ -149,58 +156,40 @@ def test_an_error_leaves_the_pool_as_it_was():
 
 
 def helpers_of(pool, n):
-    """Return the names of the threads that helped with a loop that leaves time to."""
-    names = set()
+    """Return which helpers took part in a loop that leaves time to."""
+    threads = set()
 
     def work(start, stop):
-        names.add(threading.current_thread().name)
+        threads.add(threading.get_ident())
         time.sleep(0.01)
 
     pool.run(work, n)
-    return names - {threading.current_thread().name}
+    return threads - {threading.get_ident()}
 
 
 def test_where_no_more_threads_can_be_started(monkeypatch):
-    """Those that were are waited for, whatever they help with first.
-
-    An executor that can't start a thread has queued its task already, and who is free takes it.
-    """
+    """Those that were go on helping, and no loop is kept for those that were not."""
     pool, seen = Pool(4, grain=10), np.zeros(200, int)
-    helping, go_on = threading.Event(), threading.Event()
+    started = []
 
-    def before(start, stop):
-        if threading.current_thread().name.startswith("anydrop"):
-            helping.set()
-        assert go_on.wait(30)
+    def start(*arguments):
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(start_new_thread(*arguments))
 
     def work(start, stop):
-        if threading.current_thread() is threading.main_thread():
-            go_on.set()
-            time.sleep(0.01)
-        else:
-            time.sleep(0.5)  # longer than the caller has to do
         seen[start:stop] += 1
-
-    start_thread, started = threading.Thread.start, []
-
-    def start(self):
-        if self.name.startswith("anydrop"):
-            if started:
-                raise RuntimeError("can't start new thread")
-            started.append(self)
-        start_thread(self)
+        time.sleep(0.01)
 
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", start)
-        caller = threading.Thread(target=pool.run, args=(before, 20))
-        caller.start()
-        assert helping.wait(30)
+        patch.setattr("anydrop.backends.common.threads.start_new_thread", start)
         pool.run(work, len(seen))
-        assert (seen == 1).all()
-        caller.join()
+        assert len(helpers_of(pool, 200)) == 1
+    assert (seen == 1).all()
     assert len(started) == 1
-    assert pool._at_work == 0
-    assert len(helpers_of(pool, 1000)) > 1  # nothing of it is left
+    assert not pool._at_work
+    assert not pool._loops.qsize()
+    assert len(helpers_of(pool, 1000)) == 3  # nothing of it is left
 
 
 def test_a_second_caller_does_not_wait():
@@ -227,7 +216,7 @@ def test_a_helper_gives_way_to_a_second_caller():
     turns = []
 
     def first(start, stop):
-        helper = threading.current_thread().name.startswith("anydrop")
+        helper = helps(pool)
         turns.append((helper, second_runs.is_set()))
         if helper:
             helping.set()
@@ -274,7 +263,7 @@ def test_callers_in_many_threads():
     for caller in callers:
         caller.join()
     assert right == [True] * 8
-    assert POOL._at_work == 0
+    assert not POOL._at_work
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -284,6 +273,7 @@ def test_a_forked_child_draws_too(calls):
     printed = python(f"""
         import os, signal, threading
         import numpy as np, anydrop
+        from anydrop.backends.common.threads import POOL
         x = np.ones(2**23, "f4")
         y = anydrop.dropout(x, 0.5, seed=0)
         draw = lambda: [anydrop.dropout(x, 0.5, seed=0) for _ in range({calls})]
@@ -293,7 +283,7 @@ def test_a_forked_child_draws_too(calls):
         if child == 0:
             signal.alarm(60)  # It ends, even if it hangs.
             same = np.array_equal(anydrop.dropout(x, 0.5, seed=0), y)
-            helped = any(t.name.startswith("anydrop") for t in threading.enumerate())
+            helped = len(POOL._helpers) > 0
             os._exit(0 if same and helped == {available("numba")} else 1)
         _, status = os.waitpid(child, 0)
         busy.join()
