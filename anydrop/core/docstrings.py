@@ -74,7 +74,7 @@ def _complete_signature(target: Any, last: Callable[..., Any]) -> list[str]:
         taken = signature.parameters
         own += [p for p in given if p.kind is p.KEYWORD_ONLY and p.name not in taken]
         function.__signature__ = signature.replace(parameters=own)
-    return list(inspect.signature(target).parameters)
+    return [name for name in inspect.signature(target).parameters if name != "self"]
 
 
 def _parts(source: Any) -> dict[str, str]:

@@ -98,6 +98,7 @@ class DropConnect(DropLayer):
         examples = inputs["examples"]
         return {} if examples is None else super()._shared_by_batch((examples, *shape))
 
+    @described_by(DropLayer.forward)
     def forward(
         self, x: Array, training: bool | None = None, *, examples: int | None = None
     ) -> Array:
@@ -107,20 +108,13 @@ class DropConnect(DropLayer):
         ----------
         x : array of any shape
             Weights.
-        training : bool, optional
-            Overrides the layer's mode for this call.
         examples : int, optional
             Draw one mask for each of so many examples; by default one for the batch.
 
         Returns
         -------
         array
-            As `drop_connect` does.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `drop_connect` does. The layer is then as it was.
+            The weights that are left or, with `examples`, as many copies of them.
         """
         return self._forward(x, training, examples=examples)
 

@@ -45,7 +45,7 @@ def dropout(
     p : float, default 0.5
         Probability that an element is dropped, ``0 <= p < 1`` and at most ``1 - 2**-32``.
     training : bool, default True
-        False returns `x` itself (times ``1 - p`` with ``scaling="inference"``).
+        False returns `x` itself, unless `scaling` says otherwise.
     seed : int, sequence of int or numpy.random.SeedSequence
         Ints must be >= 0 and of at most 4,300 decimal digits. A training call needs a `seed` or an
         `rng`.
@@ -77,7 +77,7 @@ def dropout(
     -------
     array, or tuple of array and Mask
         ``where(keep, x * scale, 0)``, with the shape, dtype, library and device of `x`.
-        A dropped NaN or Inf is 0.
+        A dropped NaN or Inf is 0. The mask is a `StoredMask` if `rng` drew it.
 
     Raises
     ------

@@ -202,6 +202,7 @@ class Zoneout(DropLayer):
     def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
         super().__init__(p, **keywords)
 
+    @described_by(DropLayer.forward)
     def forward(  # type: ignore[override]
         self, x: Array, previous: Array, training: bool | None = None
     ) -> Array:
@@ -213,18 +214,11 @@ class Zoneout(DropLayer):
             New state.
         previous : array
             Previous state, of the shape, dtype, library and device of `x`.
-        training : bool, optional
-            Overrides the layer's mode for this call.
 
         Returns
         -------
         array
-            As `zoneout` does.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `zoneout` does. The layer is then as it was.
+            ``where(keep, x, previous)``; at inference ``(1 - p) * x + p * previous``.
         """
         return self._forward(x, training, previous=previous)
 

@@ -136,6 +136,17 @@ def test_what_some_say_by_themselves():
     assert "see `dropout2d`" in sections(anydrop.Dropout2d)[""][0]
 
 
+@pytest.mark.parametrize("layer", [anydrop.Zoneout, anydrop.DropConnect])
+def test_a_forward_of_more_inputs(layer):
+    """It says of the others what every forward does."""
+    parameters = list(inspect.signature(layer.forward).parameters)
+    assert ["self", *entries(layer.forward)] == parameters
+    assert list(sections(layer.forward)) == ["", "Parameters", "Returns", "Raises"]
+    assert entries(layer.forward)["training"] == entries(anydrop.Layer.forward)["training"]
+    raised = sections(anydrop.Layer.forward)["Raises"]
+    assert sections(layer.forward)["Raises"] == raised
+
+
 def test_a_subclass_has_a_signature_of_its_own():
     class Mine(anydrop.Dropout2d):
         def __init__(self, strength):
