@@ -133,6 +133,7 @@ def test_what_some_say_by_themselves():
     assert "`weights` lies" in entries(anydrop.attention_dropout)["window"][1]
     assert "where(keep, table * scale, 0)" in sections(anydrop.embedding_dropout)["Returns"][1]
     assert "a * x + b" in sections(anydrop.feature_alpha_dropout)["Returns"][1]
+    assert "Klambauer" in sections(anydrop.feature_alpha_dropout)["References"][0]
     assert "see `dropout2d`" in sections(anydrop.Dropout2d)[""][0]
 
 
