@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Unpack, final
 
-from anydrop.core import check
-from anydrop.core.keywords import keywords_of
+from anydrop.core.docstrings import described_by
 from anydrop.core.recipe import Affine
 from anydrop.core.typing import Array
 from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
-from anydrop.layers.dropout import Dropout, dropout
-from anydrop.layers.spatial import DataFormat, SpatialLayer, check_data_format
+from anydrop.layers.dropout import dropout
+from anydrop.layers.spatial import DataFormat, SpatialLayer, check_layout, dropout1d
 from anydrop.schedules import Rate
 
 # Of SELU, by Klambauer et al.: what it saturates at for x -> -inf is -SCALE * ALPHA.
@@ -22,19 +21,7 @@ UNSCALED = "survivors are shifted too, so that mean and variance are right in tr
 
 
 def affine(p: float) -> Affine:
-    """Return what keeps mean 0 and variance 1 when elements go to where SELU saturates.
-
-    Parameters
-    ----------
-    p : float
-        Drop probability.
-
-    Returns
-    -------
-    Affine
-        ``a = ((1 - p) * (1 + p * s**2)) ** -0.5`` and ``b = -a * p * s`` for the saturation s: a
-        kept element becomes ``a * x + b`` and a dropped one ``a * s + b``.
-    """
+    """Return what keeps mean 0 and variance 1 when dropped elements go to where SELU saturates."""
     a = ((1.0 - p) * (1.0 + p * SATURATION**2)) ** -0.5
     b = -a * p * SATURATION
     return Affine(a, b, a * SATURATION + b)
@@ -43,7 +30,7 @@ def affine(p: float) -> Affine:
 RULE = Rule(affine=affine, unscaled=UNSCALED)
 
 
-@keywords_of(dropout)
+@described_by(dropout)
 def alpha_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Set elements to where SELU saturates, and keep mean 0 and variance 1.
 
@@ -55,13 +42,9 @@ def alpha_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any
     x : array of any shape
         Of a dtype that `dropout` takes, of any library. Of a complex element the real part is
         treated so, and the imaginary part scaled or dropped.
-    p : float, default 0.5
-        Probability that an element is dropped, ``0 <= p < 1``.
     scaling : "train"
         "inference" is refused: survivors are shifted too, so that mean and variance are right in
         training already.
-    **keywords
-        As for `dropout`.
 
     Returns
     -------
@@ -69,11 +52,6 @@ def alpha_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any
         ``where(keep, a * x + b, a * s + b)`` with the saturation ``s = -1.7580993408473766``,
         ``a = ((1 - p) * (1 + p * s**2)) ** -0.5`` and ``b = -a * p * s``. The gradient of a kept
         element is multiplied by ``a``: that is the mask's `scale`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also for ``scaling="inference"``.
 
     See Also
     --------
@@ -115,7 +93,7 @@ def _features(shape: tuple[int, ...], data_format: DataFormat, batched: bool) ->
 FEATURE_RULE = Rule(_features, ("data_format", "batched"), affine, UNSCALED)
 
 
-@keywords_of(dropout)
+@described_by(alpha_dropout, dropout1d, dropout)
 def feature_alpha_dropout(
     x: Array,
     p: float = 0.5,
@@ -132,30 +110,10 @@ def feature_alpha_dropout(
         Of a dtype that `dropout` takes, of any library.
     p : float, default 0.5
         Probability that a channel of an example is dropped, ``0 <= p < 1``.
-    data_format : {"channels_first", "channels_last"}
-        Where the channels' axis is.
-    batched : bool, default True
-        False says that `x` is one example, without a batch's axis: it is never guessed.
-    scaling : "train"
-        "inference" is refused: survivors are shifted too, so that mean and variance are right in
-        training already.
-    **keywords
-        As for `dropout`.
-
-    Returns
-    -------
-    array, or tuple of array and Mask
-        As `alpha_dropout` does.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `alpha_dropout` does; also if `x` has no channels.
 
     See Also
     --------
     FeatureAlphaDropout : the layer.
-    alpha_dropout : has the formulas and the reference.
 
     Examples
     --------
@@ -164,24 +122,13 @@ def feature_alpha_dropout(
     >>> bool((y == y[:, :, :1]).all())
     True
     """
-    own = check_data_format(data_format), check.flag(batched, "batched")
-    return drop(FEATURE_RULE, x, p, own, **keywords)
+    return drop(FEATURE_RULE, x, p, check_layout(data_format, batched), **keywords)
 
 
 @final
-@keywords_of(Dropout)
+@described_by(alpha_dropout, DropLayer)
 class AlphaDropout(DropLayer):
     """Set elements to where SELU saturates, and keep mean 0 and variance 1; see `alpha_dropout`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.5
-        Probability that an element is dropped, ``0 <= p < 1``.
-    scaling : "train"
-        "inference" is refused: survivors are shifted too, so that mean and variance are right in
-        training already.
-    **keywords
-        As for `Dropout`.
 
     Examples
     --------
@@ -202,23 +149,9 @@ class AlphaDropout(DropLayer):
 
 
 @final
-@keywords_of(Dropout)
+@described_by(feature_alpha_dropout, DropLayer)
 class FeatureAlphaDropout(SpatialLayer):
     """Set whole channels to where SELU saturates; see `feature_alpha_dropout`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.5
-        Probability that a channel of an example is dropped, ``0 <= p < 1``.
-    data_format : {"channels_first", "channels_last"}
-        Where the channels' axis is.
-    batched : bool, default True
-        False says that inputs are one example, without a batch's axis.
-    scaling : "train"
-        "inference" is refused: survivors are shifted too, so that mean and variance are right in
-        training already.
-    **keywords
-        As for `Dropout`.
 
     Examples
     --------

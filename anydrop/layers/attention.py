@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Unpack, final
 
 from anydrop.core import check
-from anydrop.core.keywords import keywords_of
+from anydrop.core.docstrings import described_by
 from anydrop.core.typing import Array
 from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
-from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.dropout import dropout
 from anydrop.layers.setting import Setting
 from anydrop.schedules import Rate
 
@@ -29,7 +29,7 @@ def _shared(shape: tuple[int, ...], heads: bool, batch: bool) -> tuple[int, ...]
 RULE = Rule(_shared, ("share_heads", "share_batch"))
 
 
-@keywords_of(dropout)
+@described_by(dropout)
 def attention_dropout(
     weights: Array,
     p: float = 0.1,
@@ -39,6 +39,8 @@ def attention_dropout(
     **keywords: Unpack[Keywords],
 ) -> Any:
     """Drop attention weights: links between a query and a key.
+
+    The weights of a query then add up to 1 on average only.
 
     Parameters
     ----------
@@ -51,18 +53,6 @@ def attention_dropout(
         Whether all heads of an example lose the same links.
     share_batch : bool, default False
         Whether all examples lose the same links.
-    **keywords
-        As for `dropout`.
-
-    Returns
-    -------
-    array, or tuple of array and Mask
-        As `dropout` does. The weights of a query then add up to 1 on average only.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also if `weights` has no axis to share.
 
     See Also
     --------
@@ -86,18 +76,9 @@ def attention_dropout(
 
 
 @final
-@keywords_of(Dropout)
+@described_by(attention_dropout, DropLayer)
 class AttentionDropout(DropLayer):
     """Drop attention weights; see `attention_dropout`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.1
-        Probability that a link is dropped, ``0 <= p < 1``.
-    share_heads, share_batch : bool, default False
-        Whether all heads of an example, or all examples, lose the same links.
-    **keywords
-        As for `Dropout`.
 
     Examples
     --------

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, TypeAlias, Unpack, final
 import numpy as np
 
 from anydrop.core import check
-from anydrop.core.keywords import keywords_of
+from anydrop.core.docstrings import described_by
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords
-from anydrop.layers.drop_layer import DropKeywords
-from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.drop_layer import DropKeywords, DropLayer
+from anydrop.layers.dropout import dropout
 from anydrop.layers.setting import Setting
-from anydrop.layers.spatial import DataFormat, SpatialLayer, check_data_format, positions
+from anydrop.layers.spatial import DataFormat, SpatialLayer, check_layout, dropout1d, positions
 from anydrop.masks.blocks import BlockMask
 from anydrop.schedules import Rate
 
@@ -42,17 +42,13 @@ def lengths_of(block_size: object, spatial: int) -> tuple[int, ...]:
 def _dropped(
     x: Array,
     p: float,
-    block_size: object,
-    spatial: int,
-    data_format: object,
-    batched: object,
+    lengths: tuple[int, ...],
+    layout: tuple[DataFormat, bool],
     keywords: Keywords,
 ) -> Any:
-    owner = f"drop_block{spatial}d"
+    owner = f"drop_block{len(lengths)}d"
     call = Call(x, p, **keywords)
-    own = check_data_format(data_format), check.flag(batched, "batched")
-    axes = positions(len(call.shape), spatial, *own, owner)
-    lengths = lengths_of(block_size, spatial)
+    axes = positions(len(call.shape), len(lengths), *layout, owner)
     if shared := set(axes).intersection(call.shared_axes):
         raise ValueError(
             f"{owner} can't share axis {min(shared)}, along which blocks lie; a channel or a batch "
@@ -73,7 +69,7 @@ def _dropped(
     return call.result(mask.apply(call.x, out=call.out), mask)
 
 
-@keywords_of(dropout)
+@described_by(dropout1d, dropout)
 def drop_block1d(
     x: Array,
     p: float = 0.1,
@@ -87,31 +83,43 @@ def drop_block1d(
 
     Parameters
     ----------
-    x : array of shape (batch, channels, length), or as the next two say
+    x : array of shape (batch, channels, length), or as `data_format` and `batched` say
         Of a dtype that `dropout` takes, of any library.
     p : float, default 0.1
-        Probability that an element is dropped, ``0 <= p < 1``.
+        Probability that an element is dropped, ``0 <= p < 1``. The paper lets it grow from 0; see
+        `anydrop.schedules.Linear`.
     block_size : int or sequence of int, default 7
         Length of a block along each axis of the feature map, in elements.
-    data_format, batched
-        As for `drop_block2d`.
-    **keywords
-        As for `dropout`.
+    shared_axes : int or sequence of int, optional
+        The batch's and the channels' axes may be shared: ``shared_axes=1`` drops the same blocks in
+        all channels.
 
     Returns
     -------
     array, or tuple of array and BlockMask
-        As `dropout` does.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also if `x` has another number of dimensions.
+        ``where(keep, x * scale, 0)``, with the shape, dtype, library and device of `x`. A dropped
+        NaN or Inf is 0.
 
     See Also
     --------
     DropBlock1d : the layer.
-    drop_block2d : has the reference and the probabilities.
+
+    Notes
+    -----
+    Blocks may begin at any place from which they reach into the map, also outside of it. Each
+    element is covered by as many places as any other, each with the probability
+    ``1 - (1 - p) ** (1 / size)`` for blocks of ``size`` elements. So the probability that an
+    element is dropped is `p` everywhere, at the edges too. The paper begins blocks inside alone,
+    with an approximate probability. It also scales by the share that a batch happened to keep,
+    where this function scales by ``1 / (1 - p)``.
+
+    That probability is what is rounded to a multiple of 2**-32 here, so `p` is met to within
+    ``size / 2**33``: of blocks of 49 elements, no `p` below 5e-9 drops any.
+
+    References
+    ----------
+    .. [1] G. Ghiasi et al., "DropBlock: a regularization method for convolutional networks", 2018,
+       https://arxiv.org/abs/1810.12890
 
     Examples
     --------
@@ -120,10 +128,11 @@ def drop_block1d(
     >>> f"{(y == 0).mean():.1f}"
     '0.2'
     """
-    return _dropped(x, p, block_size, 1, data_format, batched, keywords)
+    layout = check_layout(data_format, batched)
+    return _dropped(x, p, lengths_of(block_size, 1), layout, keywords)
 
 
-@keywords_of(dropout)
+@described_by(drop_block1d, dropout)
 def drop_block2d(
     x: Array,
     p: float = 0.1,
@@ -137,50 +146,12 @@ def drop_block2d(
 
     Parameters
     ----------
-    x : array of shape (batch, channels, height, width), or as the next two say
+    x : array of shape (batch, channels, height, width), or as `data_format` and `batched` say
         Of a dtype that `dropout` takes, of any library.
-    p : float, default 0.1
-        Probability that an element is dropped, ``0 <= p < 1``.
-    block_size : int or sequence of int, default 7
-        Length of a block along each axis of the feature map, in elements.
-    data_format, batched
-        As for `dropout1d`.
-    shared_axes : int or sequence of int, optional
-        The batch's and the channels' axes may be shared: ``shared_axes=1`` drops the same blocks in
-        all channels.
-    **keywords
-        As for `dropout`.
-
-    Returns
-    -------
-    array, or tuple of array and BlockMask
-        As `dropout` does.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also if `x` has another number of dimensions.
 
     See Also
     --------
     DropBlock2d : the layer.
-
-    Notes
-    -----
-    Blocks may begin at any place from which they reach into the map, also outside of it. Each
-    element is covered by as many places as any other, each with the probability
-    ``1 - (1 - p) ** (1 / size)`` for blocks of `size` elements. So the probability that an element
-    is dropped is `p` everywhere, at the edges too. The paper begins blocks inside alone, with an
-    approximate probability. It also scales by the share that a batch happened to keep, where this
-    function scales by ``1 / (1 - p)``.
-
-    That probability is what is rounded to a multiple of 2**-32 here, so `p` is met to within
-    ``size / 2**33``: of blocks of 49 elements, no `p` below 5e-9 drops any.
-
-    References
-    ----------
-    .. [1] G. Ghiasi et al., "DropBlock: a regularization method for convolutional networks", 2018,
-       https://arxiv.org/abs/1810.12890
 
     Examples
     --------
@@ -194,10 +165,11 @@ def drop_block2d(
            [1, 1, 1, 1, 1, 0, 0, 0],
            [1, 1, 1, 1, 1, 0, 0, 0]])
     """
-    return _dropped(x, p, block_size, 2, data_format, batched, keywords)
+    layout = check_layout(data_format, batched)
+    return _dropped(x, p, lengths_of(block_size, 2), layout, keywords)
 
 
-@keywords_of(dropout)
+@described_by(drop_block1d, dropout)
 def drop_block3d(
     x: Array,
     p: float = 0.1,
@@ -211,31 +183,12 @@ def drop_block3d(
 
     Parameters
     ----------
-    x : array of shape (batch, channels, length, height, width), or as the next two say
+    x : array of shape (batch, channels, length, height, width), or as `data_format` says
         Of a dtype that `dropout` takes, of any library.
-    p : float, default 0.1
-        Probability that an element is dropped, ``0 <= p < 1``.
-    block_size : int or sequence of int, default 7
-        Length of a block along each axis of the feature map, in elements.
-    data_format, batched
-        As for `drop_block2d`.
-    **keywords
-        As for `dropout`.
-
-    Returns
-    -------
-    array, or tuple of array and BlockMask
-        As `dropout` does.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also if `x` has another number of dimensions.
 
     See Also
     --------
     DropBlock3d : the layer.
-    drop_block2d : has the reference and the probabilities.
 
     Examples
     --------
@@ -244,21 +197,12 @@ def drop_block3d(
     >>> f"{(y == 0).mean():.1f}"
     '0.2'
     """
-    return _dropped(x, p, block_size, 3, data_format, batched, keywords)
+    layout = check_layout(data_format, batched)
+    return _dropped(x, p, lengths_of(block_size, 3), layout, keywords)
 
 
 class BlockLayer(SpatialLayer):
-    """A layer that drops blocks.
-
-    Parameters
-    ----------
-    p : float or Schedule
-        Drop probability.
-    block_size : int or sequence of int
-        Length of a block along each axis of the feature map.
-    **keywords
-        As for `SpatialLayer`.
-    """
+    """A layer that drops blocks."""
 
     #: How many axes a feature map has.
     _spatial: ClassVar[int]
@@ -285,23 +229,9 @@ class BlockLayer(SpatialLayer):
 
 
 @final
-@keywords_of(Dropout)
+@described_by(drop_block1d, DropLayer)
 class DropBlock1d(BlockLayer):
-    """Drop connected blocks of sequences; see `drop_block1d`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.1
-        Probability that an element is dropped, ``0 <= p < 1``. The paper lets it grow from 0; see
-        `anydrop.schedules.Linear`.
-    block_size : int or sequence of int, default 7
-        Length of a block along each axis of the feature map, in elements.
-    data_format : {"channels_first", "channels_last"}
-        Where the channels' axis is.
-    batched : bool, default True
-        False says that inputs are one example, without a batch's axis.
-    **keywords
-        As for `Dropout`.
+    """Drop blocks of sequences, (batch, channels, length); see `drop_block1d`.
 
     Examples
     --------
@@ -316,23 +246,9 @@ class DropBlock1d(BlockLayer):
 
 
 @final
-@keywords_of(Dropout)
+@described_by(drop_block2d, DropLayer)
 class DropBlock2d(BlockLayer):
-    """Drop connected blocks of images; see `drop_block2d`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.1
-        Probability that an element is dropped, ``0 <= p < 1``. The paper lets it grow from 0; see
-        `anydrop.schedules.Linear`.
-    block_size : int or sequence of int, default 7
-        Length of a block along each axis of the feature map, in elements.
-    data_format : {"channels_first", "channels_last"}
-        Where the channels' axis is.
-    batched : bool, default True
-        False says that inputs are one example, without a batch's axis.
-    **keywords
-        As for `Dropout`.
+    """Drop blocks of images, (batch, channels, height, width); see `drop_block2d`.
 
     Examples
     --------
@@ -347,23 +263,9 @@ class DropBlock2d(BlockLayer):
 
 
 @final
-@keywords_of(Dropout)
+@described_by(drop_block3d, DropLayer)
 class DropBlock3d(BlockLayer):
-    """Drop connected blocks of volumes; see `drop_block3d`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.1
-        Probability that an element is dropped, ``0 <= p < 1``. The paper lets it grow from 0; see
-        `anydrop.schedules.Linear`.
-    block_size : int or sequence of int, default 7
-        Length of a block along each axis of the feature map, in elements.
-    data_format : {"channels_first", "channels_last"}
-        Where the channels' axis is.
-    batched : bool, default True
-        False says that inputs are one example, without a batch's axis.
-    **keywords
-        As for `Dropout`.
+    """Drop blocks of volumes, (batch, channels, length, height, width); see `drop_block3d`.
 
     Examples
     --------

@@ -6,11 +6,11 @@ from typing import Any, Unpack, final
 
 from anydrop.backends import resolve
 from anydrop.core import check
-from anydrop.core.keywords import keywords_of
+from anydrop.core.docstrings import described_by
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
-from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.dropout import dropout
 from anydrop.masks.drop_connect import DropConnectMask
 from anydrop.masks.mask import Drawn, Mask
 from anydrop.schedules import Rate
@@ -18,7 +18,7 @@ from anydrop.schedules import Rate
 RULE = Rule()
 
 
-@keywords_of(dropout)
+@described_by(dropout)
 def drop_connect(
     weights: Array, p: float = 0.5, *, examples: int | None = None, **keywords: Unpack[Keywords]
 ) -> Any:
@@ -31,23 +31,17 @@ def drop_connect(
     p : float, default 0.5
         Probability that a connection is dropped, ``0 <= p < 1``.
     examples : int, optional
-        Draw one mask for each of so many examples, as the paper does, and return as many copies of
-        the weights. By default the whole batch has one mask. With `examples` the axes of
+        Draw one mask for each of so many examples, > 0, as the paper does, and return as many
+        copies of the weights. By default the whole batch has one mask. With `examples` the axes of
         `shared_axes`, `noise_shape`, `window` and `out` are those of the copies, the first of which
         counts the examples.
-    **keywords
-        As for `dropout`.
 
     Returns
     -------
-    array, or tuple of array and Mask
-        As `dropout` does; with `examples` of shape (examples, ...), at inference as well, where
-        the copies are a view of one.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also if `examples` is no int > 0.
+    array, or tuple of array and Mask or DropConnectMask
+        ``where(keep, weights * scale, 0)``, with the shape, dtype, library and device of `weights`.
+        A dropped NaN or Inf is 0. With `examples` it is of shape (examples, ...), at inference as
+        well, where the copies are a view of one.
 
     See Also
     --------
@@ -79,16 +73,9 @@ def drop_connect(
 
 
 @final
-@keywords_of(Dropout)
+@described_by(drop_connect, DropLayer)
 class DropConnect(DropLayer):
     """Drop connections: weights of a layer, before they are applied; see `drop_connect`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.5
-        Probability that a connection is dropped, ``0 <= p < 1``.
-    **keywords
-        As for `Dropout`.
 
     Examples
     --------
@@ -111,6 +98,7 @@ class DropConnect(DropLayer):
         examples = inputs["examples"]
         return {} if examples is None else super()._shared_by_batch((examples, *shape))
 
+    @described_by(DropLayer.forward)
     def forward(
         self, x: Array, training: bool | None = None, *, examples: int | None = None
     ) -> Array:
@@ -120,20 +108,13 @@ class DropConnect(DropLayer):
         ----------
         x : array of any shape
             Weights.
-        training : bool, optional
-            Overrides the layer's mode for this call.
         examples : int, optional
             Draw one mask for each of so many examples; by default one for the batch.
 
         Returns
         -------
         array
-            As `drop_connect` does.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `drop_connect` does. The layer is then as it was.
+            The weights that are left or, with `examples`, as many copies of them.
         """
         return self._forward(x, training, examples=examples)
 

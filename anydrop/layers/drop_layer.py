@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, TypedDict
 
 from anydrop import schedules
-from anydrop.core import check, stream
+from anydrop.core import check
+from anydrop.core.stream import Seed
 from anydrop.layers.base import Layer
 from anydrop.layers.setting import Setting
+from anydrop.schedules import Rate
 
 
 class DropKeywords(TypedDict, total=False):
     """The keywords of the constructor of every `DropLayer`."""
 
-    seed: stream.Seed | Sequence[int] | None
+    seed: Seed | Sequence[int] | None
     rng: Any
     shared_axes: int | Sequence[int]
     noise_shape: Sequence[int | None] | None
@@ -27,14 +29,15 @@ class DropLayer(Layer):
     Parameters
     ----------
     p : float or Schedule, default 0.5
-        Probability that an element is dropped, ``0 <= p < 1``.
+        Probability that an element is dropped, ``0 <= p < 1`` and at most ``1 - 2**-32``.
     seed : int, sequence of int or numpy.random.SeedSequence, optional
-        Fresh entropy by default, which the attribute `seed` then reports.
+        Fresh entropy by default, which the attribute `seed` then reports. Layers that should
+        draw independently need seeds of their own, such as those of ``SeedSequence.spawn``.
     rng : generator, optional
         A generator of the library whose arrays will come, instead of `seed`; see `dropout`.
     shared_axes : int or sequence of int, optional
-        Axes along which all elements share one fate, beside those that the layer shares anyway;
-        negative ones count from the end.
+        Axes along which all elements share one fate, in addition to those that a layer shares by
+        itself; negative ones count from the end.
     noise_shape : sequence of int or None, optional
         Another spelling of `shared_axes`, Keras's: 1 along those axes, None along the others.
     scaling : {"train", "inference"}
@@ -42,6 +45,11 @@ class DropLayer(Layer):
         ``1 - p`` at inference, as the paper of 2014 did.
     **options
         The settings of the subclass, by the names of their `Setting`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or outside its range.
     """
 
     #: Why ``scaling="inference"`` makes no sense for the layer; empty if it does.
@@ -58,9 +66,9 @@ class DropLayer(Layer):
 
     def __init__(
         self,
-        p: schedules.Rate = 0.5,
+        p: Rate = 0.5,
         *,
-        seed: stream.Seed | Sequence[int] | None = None,
+        seed: Seed | Sequence[int] | None = None,
         rng: Any = None,
         shared_axes: int | Sequence[int] = (),
         noise_shape: Sequence[int | None] | None = None,

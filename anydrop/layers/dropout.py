@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from anydrop.core import check
+from anydrop.core.docstrings import described_by
 from anydrop.core.recipe import Window
 from anydrop.core.stream import Seed
 from anydrop.core.typing import Array
@@ -44,7 +45,7 @@ def dropout(
     p : float, default 0.5
         Probability that an element is dropped, ``0 <= p < 1`` and at most ``1 - 2**-32``.
     training : bool, default True
-        False returns `x` itself (times ``1 - p`` with ``scaling="inference"``).
+        False returns `x` itself, unless `scaling` says otherwise.
     seed : int, sequence of int or numpy.random.SeedSequence
         Ints must be >= 0 and of at most 4,300 decimal digits. A training call needs a `seed` or an
         `rng`.
@@ -67,23 +68,25 @@ def dropout(
         "train" scales survivors in training (inverted dropout); "inference" scales everything by
         ``1 - p`` at inference, as the paper of 2014 did.
     out : array, optional
-        Where to write the result, `x` itself included: shape, dtype, device and library of `x`.
+        Where to write the result, of the shape, dtype, device and library of `x`, which it may
+        be itself.
     return_mask : bool, default False
         Return ``(y, mask)``; the mask is None if `training` is False.
 
     Returns
     -------
     array, or tuple of array and Mask
-        ``where(keep, x * scale, 0)``, with the shape, dtype, library and device of `x`. A dropped
-        NaN or Inf is 0.
+        ``where(keep, x * scale, 0)``, with the shape, dtype, library and device of `x`.
+        A dropped NaN or Inf is 0. The mask is a `StoredMask` if `rng` drew it.
 
     Raises
     ------
     TypeError
-        If an argument is of the wrong kind: `x` is no array or holds integers, `p` is no number,
+        If an argument is of the wrong kind: `x` is no array or of another dtype than above,
         neither `seed` nor `rng` is given in training, or `rng` is of another library.
     ValueError
-        If an argument is out of range, or both `seed` and `rng` are given.
+        If an argument is out of range or of the wrong shape, another array does not match `x`,
+        or both `seed` and `rng` are given.
 
     See Also
     --------
@@ -113,33 +116,12 @@ def dropout(
 
 
 @final
+@described_by(DropLayer)
 class Dropout(DropLayer):
     """Drop elements with probability `p` and scale the survivors by ``1 / (1 - p)``.
 
     Each training forward draws the next mask of the seed; `backward` draws the last one again.
     `DropoutLayer` is the same class.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.5
-        Probability that an element is dropped, ``0 <= p < 1``.
-    seed : int, sequence of int or numpy.random.SeedSequence, optional
-        Fresh entropy by default, which the attribute `seed` then reports. Layers that should
-        drop independently need seeds of their own, such as those of ``SeedSequence.spawn``.
-    rng : generator, optional
-        A generator of the library whose arrays will come, instead of `seed`; see `dropout`.
-    shared_axes : int or sequence of int, optional
-        Axes along which all elements share one fate; negative ones count from the end.
-    noise_shape : sequence of int or None, optional
-        Another spelling of `shared_axes`, Keras's: 1 along those axes, None along the others.
-    scaling : {"train", "inference"}
-        "train" scales survivors in training (inverted dropout); "inference" scales everything by
-        ``1 - p`` at inference, as the paper of 2014 did.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or outside its range.
 
     See Also
     --------

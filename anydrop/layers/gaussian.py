@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from typing import Any, Unpack, final
 
 from anydrop.backends.base import COMPUTE
-from anydrop.core import check, stream
-from anydrop.core.keywords import keywords_of
+from anydrop.core import check
+from anydrop.core.docstrings import described_by
 from anydrop.core.recipe import Recipe
+from anydrop.core.stream import Seed
 from anydrop.core.typing import Array
 from anydrop.layers.base import Layer
 from anydrop.layers.call import Call, Keywords
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
-from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.dropout import dropout
 from anydrop.layers.setting import Setting
 from anydrop.masks.noise import Noise
 from anydrop.schedules import Rate
@@ -22,7 +23,7 @@ from anydrop.schedules import Rate
 UNSCALED = "the mean is right in training already"
 
 
-@keywords_of(dropout)
+@described_by(dropout)
 def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Multiply by normal noise of mean 1 and the variance that dropout has, ``p / (1 - p)``.
 
@@ -34,26 +35,19 @@ def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> 
 
     Parameters
     ----------
-    x : array of any shape
-        float16, bfloat16, float32, float64, complex64 or complex128, of any library.
     p : float, default 0.5
         Probability of the dropout that it stands for, ``0 <= p < 1``.
     rng : None
         Refused: noise from a generator could not be drawn again for the backward pass.
+    shared_axes : int or sequence of int, optional
+        Axes along which all elements get the same noise; negative ones count from the end.
     scaling : "train"
         "inference" is refused: the mean is right in training already.
-    **keywords
-        As for `dropout`.
 
     Returns
     -------
     array, or tuple of array and Noise
         ``x * (1 + sqrt(p / (1 - p)) * z)``, with the shape, dtype, library and device of `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also for ``rng=`` and ``scaling="inference"``.
 
     See Also
     --------
@@ -77,7 +71,7 @@ def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> 
     return _disturbed(call, math.sqrt(call.p / (1.0 - call.p)), relative=True)
 
 
-@keywords_of(dropout)
+@described_by(gaussian_dropout, dropout)
 def gaussian_noise(x: Array, std: float = 1.0, **keywords: Unpack[Keywords]) -> Any:
     """Add normal noise of mean 0.
 
@@ -87,22 +81,11 @@ def gaussian_noise(x: Array, std: float = 1.0, **keywords: Unpack[Keywords]) -> 
         float16, bfloat16, float32 or float64, of any library.
     std : float, default 1
         Standard deviation of the noise, in the units of `x`; finite and >= 0.
-    rng : None
-        Refused: noise from a generator could not be drawn again for the backward pass.
-    scaling : "train"
-        "inference" is refused: the mean is right in training already.
-    **keywords
-        As for `dropout`.
 
     Returns
     -------
     array, or tuple of array and Noise
         ``x + std * z``, with the shape, dtype, library and device of `x`; at inference `x` itself.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also if `std` is negative or `x` is complex.
 
     See Also
     --------
@@ -145,20 +128,9 @@ def _disturbed(call: Call, std: float, *, relative: bool) -> Any:
 
 
 @final
-@keywords_of(Dropout)
+@described_by(gaussian_dropout, DropLayer)
 class GaussianDropout(DropLayer):
     """Multiply by normal noise of mean 1 and variance ``p / (1 - p)``; see `gaussian_dropout`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.5
-        Probability of the dropout that it stands for, ``0 <= p < 1``.
-    rng : None
-        Refused: noise from a generator could not be drawn again for the backward pass.
-    scaling : "train"
-        "inference" is refused: the mean is right in training already.
-    **keywords
-        As for `Dropout`.
 
     Examples
     --------
@@ -180,21 +152,9 @@ class GaussianDropout(DropLayer):
 
 
 @final
+@described_by(gaussian_noise, DropLayer)
 class GaussianNoise(Layer):
     """Add normal noise of mean 0; see `gaussian_noise`.
-
-    Parameters
-    ----------
-    std : float, default 1
-        Standard deviation of the noise, in the units of the input; finite and >= 0.
-    seed : int, sequence of int or numpy.random.SeedSequence, optional
-        Fresh entropy by default, which the attribute `seed` then reports.
-    shared_axes : int or sequence of int, optional
-        Axes along which all elements get the same noise; negative ones count from the end.
-    noise_shape : sequence of int or None, optional
-        Another spelling of `shared_axes`, Keras's: 1 along those axes, None along the others.
-    rng : None
-        Refused: a generator could not draw the noise again.
 
     Examples
     --------
@@ -217,7 +177,7 @@ class GaussianNoise(Layer):
         self,
         std: float = 1.0,
         *,
-        seed: stream.Seed | Sequence[int] | None = None,
+        seed: Seed | Sequence[int] | None = None,
         rng: None = None,
         shared_axes: int | Sequence[int] = (),
         noise_shape: Sequence[int | None] | None = None,

@@ -6,11 +6,11 @@ from typing import Any, Unpack, final
 
 from anydrop.backends.base import Backend
 from anydrop.core import check
-from anydrop.core.keywords import keywords_of
+from anydrop.core.docstrings import described_by
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
-from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.dropout import dropout
 from anydrop.layers.setting import Setting
 from anydrop.masks.mask import Drawn
 from anydrop.masks.zoneout import Expectation, ZoneoutMask
@@ -29,7 +29,7 @@ def _time(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
 LOCKED = Rule(_time, ("time_axis",))
 
 
-@keywords_of(dropout)
+@described_by(dropout)
 def locked_dropout(
     x: Array, p: float = 0.5, *, time_axis: int, **keywords: Unpack[Keywords]
 ) -> Any:
@@ -44,18 +44,6 @@ def locked_dropout(
     time_axis : int
         Which axis is time; negative ones count from the end. There is no default, since libraries
         disagree, and the wrong one would share masks among examples unseen.
-    **keywords
-        As for `dropout`.
-
-    Returns
-    -------
-    array, or tuple of array and Mask
-        As `dropout` does.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also if there is no such axis.
 
     See Also
     --------
@@ -79,7 +67,7 @@ def locked_dropout(
     return drop(LOCKED, x, p, (check.integer(time_axis, "time_axis"),), **keywords)
 
 
-@keywords_of(dropout)
+@described_by(dropout)
 def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Let units of a recurrent network keep their previous state.
 
@@ -91,21 +79,16 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
         State before it, of the shape, dtype, library and device of `new`.
     p : float, default 0.5
         Probability that a unit keeps its previous state, ``0 <= p < 1``.
+    training : bool, default True
+        False takes the expectation of the two states.
     scaling : "train"
         "inference" is refused: at inference zoneout takes the expectation already.
-    **keywords
-        As for `dropout`.
 
     Returns
     -------
     array, or tuple of array and ZoneoutMask
         ``where(keep, new, previous)``; at inference the expectation ``(1 - p) * new + p *
         previous``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also if the two states don't match.
 
     See Also
     --------
@@ -163,18 +146,9 @@ def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Arr
 
 
 @final
-@keywords_of(Dropout)
+@described_by(locked_dropout, DropLayer)
 class LockedDropout(DropLayer):
     """Drop the same features at all time steps of a sequence; see `locked_dropout`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.5
-        Probability that a feature of an example is dropped, ``0 <= p < 1``.
-    time_axis : int
-        Which axis is time; negative ones count from the end.
-    **keywords
-        As for `Dropout`.
 
     Examples
     --------
@@ -204,22 +178,13 @@ class LockedDropout(DropLayer):
 
 
 @final
-@keywords_of(Dropout)
+@described_by(zoneout, DropLayer)
 class Zoneout(DropLayer):
     """Let units of a recurrent network keep their previous state; see `zoneout`.
 
     Each time step of a sequence is a forward pass of its own, with a mask of its own. `backward`
     belongs to the last one: to go back through time, keep each step's `recipe`, which is small, and
     call its ``apply``.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.5
-        Probability that a unit keeps its previous state, ``0 <= p < 1``.
-    scaling : "train"
-        "inference" is refused: at inference zoneout takes the expectation already.
-    **keywords
-        As for `Dropout`.
 
     Examples
     --------
@@ -237,6 +202,7 @@ class Zoneout(DropLayer):
     def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
         super().__init__(p, **keywords)
 
+    @described_by(DropLayer.forward)
     def forward(  # type: ignore[override]
         self, x: Array, previous: Array, training: bool | None = None
     ) -> Array:
@@ -248,18 +214,11 @@ class Zoneout(DropLayer):
             New state.
         previous : array
             Previous state, of the shape, dtype, library and device of `x`.
-        training : bool, optional
-            Overrides the layer's mode for this call.
 
         Returns
         -------
         array
-            As `zoneout` does.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `zoneout` does. The layer is then as it was.
+            ``where(keep, x, previous)``; at inference ``(1 - p) * x + p * previous``.
         """
         return self._forward(x, training, previous=previous)
 

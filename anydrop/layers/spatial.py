@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias, Unpack, final
 
 from anydrop.core import check
-from anydrop.core.keywords import keywords_of
+from anydrop.core.docstrings import described_by
 from anydrop.core.typing import Array
 from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropLayer
-from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.dropout import dropout
 from anydrop.layers.setting import Setting
 from anydrop.schedules import Rate
 
@@ -22,23 +22,17 @@ def check_data_format(value: object, name: str = "data_format") -> DataFormat:
     return known
 
 
+def check_layout(data_format: object, batched: object) -> tuple[DataFormat, bool]:
+    """Return where the channels' axis is, and whether a first axis counts examples."""
+    return check_data_format(data_format), check.flag(batched, "batched")
+
+
 def positions(
     ndim: int, spatial: int, data_format: DataFormat, batched: bool, owner: str
 ) -> tuple[int, ...]:
-    """Return the axes of the positions in a feature map.
+    """Return the axes of the positions in a feature map, which has `spatial` of them.
 
-    Parameters
-    ----------
-    ndim : int
-        Of the array.
-    spatial : int
-        How many axes a feature map has.
-    data_format : {"channels_first", "channels_last"}
-        Where the channels' axis is: before those of the feature map, or after.
-    batched : bool
-        Whether a first axis counts examples.
-    owner : str
-        Who wants to know, for the message if the array has another number of axes.
+    The message of an array with another number of axes names `owner`.
     """
     first, examples = data_format == "channels_first", int(batched)
     if ndim != examples + 1 + spatial:
@@ -68,14 +62,7 @@ def _rule(spatial: int) -> Rule:
 RULES = {spatial: _rule(spatial) for spatial in (1, 2, 3)}
 
 
-def _dropped(
-    x: Array, p: float, spatial: int, data_format: object, batched: object, keywords: Keywords
-) -> Any:
-    own = check_data_format(data_format), check.flag(batched, "batched")
-    return drop(RULES[spatial], x, p, own, **keywords)
-
-
-@keywords_of(dropout)
+@described_by(dropout)
 def dropout1d(
     x: Array,
     p: float = 0.5,
@@ -93,21 +80,9 @@ def dropout1d(
     p : float, default 0.5
         Probability that a channel of an example is dropped, ``0 <= p < 1``.
     data_format : {"channels_first", "channels_last"}
-        Where the channels' axis is.
+        Where the channels' axis is: (batch, channels, ...) or (batch, ..., channels).
     batched : bool, default True
         False says that `x` is one example, without a batch's axis: it is never guessed.
-    **keywords
-        As for `dropout`.
-
-    Returns
-    -------
-    array, or tuple of array and Mask
-        As `dropout` does.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also if `x` has another number of dimensions.
 
     See Also
     --------
@@ -127,10 +102,10 @@ def dropout1d(
            [2., 2., 2.],
            [2., 2., 2.]])
     """
-    return _dropped(x, p, 1, data_format, batched, keywords)
+    return drop(RULES[1], x, p, check_layout(data_format, batched), **keywords)
 
 
-@keywords_of(dropout)
+@described_by(dropout1d, dropout)
 def dropout2d(
     x: Array,
     p: float = 0.5,
@@ -145,27 +120,10 @@ def dropout2d(
     ----------
     x : array of shape (batch, channels, height, width), or as `data_format` and `batched` say
         Of a dtype that `dropout` takes, of any library.
-    p : float, default 0.5
-        Probability that a channel of an example is dropped, ``0 <= p < 1``.
-    data_format, batched
-        As for `dropout1d`.
-    **keywords
-        As for `dropout`.
-
-    Returns
-    -------
-    array, or tuple of array and Mask
-        As `dropout` does.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also if `x` has another number of dimensions.
 
     See Also
     --------
     Dropout2d : the layer.
-    dropout1d : has the reference.
 
     Examples
     --------
@@ -175,10 +133,10 @@ def dropout2d(
     >>> bool((y == y[:, :1, :1, :]).all())
     True
     """
-    return _dropped(x, p, 2, data_format, batched, keywords)
+    return drop(RULES[2], x, p, check_layout(data_format, batched), **keywords)
 
 
-@keywords_of(dropout)
+@described_by(dropout1d, dropout)
 def dropout3d(
     x: Array,
     p: float = 0.5,
@@ -191,29 +149,12 @@ def dropout3d(
 
     Parameters
     ----------
-    x : array of shape (batch, channels, length, height, width), or as the next two say
+    x : array of shape (batch, channels, length, height, width), or as `data_format` says
         Of a dtype that `dropout` takes, of any library.
-    p : float, default 0.5
-        Probability that a channel of an example is dropped, ``0 <= p < 1``.
-    data_format, batched
-        As for `dropout1d`.
-    **keywords
-        As for `dropout`.
-
-    Returns
-    -------
-    array, or tuple of array and Mask
-        As `dropout` does.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also if `x` has another number of dimensions.
 
     See Also
     --------
     Dropout3d : the layer.
-    dropout1d : has the reference.
 
     Examples
     --------
@@ -222,23 +163,11 @@ def dropout3d(
     >>> bool((y == y[:, :1, :1, :1]).all())
     True
     """
-    return _dropped(x, p, 3, data_format, batched, keywords)
+    return drop(RULES[3], x, p, check_layout(data_format, batched), **keywords)
 
 
 class SpatialLayer(DropLayer):
-    """A layer for feature maps.
-
-    Parameters
-    ----------
-    p : float or Schedule
-        Drop probability.
-    data_format : {"channels_first", "channels_last"}
-        Where the channels' axis is.
-    batched : bool
-        Whether a first axis counts examples.
-    **keywords
-        As for `DropLayer`.
-    """
+    """A layer for feature maps."""
 
     data_format = Setting(check_data_format, "Where the channels' axis is.")
     batched = Setting(check.flag, "Whether a first axis counts examples.")
@@ -258,20 +187,9 @@ class SpatialLayer(DropLayer):
 
 
 @final
-@keywords_of(Dropout)
+@described_by(dropout1d, DropLayer)
 class Dropout1d(SpatialLayer):
-    """Drop whole channels of sequences; see `dropout1d`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.5
-        Probability that a channel of an example is dropped, ``0 <= p < 1``.
-    data_format : {"channels_first", "channels_last"}
-        Where the channels' axis is: (batch, channels, length) or (batch, length, channels).
-    batched : bool, default True
-        False says that inputs are one example, without a batch's axis.
-    **keywords
-        As for `Dropout`.
+    """Drop whole channels of sequences, (batch, channels, length); see `dropout1d`.
 
     Examples
     --------
@@ -286,21 +204,9 @@ class Dropout1d(SpatialLayer):
 
 
 @final
-@keywords_of(Dropout)
+@described_by(dropout2d, DropLayer)
 class Dropout2d(SpatialLayer):
-    """Drop whole channels of images; see `dropout2d`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.5
-        Probability that a channel of an example is dropped, ``0 <= p < 1``.
-    data_format : {"channels_first", "channels_last"}
-        Where the channels' axis is: (batch, channels, height, width) or (batch, height, width,
-        channels).
-    batched : bool, default True
-        False says that inputs are one example, without a batch's axis.
-    **keywords
-        As for `Dropout`.
+    """Drop whole channels of images, (batch, channels, height, width); see `dropout2d`.
 
     Examples
     --------
@@ -315,20 +221,9 @@ class Dropout2d(SpatialLayer):
 
 
 @final
-@keywords_of(Dropout)
+@described_by(dropout3d, DropLayer)
 class Dropout3d(SpatialLayer):
-    """Drop whole channels of volumes; see `dropout3d`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.5
-        Probability that a channel of an example is dropped, ``0 <= p < 1``.
-    data_format : {"channels_first", "channels_last"}
-        Where the channels' axis is: (batch, channels, length, height, width), or last.
-    batched : bool, default True
-        False says that inputs are one example, without a batch's axis.
-    **keywords
-        As for `Dropout`.
+    """Drop whole channels of volumes, (batch, channels, length, height, width); see `dropout3d`.
 
     Examples
     --------

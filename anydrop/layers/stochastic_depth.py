@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias, Unpack, final
 
 from anydrop.core import check
-from anydrop.core.keywords import keywords_of
+from anydrop.core.docstrings import described_by
 from anydrop.core.typing import Array
 from anydrop.layers.call import Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
-from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.dropout import dropout
 from anydrop.layers.setting import Setting
 from anydrop.schedules import Rate
 
@@ -34,7 +34,7 @@ def _branches(shape: tuple[int, ...], mode: Mode) -> tuple[int, ...]:
 RULE = Rule(_branches, ("mode",))
 
 
-@keywords_of(dropout)
+@described_by(dropout)
 def stochastic_depth(
     x: Array, p: float = 0.5, *, mode: Mode = "row", **keywords: Unpack[Keywords]
 ) -> Any:
@@ -50,18 +50,6 @@ def stochastic_depth(
         Probability that a branch is dropped, ``0 <= p < 1``; see `depth_rates`.
     mode : {"row", "batch"}
         Whether each example has a fate of its own, or the batch has one.
-    **keywords
-        As for `dropout`.
-
-    Returns
-    -------
-    array, or tuple of array and Mask
-        As `dropout` does.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also if ``mode="row"`` and `x` has no dimensions.
 
     See Also
     --------
@@ -130,18 +118,9 @@ def depth_rates(p: float, depth: int) -> tuple[float, ...]:
 
 
 @final
-@keywords_of(Dropout)
+@described_by(stochastic_depth, DropLayer)
 class StochasticDepth(DropLayer):
     """Drop the whole of a residual branch; see `stochastic_depth`. `DropPath` is the same class.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.5
-        Probability that a branch is dropped, ``0 <= p < 1``; see `depth_rates`.
-    mode : {"row", "batch"}
-        Whether each example has a fate of its own, or the batch has one.
-    **keywords
-        As for `Dropout`.
 
     Examples
     --------

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Unpack, final
 
 from anydrop.core import check
-from anydrop.core.keywords import keywords_of
+from anydrop.core.docstrings import described_by
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
-from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.dropout import dropout
 from anydrop.layers.setting import Setting
 from anydrop.masks.stored import StoredMask
 from anydrop.schedules import Rate
@@ -29,7 +29,7 @@ def _features(shape: tuple[int, ...]) -> tuple[int, ...]:
 EMBEDDING = Rule(_features)
 
 
-@keywords_of(dropout)
+@described_by(dropout)
 def embedding_dropout(table: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Drop whole rows of an embedding table: every occurrence of a word at once.
 
@@ -39,18 +39,6 @@ def embedding_dropout(table: Array, p: float = 0.5, **keywords: Unpack[Keywords]
         Of a dtype that `dropout` takes, of any library. Look words up in the result.
     p : float, default 0.5
         Probability that a word is dropped, ``0 <= p < 1``.
-    **keywords
-        As for `dropout`.
-
-    Returns
-    -------
-    array, or tuple of array and Mask
-        As `dropout` does.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `dropout` does; also if `table` has not two dimensions.
 
     See Also
     --------
@@ -76,7 +64,7 @@ def embedding_dropout(table: Array, p: float = 0.5, **keywords: Unpack[Keywords]
     return drop(EMBEDDING, table, p, **keywords)
 
 
-@keywords_of(dropout)
+@described_by(dropout)
 def token_dropout(
     ids: Array,
     p: float = 0.1,
@@ -94,28 +82,19 @@ def token_dropout(
     p : float, default 0.1
         Probability that a token is replaced, ``0 <= p < 1``.
     token : int
-        What replaces it, which the dtype of `ids` must hold.
+        What replaces it; the dtype of the tokens must hold it.
     protected : sequence of int, optional
         Tokens that are never replaced, such as those of padding, beginning and end.
     out : None
         Refused: use the array that is returned.
     scaling : "train"
         "inference" is refused: tokens are no numbers that could be scaled.
-    **keywords
-        As for `dropout`.
 
     Returns
     -------
     array, or tuple of array and StoredMask
         ``where(keep, ids, token)``, with the shape, dtype, library and device of `ids`. The mask is
         True where a token stayed, protected ones included.
-
-    Raises
-    ------
-    TypeError
-        As `dropout` does; also if `ids` holds no integers.
-    ValueError
-        As `dropout` does; also if `ids` can't hold `token`.
 
     See Also
     --------
@@ -175,16 +154,9 @@ def token_dropout(
 
 
 @final
-@keywords_of(Dropout)
+@described_by(embedding_dropout, DropLayer)
 class EmbeddingDropout(DropLayer):
     """Drop whole rows of an embedding table; see `embedding_dropout`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.5
-        Probability that a word is dropped, ``0 <= p < 1``.
-    **keywords
-        As for `Dropout`.
 
     Examples
     --------
@@ -205,22 +177,9 @@ class EmbeddingDropout(DropLayer):
 
 
 @final
-@keywords_of(Dropout)
+@described_by(token_dropout, DropLayer)
 class TokenDropout(DropLayer):
     """Replace tokens of a text by a given one; see `token_dropout`.
-
-    Parameters
-    ----------
-    p : float or Schedule, default 0.1
-        Probability that a token is replaced, ``0 <= p < 1``.
-    token : int
-        What replaces it.
-    protected : sequence of int, optional
-        Tokens that are never replaced.
-    scaling : "train"
-        "inference" is refused: tokens are no numbers that could be scaled.
-    **keywords
-        As for `Dropout`.
 
     Examples
     --------
