@@ -45,6 +45,9 @@ class Schedule(abc.ABC):
         return {"schedule": _name(type(self)), **plain}
 
 
+# How many schedules may stand one within another: layers call them at each step, and save them.
+DEPTH = 16
+
 #: What a layer takes for a probability.
 Rate: TypeAlias = float | Schedule
 
@@ -84,7 +87,7 @@ class _Ramp(Schedule):
     def __post_init__(self) -> None:
         object.__setattr__(self, "start", check.probability(self.start))
         object.__setattr__(self, "stop", check.probability(self.stop))
-        object.__setattr__(self, "steps", check.positive(self.steps, "steps"))
+        object.__setattr__(self, "steps", _steps(self.steps))
 
     def __call__(self, step: int) -> float:
         """Return the probability at a step."""
@@ -105,7 +108,7 @@ class Linear(_Ramp):
     start, stop : float
         Probability at step 0, and at step `steps` and after it.
     steps : int
-        How many steps the way takes, > 0.
+        How many steps the way takes, > 0 and at most 2**64.
 
     References
     ----------
@@ -132,7 +135,7 @@ class Cosine(_Ramp):
     start, stop : float
         Probability at step 0, and at step `steps` and after it.
     steps : int
-        How many steps the way takes, > 0.
+        How many steps the way takes, > 0 and at most 2**64.
 
     References
     ----------
@@ -158,9 +161,9 @@ class WarmUp(Schedule):
     Parameters
     ----------
     steps : int
-        How many steps the warm-up takes, > 0.
+        How many steps the warm-up takes, > 0 and at most 2**64.
     then : float or Schedule
-        What follows.
+        What follows. At most 16 schedules may stand one within another.
 
     References
     ----------
@@ -179,7 +182,7 @@ class WarmUp(Schedule):
     then: Rate
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", check.positive(self.steps, "steps"))
+        object.__setattr__(self, "steps", _steps(self.steps))
         object.__setattr__(self, "then", rate(self.then))
 
     def __call__(self, step: int) -> float:
@@ -191,11 +194,27 @@ class WarmUp(Schedule):
 
 def rate(value: Any, name: str = "p") -> Rate:
     """Return a probability as a float, or a schedule, which may be given as its JSON."""
-    if isinstance(value, Schedule):
-        return value
-    if isinstance(value, dict):
-        return from_json(value)
-    return check.probability(value)
+    if not isinstance(value, (Schedule, dict)):
+        return check.probability(value)
+    inner, depth = [value], 0
+    while inner := [part for whole in inner for part in _parts(whole)]:
+        depth += 1
+        if depth == DEPTH:
+            raise ValueError(f"at most {DEPTH} schedules may stand one within another, got more")
+    return from_json(value) if isinstance(value, dict) else value
+
+
+def _parts(whole: Schedule | dict[str, Any]) -> list[Any]:
+    """Return the schedules that stand directly within another, or within its JSON."""
+    fields = whole.values() if isinstance(whole, dict) else vars(whole).values()
+    return [part for part in fields if isinstance(part, (Schedule, dict))]
+
+
+def _steps(value: object) -> int:
+    steps = check.positive(value, "steps")
+    if steps > 2**64:  # which no layer ever gets to, and a float may not hold
+        raise ValueError(f"steps must be at most 2**64, got {steps}")
+    return steps
 
 
 def at(value: Rate, step: int) -> float:

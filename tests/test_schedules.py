@@ -214,3 +214,39 @@ def test_a_schedule_of_ones_own_is_saved_and_loaded():
     other.load_state_dict(json.loads(json.dumps(drop.state_dict())))
     assert other.p == drop.p
     assert other.p(5) == 0.75
+
+
+def nested(depth):
+    """Return the JSON of so many schedules, one within another."""
+    plain = Constant(0.25).to_json()
+    for _ in range(depth - 1):
+        plain = {"schedule": "WarmUp", "steps": 1, "then": plain}
+    return plain
+
+
+def test_how_deep_schedules_may_stand():
+    layer = anydrop.Dropout(schedules.rate(nested(16)), seed=0)
+    layer.step = 15
+    assert layer._arguments()["p"] == 0.25
+    layer.load_state_dict(json.loads(json.dumps(layer.state_dict())))
+    before = layer.state_dict()
+    for depth in (17, 200, 20_000):
+        with pytest.raises(ValueError, match="at most 16 schedules may stand one within another"):
+            layer.load_state_dict(before | {"p": nested(depth)})
+    with pytest.raises(ValueError, match="at most 16 schedules"):
+        anydrop.Dropout(WarmUp(1, layer.p), seed=0)
+    with pytest.raises(ValueError, match="at most 16 schedules"):
+        schedules.from_json(nested(20_000))
+    assert layer.state_dict() == before
+
+
+def test_how_many_steps_a_schedule_may_take():
+    assert WarmUp(2**64, 0.5)(2**63) == 0.25
+    for steps in (2**64 + 1, 10**400):
+        for make in (lambda s: WarmUp(s, 0.5), lambda s: Linear(0, 0.5, s)):
+            with pytest.raises(ValueError, match=r"steps must be at most 2\*\*64, got 1"):
+                make(steps)
+    layer = anydrop.Dropout(Cosine(0, 0.5, 9), seed=0)
+    wrong = layer.state_dict()["p"] | {"steps": 10**400}
+    with pytest.raises(ValueError, match="steps must be at most"):
+        layer.load_state_dict(layer.state_dict() | {"p": wrong})

@@ -14,12 +14,10 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from anydrop.core.stream import Seed
+# Of an int: as many as Python prints, and JSON holds.
+DIGITS = 4300
 
 Scaling: TypeAlias = Literal["train", "inference"]
-
-# Of a seed: as many as Python prints, and JSON holds, of an int.
-DIGITS = 4300
 
 
 def probability(p: object) -> float:
@@ -41,7 +39,8 @@ def probability(p: object) -> float:
 
 def flag(value: object, name: str) -> bool:
     """Return a switch as a bool."""
-    if isinstance(value, (bool, np.bool_)):
+    is_bool = isinstance(value, np.ndarray) and value.dtype == np.bool_ and value.shape == ()
+    if is_bool or isinstance(value, (bool, np.bool_)):
         return bool(value)
     raise TypeError(f"{name} must be True or False, got {described(value)}")
 
@@ -59,61 +58,6 @@ def scaling(value: object, name: str = "scaling", *, unscaled: str = "") -> Scal
         "scaling must be 'train' (survivors times 1/(1-p) in training) or 'inference' "
         f"(everything times 1-p at inference), got {value!r}"
     )
-
-
-def seed(value: object) -> Seed:
-    """Return the seed as an int, a tuple of ints or a SeedSequence."""
-    if isinstance(value, np.random.SeedSequence):
-        return value
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        if not value:
-            raise ValueError("seed must not be empty: give an int >= 0 or a sequence of them")
-        return tuple(_seed_word(word) for word in value)
-    return _seed_word(value)
-
-
-def _seed_word(value: object) -> int:
-    if type(value) is not int:
-        value = integer(value, "seed", "an int >= 0, a sequence of them or a numpy SeedSequence")
-    number = operator.index(value)  # makes a constant of an int that PyTorch's compiler traces
-    # Two comparisons, since the second makes a number of 14,285 bits.
-    if number.bit_length() > 14284 and abs(number) >= 10**DIGITS:
-        raise ValueError(
-            f"seed must be an int of at most {DIGITS} decimal digits, which is what Python prints, "
-            "got one of more: give a hash of it"
-        )
-    if number < 0:
-        raise ValueError(f"seed must be an int >= 0, got {number}")
-    return number
-
-
-def one_source(seed: object, rng: object) -> None:
-    """Refuse two sources of randomness."""
-    if seed is not None and rng is not None:
-        raise ValueError(
-            f"give either seed= or rng=, not both: got {described(seed)} and {described(rng)}"
-        )
-
-
-def a_seed(seed: Any) -> Any:
-    """Refuse a training call without a source of randomness."""
-    if seed is None:
-        raise TypeError(
-            "a training call needs seed= (the same mask everywhere) or rng= (the library's own "
-            "generator); randomness is never hidden. Use training=False for inference"
-        )
-    return seed
-
-
-def seed_alone(rng: object) -> None:
-    """Refuse a generator where only a seed will do."""
-    if rng is not None:
-        raise TypeError(
-            f"normal noise is drawn from a seed's stream alone, got rng={described(rng)}: a "
-            "generator could not draw it again for the backward pass. Use seed="
-        )
 
 
 def no_place(step: object, window: object) -> None:
@@ -276,16 +220,21 @@ def type_name(value: object) -> str:
     )
 
 
-def integer(value: Any, name: str, wanted: str = "an int") -> int:
-    """Return an int."""
-    if type(value) is int:
-        return value
-    if not isinstance(value, (bool, np.bool_)):
-        try:
-            return operator.index(value)
-        except TypeError:
-            pass
-    raise TypeError(f"{name} must be {wanted}, got {described(value)}")
+def integer(value: Any, name: str, wanted: str = "an int", hint: str = "") -> int:
+    """Return an int, of no more digits than Python prints and JSON holds."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be {wanted}, got {described(value)}")
+    try:
+        number = operator.index(value)  # makes a constant of one that PyTorch's compiler traces
+    except TypeError:
+        raise TypeError(f"{name} must be {wanted}, got {described(value)}{hint}") from None
+    # Two comparisons, since the second makes a number of 14,285 bits.
+    if number.bit_length() > 14284 and abs(number) >= 10**DIGITS:
+        raise ValueError(
+            f"{name} must be an int of at most {DIGITS} decimal digits, which is what Python "
+            "prints, got one of more" + "; a hash of it will do" * (name == "seed")
+        )
+    return number
 
 
 def integers(

@@ -11,7 +11,7 @@ SC 2011, https://doi.org/10.1145/2063384.2063405.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -53,39 +53,6 @@ def key_of_entropy(seed: int | tuple[int, ...]) -> Key:
 def _first_words(sequence: np.random.SeedSequence) -> Key:
     low, high = sequence.generate_state(2, np.uint32).tolist()
     return low, high
-
-
-def fresh_seed() -> int:
-    """Return 128 bits of the operating system's entropy as a seed that can be written down."""
-    entropy = np.random.SeedSequence().entropy
-    assert isinstance(entropy, int)
-    return entropy
-
-
-def seed_to_json(seed: Seed | None) -> Any:
-    """Return a seed as plain JSON, from which `seed_from_json` makes an equal one."""
-    if isinstance(seed, np.random.SeedSequence):
-        names = ("entropy", "spawn_key", "pool_size", "n_children_spawned")
-        return {name: _plain(getattr(seed, name)) for name in names}
-    return _plain(seed)
-
-
-def _plain(value: Any) -> Any:
-    """Return an int or a sequence of ints, NumPy's own among them, as JSON has it."""
-    if value is None:
-        return None
-    return int(value) if isinstance(value, (int, np.integer)) else [int(word) for word in value]
-
-
-def seed_from_json(value: Any) -> Any:
-    """Return the seed of its JSON form; what is no such form comes back as it is."""
-    if not isinstance(value, dict):
-        return value
-    if value.keys() != {"entropy", "spawn_key", "pool_size", "n_children_spawned"}:
-        raise ValueError(f"a saved SeedSequence has other keys than {sorted(value)}")
-    if value["entropy"] is None:
-        raise ValueError("a saved SeedSequence has its entropy, got None")
-    return np.random.SeedSequence(**value)
 
 
 def threshold(p: float) -> int:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from anydrop import schedules
 from anydrop.backends import introduce, resolve
 from anydrop.backends.plan import Plan
-from anydrop.core import check, place, stream
+from anydrop.core import check, place, seeds, stream
 from anydrop.core.runs import RUNS, check_found
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Rule
@@ -52,11 +52,11 @@ class Layer(State, abc.ABC):
         rng: Any = None,
         **options: Any,
     ) -> None:
-        check.one_source(seed, rng)
+        seeds.one_source(seed, rng)
         self._options = self._check_settings(options)
         self._seed: stream.Seed | None = None
         if rng is None:
-            self._seed = stream.fresh_seed() if seed is None else check.seed(seed)
+            self._seed = seeds.fresh() if seed is None else seeds.checked(seed)
         self._rng = rng
         self._step = 0
         self._training = True

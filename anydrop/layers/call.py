@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from anydrop.backends import resolve
 from anydrop.backends.plan import Plan
-from anydrop.core import check, place, stream
+from anydrop.core import check, place, seeds, stream
 from anydrop.core.recipe import Affine, Recipe, Window, keep_shape, scaled
 from anydrop.core.stream import key_of_entropy
 from anydrop.core.typing import Array
@@ -174,8 +174,8 @@ class Call:
         placed = self.training or window is not None
         self.shape = self.backend.shape(x) if placed else tuple(x.shape)
         self.p = check.probability(p)
-        check.one_source(seed, rng)
-        self.seed = None if seed is None else check.seed(seed)
+        seeds.one_source(seed, rng)
+        self.seed = None if seed is None else seeds.checked(seed)
         self.step, self.rng = place.step(step), rng
         self.shared_axes = check.all_shared(shared_axes, noise_shape, self.shape)
         self.window = None if window is None else Window(*place.window(window, self.shape))
@@ -272,7 +272,7 @@ class Call:
         if self.rng is None:
             if window or enlarged_by:  # else it is x's, and x has an index for each element
                 check.index_range(window.shape if window else shape)
-            key = stream.key_of(check.a_seed(self.seed))
+            key = stream.key_of(seeds.required(self.seed))
             return Mask(key, self.step, shape, p, scale, shared, window)
         check.no_place(self.step, window)
         if self.p == 0.0:  # a mask of any key, since nothing is dropped

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Unpack, final
 
 from anydrop.backends.base import COMPUTE
-from anydrop.core import check
+from anydrop.core import check, seeds
 from anydrop.core.docstrings import described_by
 from anydrop.core.recipe import Recipe
 from anydrop.core.stream import Seed
@@ -116,7 +116,7 @@ def gaussian_noise(x: Array, std: float = 1.0, **keywords: Unpack[Keywords]) -> 
 
 
 def _disturbed(call: Call, std: float, *, relative: bool) -> Any:
-    check.seed_alone(call.rng)
+    seeds.alone(call.rng)
     if not call.training:
         return call.result(call.inferred())
     call.check_arrays()
@@ -147,7 +147,7 @@ class GaussianDropout(DropLayer):
     _unscaled = UNSCALED
 
     def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
-        check.seed_alone(keywords.get("rng"))
+        seeds.alone(keywords.get("rng"))
         super().__init__(p, **keywords)
 
 
@@ -182,5 +182,5 @@ class GaussianNoise(Layer):
         shared_axes: int | Sequence[int] = (),
         noise_shape: Sequence[int | None] | None = None,
     ) -> None:
-        check.seed_alone(rng)
+        seeds.alone(rng)
         super().__init__(seed=seed, std=std, shared_axes=shared_axes, noise_shape=noise_shape)

@@ -12,7 +12,7 @@ import numpy as np
 from anydrop import schedules
 from anydrop.backends import resolve
 from anydrop.backends.plan import Plan
-from anydrop.core import check, place, stream
+from anydrop.core import check, place, seeds, stream
 from anydrop.core.typing import Array
 from anydrop.layers.setting import Setting
 from anydrop.masks.mask import Drawn
@@ -58,7 +58,7 @@ class State:
             Of ints, floats, strings, None, and lists and dicts of them.
         """
         options = {name: _to_json(value) for name, value in self._options.items()}
-        seed = stream.seed_to_json(self._seed)
+        seed = seeds.to_json(self._seed)
         return {**self._identity(), "seed": seed, "step": place.known_step(self._step), **options}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -83,9 +83,10 @@ class State:
                 "go together: make the layer with seed= or rng= as it was when saved"
             )
         try:
-            seed = stream.seed_from_json(state["seed"])
-            seed = None if seed is None else check.seed(seed)
-            step = place.counter(state["step"])
+            seed = seeds.from_json(state["seed"])
+            step = check.integer(state["step"], "step")
+            if not 0 <= step <= stream.LAST_STEP + 1:  # which is of a layer that drew its last mask
+                raise ValueError(f"step must satisfy 0 <= step <= 2**64, got {step}")
             options = self._check_settings({name: state[name] for name in self._options})
         except (TypeError, ValueError) as error:
             raise ValueError(f"not a state of this layer: {error}") from error
@@ -104,15 +105,17 @@ class State:
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__()
         state, slots = state if isinstance(state, tuple) else (state, {})
-        rng = self._rng.__name__ if isinstance(self._rng, ModuleType) else self._rng
+        is_module = isinstance(self._rng, ModuleType)
+        source = {"_rng": None, "_module": self._rng.__name__} if is_module else {}
         home = self._like() if self._home else ()
-        return {**state, **slots, "_rng": rng, "_home": home, "_plan": None, "_twin": None}
+        return {**state, **slots, **source, "_home": home, "_plan": None, "_twin": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        module = state.pop("_module", None)
         for name, value in state.items():
             setattr(self, name, value)
-        if isinstance(self._rng, str):
-            self._rng = import_module(self._rng)
+        if module:
+            self._rng = import_module(module)
         if self._mask is not None:
             backend = resolve(self._home)
             self._home = (backend, backend.device(self._home))

@@ -13,7 +13,7 @@ import numpy as np
 
 from anydrop.backends import introduce, resolve
 from anydrop.backends.base import Backend
-from anydrop.core import check, place, stream
+from anydrop.core import check, place, seeds, stream
 from anydrop.core.recipe import Affine, Description, Recipe, Window, scaled
 from anydrop.core.typing import Array
 
@@ -258,7 +258,7 @@ class Mask(Recipe, KeepMask):
         """
         p = check.probability(p)
         scale = 1.0 / (1.0 - p) if scale is None else check.number(scale, "scale")
-        key, step = stream.key_of(check.seed(seed)), place.step(step)
+        key, step = stream.key_of(seeds.checked(seed)), place.step(step)
         size = check.shape(shape)
         shared = check.shared_axes(shared_axes, len(size))
         if window is None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
-from anydrop.core import check, stream
+from anydrop.core import check, seeds, stream
 from anydrop.core.runs import running
 from anydrop.core.typing import Array
 from anydrop.layers.base import Layer
@@ -170,7 +170,7 @@ def monte_carlo(
     >>> drop
     Dropout(p=0.5, seed=0, step=0, training=False)
     """
-    samples, seed = check.positive(samples, "samples"), check.seed(seed)
+    samples, seed = check.positive(samples, "samples"), seeds.checked(seed)
     same_masks = check.flag(same_masks, "same_masks")
     keep = check.flag(return_samples, "return_samples")
     statistics: Statistics = (

@@ -112,3 +112,19 @@ def test_a_scaling_that_only_equals_one(scaling):
     error(ValueError, message, anydrop.dropout, X, seed=0, scaling=scaling)
     error(ValueError, message, Dropout, scaling=scaling)
     assert Dropout(scaling=np.str_("train")).scaling == "train"
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"step": 10**4300},
+        {"shared_axes": 10**4300},
+        {"noise_shape": (10**4300,)},
+        {"window": ((0,), (10**4300,))},
+        {"window": ((10**4300,), (9,))},
+    ],
+    ids=lambda keywords: next(iter(keywords)),
+)
+def test_ints_that_python_does_not_print(keywords):
+    with pytest.raises(ValueError, match="must be an int of at most 4300 decimal digits"):
+        anydrop.dropout(np.ones(7), 0.5, seed=0, **keywords)

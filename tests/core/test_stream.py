@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from anydrop import Mask, Window
-from anydrop.core import stream
+from anydrop.core import seeds, stream
 
 
 def test_philox_known_answers(vectors):
@@ -69,6 +69,6 @@ def test_threshold(p, expected):
 
 def test_seed_round_trips_through_json():
     for seed in (0, 2**200, (1, 2, 3), np.random.SeedSequence([4, 5], pool_size=8).spawn(2)[1]):
-        back = stream.seed_from_json(stream.seed_to_json(seed))
+        back = seeds.from_json(seeds.to_json(seed))
         back = tuple(back) if isinstance(back, list) else back
         assert stream.key_of(back) == stream.key_of(seed)

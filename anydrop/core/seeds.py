@@ -1,0 +1,129 @@
+"""Seeds: what is accepted, and how one is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Number
+from typing import Any
+
+import numpy as np
+
+from anydrop.core import check
+from anydrop.core.stream import Seed
+
+# Of a SeedSequence's pool, in words. NumPy mixes one in a time that grows with its square, and
+# heeds no signal meanwhile.
+POOL = 2**10
+FIELDS = ("entropy", "spawn_key", "pool_size", "n_children_spawned")
+
+
+def checked(value: object) -> Seed:
+    """Return a seed as an int, a tuple of ints or a SeedSequence."""
+    if type(value) is int:
+        return _word(value, "seed")
+    if isinstance(value, np.random.SeedSequence):
+        _fields(**{name: getattr(value, name) for name in FIELDS})
+        return value
+    if _is_sequence(value):
+        return _entropy(value, "seed")
+    hint = "" if isinstance(value, (Number, str, bytes)) else "; a generator goes to rng="
+    wanted = "an int >= 0, a sequence of them or a numpy SeedSequence"
+    return _word(check.integer(value, "seed", wanted, hint), "seed")
+
+
+def fresh() -> int:
+    """Return 128 bits of the operating system's entropy as a seed that can be written down."""
+    entropy = np.random.SeedSequence().entropy
+    assert isinstance(entropy, int)
+    return entropy
+
+
+def one_source(seed: object, rng: object) -> None:
+    """Refuse two sources of randomness, and a seed in the place of a generator."""
+    if rng is None:
+        return
+    if seed is not None:
+        raise ValueError(
+            "give either seed= or rng=, not both: got "
+            f"{check.described(seed)} and {check.described(rng)}"
+        )
+    if isinstance(rng, (Number, str, bytes, Sequence, np.random.SeedSequence)):
+        raise TypeError(
+            "rng must be a generator of the library of x, and a seed goes to seed=: got "
+            f"{check.described(rng)}"
+        )
+
+
+def required(seed: Any) -> Any:
+    """Refuse a training call without a source of randomness."""
+    if seed is None:
+        raise TypeError(
+            "a training call needs seed= (the same mask everywhere) or rng= (the library's own "
+            "generator); randomness is never hidden. Use training=False for inference"
+        )
+    return seed
+
+
+def alone(rng: object) -> None:
+    """Refuse a generator where only a seed will do."""
+    if rng is not None:
+        raise TypeError(
+            f"normal noise is drawn from a seed's stream alone, got rng={check.described(rng)}: a "
+            "generator could not draw it again for the backward pass. Use seed="
+        )
+
+
+def to_json(seed: Seed | None) -> Any:
+    """Return a seed as plain JSON, from which `from_json` makes an equal one."""
+    if not isinstance(seed, np.random.SeedSequence):
+        return list(seed) if isinstance(seed, tuple) else seed
+    fields = _fields(**{name: getattr(seed, name) for name in FIELDS})
+    return {name: list(f) if isinstance(f, tuple) else f for name, f in fields.items()}
+
+
+def from_json(value: Any) -> Seed | None:
+    """Return the seed of its JSON form."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        return checked(value)
+    if value.keys() != set(FIELDS):
+        raise ValueError(f"a saved SeedSequence has other keys than {sorted(value, key=str)}")
+    return np.random.SeedSequence(**_fields(**value))
+
+
+def _fields(
+    entropy: object, spawn_key: object, pool_size: object, n_children_spawned: object
+) -> dict[str, Any]:
+    """Return what a SeedSequence is made of in normal form; NumPy takes more than it can use."""
+    many = _is_sequence(entropy)
+    size = check.integer(pool_size, "pool_size")
+    if not 4 <= size <= POOL:
+        raise ValueError(f"pool_size must satisfy 4 <= pool_size <= {POOL}, got {size}")
+    children = check.integer(n_children_spawned, "n_children_spawned")
+    if not 0 <= children < 2**32:
+        raise ValueError(f"n_children_spawned must be >= 0 and < 2**32, got {children}")
+    return {
+        "entropy": _entropy(entropy, "entropy") if many else _word(entropy, "entropy"),
+        "spawn_key": check.integers(spawn_key, "spawn_key", _word),
+        "pool_size": size,
+        "n_children_spawned": children,
+    }
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+
+
+def _entropy(values: object, name: str) -> tuple[int, ...]:
+    words = check.integers(values, name, _word)
+    if not words:
+        raise ValueError(f"{name} must not be empty: give an int >= 0 or a sequence of them")
+    return words
+
+
+def _word(value: object, name: str) -> int:
+    number = check.integer(value, name)
+    if number < 0:
+        raise ValueError(f"{name} must be an int >= 0, got {number}")
+    return number
