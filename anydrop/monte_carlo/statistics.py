@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from anydrop.backends import resolve
 from anydrop.backends.base import COMPUTE
 from anydrop.core import check
@@ -11,19 +9,6 @@ from anydrop.core.typing import Array, Namespace
 
 #: By how much probabilities may add up to more or less than 1.
 TOLERANCE = 0.01
-
-
-class Statistics(Protocol):
-    """Statistics that are not complete until the last array was added."""
-
-    def add(self, y: Array) -> None:
-        """Take an array into account."""
-
-    def result(self) -> tuple[Array, Array, Array | None, Array | None]:
-        """Return mean, standard deviation, predictive entropy and mutual information."""
-
-    def outputs(self) -> Array | None:
-        """Return the arrays, one after another along a new first axis, if they were kept."""
 
 
 class Running:
@@ -58,15 +43,9 @@ def _product(xp: Namespace, a: Array, b: Array) -> Array:
 
 
 class Moments:
-    """Mean and standard deviation of outputs.
+    """Mean and standard deviation of outputs, which are kept if that is wanted."""
 
-    Parameters
-    ----------
-    keep : bool, default False
-        Whether to keep the outputs.
-    """
-
-    def __init__(self, *, keep: bool = False) -> None:
+    def __init__(self, *, keep: bool) -> None:
         self._outputs = Running()
         self._kept: list[Array] | None = [] if keep else None
         self._shape: tuple[int, ...] | None = None
@@ -78,7 +57,7 @@ class Moments:
         self._outputs.add(self._xp, y)
 
     def result(self) -> tuple[Array, Array, Array | None, Array | None]:
-        """Return mean and standard deviation."""
+        """Return mean and standard deviation, and the two statistics that only classes have."""
         return self._outputs.mean, self._outputs.std(self._xp), None, None
 
     def outputs(self) -> Array | None:
@@ -113,17 +92,10 @@ class Moments:
 class Classes(Moments):
     """Mean and standard deviation of class probabilities, and how uncertain they are.
 
-    Parameters
-    ----------
-    axis : int
-        Of the classes.
-    logits : bool
-        Whether the arrays are logits, of which a softmax is taken.
-    keep : bool, default False
-        Whether to keep the outputs.
+    The classes are on one axis of the outputs. Of logits a softmax is taken.
     """
 
-    def __init__(self, axis: int, *, logits: bool, keep: bool = False) -> None:
+    def __init__(self, axis: int, *, logits: bool, keep: bool) -> None:
         super().__init__(keep=keep)
         self._axis, self._logits = axis, logits
         self._entropies = Running()
