@@ -49,7 +49,6 @@ class Moments:
         self._outputs = Running()
         self._kept: list[Array] | None = [] if keep else None
         self._shape: tuple[int, ...] | None = None
-        self._xp: Namespace = None
 
     def add(self, y: Array) -> None:
         """Take an output into account."""
@@ -67,7 +66,7 @@ class Moments:
     def _checked(self, y: Array) -> Array:
         """Return an output as numbers to reckon with: no half types, and no graph of gradients."""
         try:
-            backend = resolve(y)
+            self._backend = backend = resolve(y)
         except TypeError as error:
             raise TypeError(
                 f"predict must return one array, got {check.described(y)}: {error}"
@@ -102,7 +101,7 @@ class Classes(Moments):
 
     def add(self, y: Array) -> None:
         """Take an output into account."""
-        y, first = self._checked(y), self._outputs.count == 0
+        y = self._checked(y)
         xp = self._xp
         if not xp.isdtype(y.dtype, "real floating"):
             raise TypeError(f"classes have real numbers, got dtype {y.dtype}")
@@ -113,7 +112,7 @@ class Classes(Moments):
             )
         if self._logits:
             y = softmax(xp, y, self._axis)
-        elif first and _is_known(y):
+        elif self._outputs.count == 0:
             self._check_probabilities(y)
         self._outputs.add(xp, y)
         self._entropies.add(xp, entropy(xp, y, self._axis))
@@ -128,6 +127,8 @@ class Classes(Moments):
 
     def _check_probabilities(self, y: Array) -> None:
         xp = self._xp
+        if self._backend.lazy or self._backend.device(y) is None:
+            return  # Nobody knows the numbers before a graph is computed, nor in a compiler.
         sums = xp.sum(y, axis=self._axis)
         # Put so that a NaN, which answers no to everything, is let through.
         if xp.any(y < 0) or xp.any(xp.abs(sums - 1) > TOLERANCE):
@@ -135,12 +136,6 @@ class Classes(Moments):
                 f"outputs='probabilities' must be >= 0 and add up to 1 along axis {self._axis}, "
                 "and these do not: is it outputs='logits', or another axis=?"
             )
-
-
-def _is_known(y: Array) -> bool:
-    """Tell whether numbers can be looked at: not before a graph is computed, nor in a compiler."""
-    backend = resolve(y)
-    return not backend.lazy and backend.device(y) is not None
 
 
 def softmax(xp: Namespace, logits: Array, axis: int) -> Array:
