@@ -22,11 +22,15 @@ def digest(keep: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(np.packbits(keep, bitorder="little").tobytes()).hexdigest()
 
 
-class Drawn(Protocol):
-    """What a function's `return_mask` returns: it can be drawn again at any time."""
+class Linear(Protocol):
+    """What a forward was, to its backward pass."""
 
     def apply(self, gradient: Array, /) -> Any:
         """Return the gradient of the input for that of the output."""
+
+
+class Drawn(Linear, Protocol):
+    """What a function's `return_mask` returns: it can be drawn again at any time."""
 
     def keep(self, like: Array) -> Array:
         """Return the boolean keep mask in the library and on the device of `like`."""
