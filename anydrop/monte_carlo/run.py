@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -161,7 +161,7 @@ def monte_carlo(
     keep = check.flag(return_samples, "return_samples")
     statistics = (
         Moments(keep=keep)
-        if check.choice(outputs, "outputs", ("values", "probabilities", "logits")) == "values"
+        if check.choice(outputs, "outputs", get_args(Outputs)) == "values"
         else Classes(check.integer(axis, "axis"), logits=outputs == "logits", keep=keep)
     )
     taken = _taken(predict)
