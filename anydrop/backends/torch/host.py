@@ -54,24 +54,24 @@ def normals(recipe: Recipe, dtype: str) -> Tensor:
     return torch.from_numpy(HOST.normals(recipe, np.empty(0, dtype)))
 
 
-def select(
-    x: Tensor,
-    recipe: Recipe,
-    scale: float,
-    shift: float | None = None,
-    fill: float = 0.0,
-    out: Tensor | None = None,
-) -> Tensor:
+def select(x: Tensor, recipe: Recipe, affine: Affine, out: Tensor | None = None) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)``, in `out` if there is one."""
     x = x.detach()
-    y = torch.empty_like(x) if out is None else out
+    y = torch.empty_like(x) if out is None else written(out)
     if x.dtype == torch.bfloat16 and BFLOAT16 is None:
         # Computed in float32 and rounded once, as the kernels do it an element at a time.
         wide = x.float()
-        HOST.select(wide.numpy(), recipe, scale, shift, fill, out=wide.numpy())
+        HOST.select(wide.numpy(), recipe, *affine, out=wide.numpy())
         return y.copy_(wide)
-    HOST.select(array(x), recipe, scale, shift, fill, out=array(y.detach()))
+    HOST.select(array(x), recipe, *affine, out=array(y.detach()))
     return y
+
+
+def written(out: Tensor) -> Tensor:
+    """Return a tensor whose memory a kernel writes, about which autograd is told here."""
+    if not out.is_inference():
+        torch.autograd.graph.increment_version(out)
+    return out
 
 
 def draws(x: Tensor, recipe: Recipe, affine: Affine) -> tuple[Draw, Draw] | None:

@@ -16,15 +16,13 @@ from torch import Tensor
 
 from anydrop.backends.common.normals import standard_normal
 from anydrop.core import stream
-from anydrop.core.recipe import Recipe
+from anydrop.core.recipe import Affine, Recipe, scaled
 from anydrop.core.typing import Namespace
 
 NAME = "int64"
 # Elements drawn at a time, whose some ten temporaries of eight bytes then stay in a cache.
 CHUNK = 2**16
 HALVES = (torch.float16, torch.bfloat16)
-
-Draw = Callable[[Tensor, Tensor, Recipe], Tensor]
 
 
 def signed(value: int) -> int:
@@ -50,15 +48,11 @@ def keep(recipe: Recipe, device: torch.device, chunk: int | None = CHUNK) -> Ten
 
 
 def normals(
-    recipe: Recipe, device: torch.device, dtype: str, xp: Namespace, chunk: int | None = CHUNK
+    recipe: Recipe, device: torch.device, dtype: str, xp: Namespace, chunk: int | None
 ) -> Tensor:
     """Return the standard normal numbers of a recipe in a namespace of PyTorch; see `keep`."""
-
-    def standard(words: Tensor) -> Tensor:
-        z: Tensor = standard_normal(xp, words, dtype)
-        return z
-
-    return _drawn(recipe, device, chunk, getattr(torch, dtype), standard)
+    to = getattr(torch, dtype)
+    return _drawn(recipe, device, chunk, to, lambda words: standard_normal(xp, words, dtype))
 
 
 def _drawn(
@@ -68,16 +62,12 @@ def _drawn(
     dtype: torch.dtype,
     made_of: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Return what is made of a recipe's words, `chunk` elements at a time, or all at once."""
     shape = recipe.keep_shape
     n = math.prod(shape)
     chunk = chunk or max(n, 1)
     step = number(recipe.step, device)
-    if recipe.window is None and not recipe.shared_axes:
-        draw: Draw = _words_in_blocks
-        last = (n + 3) // 4
-    else:
-        draw, last = _words, n
+    in_blocks = recipe.window is None and not recipe.shared_axes
+    draw, last = (_words_in_blocks, (n + 3) // 4) if in_blocks else (_words, n)
     counts = (torch.arange(a, min(a + chunk, last), device=device) for a in range(0, last, chunk))
     pieces = [made_of(draw(count, step, recipe)) for count in counts]
     if not pieces:
@@ -85,28 +75,22 @@ def _drawn(
     return torch.cat(pieces)[:n].reshape(shape)
 
 
-def select(x: Tensor, recipe: Recipe, scale: float, shift: float | None, fill: float) -> Tensor:
+def select(x: Tensor, recipe: Recipe, affine: Affine) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)`` for a recipe."""
-    return apply(x, keep(recipe, x.device), scale, shift, fill)
+    return apply(x, keep(recipe, x.device), affine)
 
 
-def apply(
-    x: Tensor,
-    keep: Tensor | None,
-    scale: float,
-    shift: float | None = None,
-    fill: float = 0.0,
-) -> Tensor:
-    """Return ``where(keep, x * scale + shift, fill)``; keep or shift may be None, for none."""
+def apply(x: Tensor, keep: Tensor | None, affine: Affine) -> Tensor:
+    """Return ``where(keep, x * scale + shift, fill)``; all is kept where `keep` is None."""
     if x.is_complex():
         # By parts: a complex product would turn an infinite part into a NaN beside it.
-        imag = apply(x.imag, keep, scale)
-        return torch.complex(apply(x.real, keep, scale, shift, fill), imag)
-    y = (x.float() if x.dtype in HALVES else x) * scale
-    if shift is not None:
-        y = y + shift
+        imag = apply(x.imag, keep, scaled(affine.scale))
+        return torch.complex(apply(x.real, keep, affine), imag)
+    y = (x.float() if x.dtype in HALVES else x) * affine.scale
+    if affine.shift is not None:
+        y = y + affine.shift
     if keep is not None:
-        y = torch.where(keep, y, fill)
+        y = torch.where(keep, y, affine.fill)
     return y.to(x.dtype)
 
 

@@ -92,11 +92,7 @@ def mode_of(x: Tensor) -> AbstractContextManager[Any]:
 
 def read(recipe: Recipe) -> Recipe:
     """Return a recipe with the values of those of its tensors that can be read without waiting."""
-    return place.known(recipe, stays=_is_unreadable)
-
-
-def _is_unreadable(value: Any) -> bool:
-    return isinstance(value, Tensor) and not is_memory(value)
+    return place.known(recipe, stays=lambda v: isinstance(v, Tensor) and not is_memory(v))
 
 
 def local_part(x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -116,9 +112,10 @@ def apply_of(function: type[torch.autograd.Function]) -> Callable[..., Any]:
     return super(torch.autograd.Function, function).apply
 
 
-def single_level() -> AbstractContextManager[None]:
-    """Allow `apply_of` within a transform, which the dispatcher takes one level at a time."""
-    return enable_single_level_autograd_function()
+def apply_in_transform(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """Apply a function where the dispatcher takes the transforms apart, one level at a time."""
+    with enable_single_level_autograd_function():
+        return apply_of(function)(*arguments)
 
 
 @contextmanager
