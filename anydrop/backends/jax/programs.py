@@ -22,33 +22,32 @@ from anydrop.core.typing import Array
 
 
 class Layout(NamedTuple):
-    """What of a recipe a program is compiled for. All else are numbers at run time.
+    """What of a recipe a program is compiled for. All else are numbers at run time."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the keep mask.
-    strides : tuple of int
-        How far the logical indices of neighbours lie apart along each axis.
-    wide : bool
-        Whether indices outgrow 32 bits.
+    shape: tuple[int, ...]  # of the keep mask
+    strides: tuple[int, ...]  # how far the indices of neighbours lie apart along each axis
+    wide: bool  # whether indices outgrow 32 bits
+
+
+@lru_cache(maxsize=512)
+def compiled(
+    function: Callable[..., Array], sharding: Sharding | None, *static: int
+) -> Callable[..., Array]:
+    """Return a function compiled to give arrays of a sharding, anywhere if that is None.
+
+    It is compiled for each value of the arguments that `static` counts.
     """
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    wide: bool
+    return jax.jit(function, static_argnums=static, out_shardings=sharding)
 
 
-@lru_cache
-def keep(sharding: Sharding | None) -> Callable[[Array, Layout], Array]:
-    """Return the program that draws keep masks of a sharding, from seven words and a layout."""
-    return jax.jit(_kept_apart, static_argnums=1, out_shardings=sharding)
+def keep(words: Array, layout: Layout) -> Array:
+    """Draw a keep mask from seven words."""
+    return _kept(lax.optimization_barrier(words), layout)
 
 
-@lru_cache
-def normals(sharding: Sharding | None) -> Callable[[Array, Layout, str], Array]:
-    """Return the program that draws normal numbers, from seven words, a layout and a dtype."""
-    return jax.jit(_normals_apart, static_argnums=(1, 2), out_shardings=sharding)
+def normals(words: Array, layout: Layout, dtype: str) -> Array:
+    """Draw normal numbers from seven words."""
+    return standard_normal(jnp, _drawn(lax.optimization_barrier(words), layout), dtype)
 
 
 @partial(jax.jit, static_argnums=(3, 4))
@@ -123,14 +122,6 @@ def _apart_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Ar
 def _kept(words: Array, layout: Layout) -> Array:
     """Draw a mask from its key, step and first index, of two words each, and its threshold."""
     return _drawn(words, layout) >= words[6]
-
-
-def _kept_apart(words: Array, layout: Layout) -> Array:
-    return _kept(lax.optimization_barrier(words), layout)
-
-
-def _normals_apart(words: Array, layout: Layout, dtype: str) -> Array:
-    return standard_normal(jnp, _drawn(lax.optimization_barrier(words), layout), dtype)
 
 
 def _drawn(words: Array, layout: Layout) -> Array:

@@ -29,16 +29,11 @@ def words_and_layout(recipe: Recipe) -> tuple[Array, Layout]:
     extent = window.shape if window else recipe.shape
     size = math.prod(n for n, stride in zip(extent, strides, strict=True) if stride)
     layout = Layout(recipe.keep_shape, strides, wide=size > 2**32)
-    offset = window.offset if window else (0,) * len(extent)
-    words = (
-        *recipe.key,
-        *_halves(recipe.step),
-        *_halves(_first(offset, strides)),
-        recipe.threshold,
-    )
-    if any(map(_is_traced, words)):
-        return jnp.stack([jnp.asarray(word, np.uint32) for word in words]), layout
-    return np.asarray(words, np.uint32), layout
+    first = _first(window.offset, strides) if window else 0
+    words = (*recipe.key, *_halves(recipe.step), *_halves(first), recipe.threshold)
+    if place.is_known(recipe):
+        return np.asarray(words, np.uint32), layout
+    return jnp.stack([jnp.asarray(word, np.uint32) for word in words]), layout
 
 
 def _is_traced(value: Any) -> bool:
