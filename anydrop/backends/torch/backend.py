@@ -27,7 +27,6 @@ from anydrop.backends.torch.watchers import (
     requires_grad,
 )
 from anydrop.core import check
-from anydrop.core.place import is_known
 from anydrop.core.recipe import Affine, Recipe
 from anydrop.core.stream import Key
 from anydrop.core.typing import Array
@@ -68,8 +67,8 @@ class TorchBackend(Backend):
 
         Where a compiler or a transform traces the call, it sees ordinary operations on int64.
         """
-        recipe = read(recipe)
-        if is_traced() or type(like) not in PLAIN or not is_known(recipe):
+        recipe, known = read(recipe)
+        if is_traced() or type(like) not in PLAIN or not known:
             with mode_of(like):
                 return int64.keep(recipe, like.device, chunk=None)
         kernel = self._draws or operator.kernel_for(like.device)
@@ -94,8 +93,8 @@ class TorchBackend(Backend):
         elif not isinstance(keep, Recipe):
             y = int64.apply(x, keep, affine)
         else:
-            recipe = read(keep)
-            if self._on_host and is_plain_cpu(x) and is_known(recipe):
+            recipe, known = read(keep)
+            if known and self._on_host and is_plain_cpu(x):
                 drawn = partial(host.select, recipe=recipe, affine=affine)
                 if out is None and requires_grad(x):
                     return operator.recompute(drawn, lambda g: self.select(g, recipe, scale), x)
@@ -122,10 +121,8 @@ class TorchBackend(Backend):
                     return None
                 if counts and in_backward():  # a checkpoint's second run
                     return None
-                if out is not None:
-                    return host.written(draw(x, out, key, step, first))
-                if not requires_grad(x):
-                    return draw(x, torch.empty_like(x), key, step, first)
+                if out is not None or not requires_grad(x):
+                    return draw(x, key, step, first, out)
 
                 def derivative(gradient: Tensor) -> Tensor:
                     dx = backward(gradient.contiguous(), key, step, first)
@@ -133,9 +130,7 @@ class TorchBackend(Backend):
                         dx = self.select(gradient, recipe.at(key, step, first), affine.scale)
                     return dx
 
-                return operator.recompute(
-                    lambda x: draw(x, torch.empty_like(x), key, step, first), derivative, x
-                )
+                return operator.recompute(lambda x: draw(x, key, step, first), derivative, x)
 
             return select
 
@@ -150,10 +145,10 @@ class TorchBackend(Backend):
                 "normal noise is not drawn for a DTensor: take its local part, x.to_local(), and "
                 "tell where that lies with window="
             )
-        recipe, dtype = read(recipe), COMPUTE[self.dtype_name(like)]
-        plain = not is_traced() and type(like) in PLAIN and is_known(recipe)
+        dtype, (recipe, known) = COMPUTE[self.dtype_name(like)], read(recipe)
+        plain = known and not is_traced() and type(like) in PLAIN
         if plain and self._on_host and like.device.type == "cpu":
-            return host.normals(recipe, dtype)
+            return torch.from_numpy(host.HOST.normals(recipe, np.empty(0, dtype)))
         chunk = int64.CHUNK if plain else None
         with mode_of(like):
             return int64.normals(recipe, like.device, dtype, self.xp, chunk)
@@ -263,8 +258,9 @@ class TorchBackend(Backend):
 
     def check_out(self, out: Tensor | None, x: Tensor) -> Tensor | None:
         """Refuse an `out` that can't hold the result for `x`."""
-        if super().check_out(out, x) is None or out is None:
+        if out is None:
             return None
+        super().check_out(out, x)
         if _is_distributed(x) != _is_distributed(out):
             raise ValueError(
                 f"out must be distributed as x is, {check.type_name(x)}, got {check.type_name(out)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anydrop.backends.numpy.backend import NumpyBackend
 from anydrop.core.recipe import Affine, Recipe, scaled
+from anydrop.core.stream import Key
 from anydrop.core.typing import Array
 
 try:
@@ -23,7 +24,7 @@ except ImportError:
 
 HOST = NumpyBackend()
 
-# Takes two tensors, a key, a step and the first index, and returns the second tensor.
+# Takes a tensor, a key, a step, the first index, and the tensor to write if it is to be no new one.
 Draw: TypeAlias = Callable[..., Tensor]
 
 
@@ -47,11 +48,6 @@ def tensor(x: Array) -> Tensor:
 def keep(recipe: Recipe, device: torch.device) -> Tensor:
     """Return the keep mask of a recipe; the device is the host."""
     return torch.from_numpy(HOST.keep(recipe, None))
-
-
-def normals(recipe: Recipe, dtype: str) -> Tensor:
-    """Return the standard normal numbers of a recipe."""
-    return torch.from_numpy(HOST.normals(recipe, np.empty(0, dtype)))
 
 
 def select(x: Tensor, recipe: Recipe, affine: Affine, out: Tensor | None = None) -> Tensor:
@@ -89,8 +85,9 @@ def draws(x: Tensor, recipe: Recipe, affine: Affine) -> tuple[Draw, Draw] | None
     n = memory.size
 
     def drawing(draw: Callable[..., None]) -> Draw:
-        def select(x: Tensor, y: Tensor, *where: Any) -> Tensor:
-            draw(x.data_ptr(), y.data_ptr(), n, *where)
+        def select(x: Tensor, key: Key, step: int, first: int, out: Tensor | None = None) -> Tensor:
+            y = torch.empty_like(x) if out is None else written(out)
+            draw(x.data_ptr(), y.data_ptr(), n, key, step, first)
             return y
 
         return select

@@ -44,34 +44,28 @@ def number(value: int | Tensor, device: torch.device | str) -> Tensor:
 
 def keep(recipe: Recipe, device: torch.device, chunk: int | None = CHUNK) -> Tensor:
     """Return the keep mask of a recipe, drawn `chunk` elements at a time, or all at once."""
-    return _drawn(recipe, device, chunk, torch.bool, lambda words: words >= recipe.threshold)
+    return _drawn(recipe, device, chunk, lambda words: words >= recipe.threshold)
 
 
 def normals(
     recipe: Recipe, device: torch.device, dtype: str, xp: Namespace, chunk: int | None
 ) -> Tensor:
     """Return the standard normal numbers of a recipe in a namespace of PyTorch; see `keep`."""
-    to = getattr(torch, dtype)
-    return _drawn(recipe, device, chunk, to, lambda words: standard_normal(xp, words, dtype))
+    return _drawn(recipe, device, chunk, lambda words: standard_normal(xp, words, dtype))
 
 
 def _drawn(
-    recipe: Recipe,
-    device: torch.device,
-    chunk: int | None,
-    dtype: torch.dtype,
-    made_of: Callable[[Tensor], Tensor],
+    recipe: Recipe, device: torch.device, chunk: int | None, made_of: Callable[[Tensor], Tensor]
 ) -> Tensor:
     shape = recipe.keep_shape
     n = math.prod(shape)
-    chunk = chunk or max(n, 1)
     step = number(recipe.step, device)
     in_blocks = recipe.window is None and not recipe.shared_axes
     draw, last = (_words_in_blocks, (n + 3) // 4) if in_blocks else (_words, n)
-    counts = (torch.arange(a, min(a + chunk, last), device=device) for a in range(0, last, chunk))
+    end = max(last, 1)  # One piece even if there is nothing to draw.
+    chunk = chunk or end
+    counts = (torch.arange(a, min(a + chunk, last), device=device) for a in range(0, end, chunk))
     pieces = [made_of(draw(count, step, recipe)) for count in counts]
-    if not pieces:
-        return torch.empty(shape, dtype=dtype, device=device)
     return torch.cat(pieces)[:n].reshape(shape)
 
 

@@ -90,9 +90,15 @@ def mode_of(x: Tensor) -> AbstractContextManager[Any]:
     return mode or nullcontext()
 
 
-def read(recipe: Recipe) -> Recipe:
-    """Return a recipe with the values of those of its tensors that can be read without waiting."""
-    return place.known(recipe, stays=lambda v: isinstance(v, Tensor) and not is_memory(v))
+def read(recipe: Recipe) -> tuple[Recipe, bool]:
+    """Return a recipe with the values of its tensors that can be read without waiting.
+
+    And whether those are all.
+    """
+    if place.is_known(recipe):
+        return recipe, True
+    recipe = place.known(recipe, stays=lambda v: isinstance(v, Tensor) and not is_memory(v))
+    return recipe, place.is_known(recipe)
 
 
 def local_part(x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
