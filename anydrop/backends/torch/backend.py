@@ -15,13 +15,12 @@ from anydrop.backends.base import COMPUTE, Backend, dtype_name
 from anydrop.backends.plan import Pass, Plan, Plans
 from anydrop.backends.torch import dtensor, host, int64, operator
 from anydrop.backends.torch.watchers import (
-    PLAIN,
     in_backward,
     in_transform,
     is_memory,
+    is_plain,
     is_plain_cpu,
     is_recorded,
-    is_traced,
     mode_of,
     read,
     requires_grad,
@@ -68,11 +67,11 @@ class TorchBackend(Backend):
         Where a compiler or a transform traces the call, it sees ordinary operations on int64.
         """
         recipe, known = read(recipe)
-        if is_traced() or type(like) not in PLAIN or not known:
-            with mode_of(like):
-                return int64.keep(recipe, like.device, chunk=None)
-        kernel = self._draws or operator.kernel_for(like.device)
-        return operator.kernels(kernel).keep(recipe, like.device)
+        if known and is_plain(like):
+            kernel = self._draws or operator.kernel_for(like.device)
+            return operator.kernels(kernel).keep(recipe, like.device)
+        with mode_of(like):
+            return int64.keep(recipe, like.device)
 
     def select(
         self,
@@ -145,13 +144,12 @@ class TorchBackend(Backend):
                 "normal noise is not drawn for a DTensor: take its local part, x.to_local(), and "
                 "tell where that lies with window="
             )
-        dtype, (recipe, known) = COMPUTE[self.dtype_name(like)], read(recipe)
-        plain = known and not is_traced() and type(like) in PLAIN
-        if plain and self._on_host and like.device.type == "cpu":
+        dtype = COMPUTE[self.dtype_name(like)]
+        recipe, known = read(recipe)
+        if known and self._on_host and like.device.type == "cpu" and is_plain(like):
             return torch.from_numpy(host.HOST.normals(recipe, np.empty(0, dtype)))
-        chunk = int64.CHUNK if plain else None
         with mode_of(like):
-            return int64.normals(recipe, like.device, dtype, self.xp, chunk)
+            return int64.normals(recipe, like.device, dtype, self.xp)
 
     def recompute(
         self, forward: Callable[..., Tensor], backward: Callable[[Tensor], Any], *arrays: Tensor
@@ -160,8 +158,7 @@ class TorchBackend(Backend):
 
         A compiler, a transform or forward mode follows its operations instead.
         """
-        eager = all(type(array) in PLAIN for array in arrays) and not is_traced()
-        if eager and not in_transform() and any(map(requires_grad, arrays)):
+        if all(map(is_plain, arrays)) and not in_transform() and any(map(requires_grad, arrays)):
             return operator.recompute(forward, backward, *arrays)
         return forward(*arrays)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from anydrop.backends.common.normals import standard_normal
+from anydrop.backends.torch.watchers import is_traced
 from anydrop.core import stream
 from anydrop.core.recipe import Affine, Recipe, scaled
 from anydrop.core.typing import Namespace
@@ -42,28 +43,25 @@ def number(value: int | Tensor, device: torch.device | str) -> Tensor:
     return (low & stream.WORD) | (high << 32)
 
 
-def keep(recipe: Recipe, device: torch.device, chunk: int | None = CHUNK) -> Tensor:
-    """Return the keep mask of a recipe, drawn `chunk` elements at a time, or all at once."""
-    return _drawn(recipe, device, chunk, lambda words: words >= recipe.threshold)
+def keep(recipe: Recipe, device: torch.device) -> Tensor:
+    """Return the keep mask of a recipe."""
+    return _drawn(recipe, device, lambda words: words >= recipe.threshold)
 
 
-def normals(
-    recipe: Recipe, device: torch.device, dtype: str, xp: Namespace, chunk: int | None
-) -> Tensor:
-    """Return the standard normal numbers of a recipe in a namespace of PyTorch; see `keep`."""
-    return _drawn(recipe, device, chunk, lambda words: standard_normal(xp, words, dtype))
+def normals(recipe: Recipe, device: torch.device, dtype: str, xp: Namespace) -> Tensor:
+    """Return the standard normal numbers of a recipe in a namespace of PyTorch."""
+    return _drawn(recipe, device, lambda words: standard_normal(xp, words, dtype))
 
 
-def _drawn(
-    recipe: Recipe, device: torch.device, chunk: int | None, made_of: Callable[[Tensor], Tensor]
-) -> Tensor:
+def _drawn(recipe: Recipe, device: torch.device, made_of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what is made of a recipe's words: by pieces, or at once where a compiler traces it."""
     shape = recipe.keep_shape
     n = math.prod(shape)
     step = number(recipe.step, device)
     in_blocks = recipe.window is None and not recipe.shared_axes
     draw, last = (_words_in_blocks, (n + 3) // 4) if in_blocks else (_words, n)
-    end = max(last, 1)  # One piece even if there is nothing to draw.
-    chunk = chunk or end
+    end = max(last, 1)  # so that there is a piece even if it is empty
+    chunk = end if is_traced() else CHUNK
     counts = (torch.arange(a, min(a + chunk, last), device=device) for a in range(0, end, chunk))
     pieces = [made_of(draw(count, step, recipe)) for count in counts]
     return torch.cat(pieces)[:n].reshape(shape)

@@ -148,9 +148,6 @@ def _batched(info: Any, dims: Any, x: Tensor, place: Tensor, *rest: Any) -> tupl
     return OPERATOR(x.movedim(dims[0], 0), place, extent, key, p, shared_axes, *others), 0
 
 
-# Compositions of other operations ---------------------------------------------------------------
-
-
 class _Recompute(torch.autograd.Function):
     """A function of tensors, of which autograd keeps two functions, and no tensor.
 

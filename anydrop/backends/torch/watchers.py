@@ -53,11 +53,15 @@ def in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
+def is_plain(x: Tensor) -> bool:
+    """Tell whether a tensor is only its memory, and no compiler or mode sees every operation."""
+    return type(x) in PLAIN and not is_traced()
+
+
 def is_plain_cpu(x: Tensor) -> bool:
     """Tell whether a tensor is the host's memory, and nothing but autograd watches."""
     return (
-        type(x) in PLAIN
-        and not is_traced()
+        is_plain(x)
         # Within a transform even a tensor that is made there is a wrapper.
         and not in_transform()
         and torch._C._dispatch_keys(x) == _host_keys()
@@ -91,10 +95,7 @@ def mode_of(x: Tensor) -> AbstractContextManager[Any]:
 
 
 def read(recipe: Recipe) -> tuple[Recipe, bool]:
-    """Return a recipe with the values of its tensors that can be read without waiting.
-
-    And whether those are all.
-    """
+    """Return a recipe whose tensors are read where that needs no waiting, and whether all were."""
     if place.is_known(recipe):
         return recipe, True
     recipe = place.known(recipe, stays=lambda v: isinstance(v, Tensor) and not is_memory(v))
