@@ -94,11 +94,11 @@ class TorchBackend(Backend):
         else:
             recipe, known = read(keep)
             if known and self._on_host and is_plain_cpu(x):
-                drawn = partial(host.select, recipe=recipe, affine=affine)
                 if out is None and requires_grad(x):
+                    drawn = partial(host.select, recipe=recipe, affine=affine)
                     return operator.recompute(drawn, lambda g: self.select(g, recipe, scale), x)
                 if out is None or (not requires_grad(x) and is_memory(out.detach())):
-                    return drawn(x, out=out)
+                    return host.select(x, recipe, affine, out)
             with mode_of(x):
                 y = operator.select(x, recipe, affine, self._draws)
         return y if out is None else out.copy_(y)
@@ -158,7 +158,7 @@ class TorchBackend(Backend):
 
         A compiler, a transform or forward mode follows its operations instead.
         """
-        if all(map(is_plain, arrays)) and not in_transform() and any(map(requires_grad, arrays)):
+        if any(map(requires_grad, arrays)) and all(map(is_plain, arrays)) and not in_transform():
             return operator.recompute(forward, backward, *arrays)
         return forward(*arrays)
 

@@ -96,10 +96,9 @@ def mode_of(x: Tensor) -> AbstractContextManager[Any]:
 
 def read(recipe: Recipe) -> tuple[Recipe, bool]:
     """Return a recipe whose tensors are read where that needs no waiting, and whether all were."""
-    if place.is_known(recipe):
-        return recipe, True
-    recipe = place.known(recipe, stays=lambda v: isinstance(v, Tensor) and not is_memory(v))
-    return recipe, place.is_known(recipe)
+    found = place.known(recipe, stays=lambda v: isinstance(v, Tensor) and not is_memory(v))
+    # Without tensors it comes back as it is.
+    return found, found is recipe or place.is_known(found)
 
 
 def local_part(x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
