@@ -66,15 +66,7 @@ PUBLISHED = (
 )
 
 
-class Row(NamedTuple):
-    """One line of the report."""
-
-    backend: str
-    version: str
-    device: str
-    kernel: str
-    digest: str
-    result: str
+COLUMNS = ("backend", "version", "device", "kernel", "digest", "result")
 
 
 def run() -> int:
@@ -95,48 +87,40 @@ def run() -> int:
     One digest, 4e10e0c081350e29: all ... agree.
     0
     """
-    rows = [Row("backend", "version", "device", "kernel", "digest", "result"), *_rows()]
+    rows = [COLUMNS, *_rows()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     print(f"anydrop {__version__}, Python {platform.python_version()} on {sys.platform}\n")
     for row in rows:
         print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
-    drawn = [row for row in rows[1:] if row.result not in ("absent", "no device")]
-    wrong = [row for row in drawn if row.result != "ok"]
-    if wrong:
-        print(f"\n{len(wrong)} of {len(drawn)} failed or differ from the published masks.")
+    results = [row[-1] for row in rows[1:] if row[-1] not in ("absent", "no device")]
+    if wrong := len(results) - results.count("ok"):
+        print(f"\n{wrong} of {len(results)} failed or differ from the published masks.")
         return 1
-    print(f"\nOne digest, {_combined(p.sha256 for p in PUBLISHED)[:16]}: all {len(drawn)} agree.")
+    print(f"\nOne digest, {_combined(p.sha256 for p in PUBLISHED)[:16]}: all {len(results)} agree.")
     return 0
 
 
-def _rows() -> Iterator[Row]:
+def _rows() -> Iterator[tuple[str, ...]]:
     here = found()
     for name in registered():
         if name not in here:
-            yield Row(name, "-", "-", "-", "-", "absent")
+            yield name, "-", "-", "-", "-", "absent"
             continue
         try:
             backend = load(name)
             rows = [_row(probe, like) for probe, like in backend.probes()]
-            yield from rows or [Row(name, _version(backend), "-", backend.kernel, "-", "no device")]
+            yield from rows or [(name, _version(backend), "-", backend.kernel, "-", "no device")]
         except Exception as error:  # whatever a broken installation raises
-            yield Row(name, "-", "-", "-", "-", f"FAILED: {error!r}")
+            yield name, "-", "-", "-", "-", f"FAILED: {error!r}"
 
 
-def _row(backend: Backend, like: Array) -> Row:
-    digests = []
-    for published in PUBLISHED:
-        keep = backend.to_numpy(backend.keep(published.mask, like))
-        digests.append(digest(keep))
+def _row(backend: Backend, like: Array) -> tuple[str, ...]:
+    masks = [backend.to_numpy(backend.keep(published.mask, like)) for published in PUBLISHED]
+    digests = [digest(keep) for keep in masks]
     right = digests == [published.sha256 for published in PUBLISHED]
-    return Row(
-        backend.name,
-        _version(backend),
-        str(backend.device(like)),
-        backend.kernel,
-        _combined(digests)[:16],
-        "ok" if right else "DIFFERS",
-    )
+    device, combined = str(backend.device(like)), _combined(digests)[:16]
+    result = "ok" if right else "DIFFERS"
+    return backend.name, _version(backend), device, backend.kernel, combined, result
 
 
 def _version(backend: Backend) -> str:

@@ -6,13 +6,12 @@ A room is a folder, or a file beside the folders; within the backends each is a 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import sys
 from functools import cache
 from pathlib import Path
 
-import anydrop
-
-PACKAGE = Path(anydrop.__file__).parent
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
+from imports import PACKAGE, imports, modules
 
 Edge = tuple[str, str]
 
@@ -27,30 +26,13 @@ def room_of(name: str) -> str:
     return {"__main__": "cli"}.get(room, room)
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Yield the names that a file imports at run time, wherever in it."""
-    tree = ast.parse(path.read_text())
-    for_types = {
-        node
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import) and node not in for_types:
-            yield from (alias.name for alias in node.names)
-        if isinstance(node, ast.ImportFrom) and node not in for_types:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
 @cache
 def edges() -> frozenset[Edge]:
     """Return which room imports from which, the backends' rooms one by one."""
     found = set()
-    for path in PACKAGE.rglob("*.py"):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        room = room_of(".".join(part for part in parts if part != "__init__"))
-        targets = {room_of(n) for n in imported(path) if n.split(".")[0] == "anydrop"}
+    for module, path in modules():
+        room = room_of(f"anydrop.{module}")
+        targets = {room_of(name) for name in imports(path) if name.split(".")[0] == "anydrop"}
         found |= {(room, target) for target in targets - {room}}
     return frozenset(edge for edge in found if "_version" not in edge)  # a constant, and no room
 

@@ -1,14 +1,11 @@
 """The shape of the house: which way imports run, and who may import whose library."""
 
-import ast
 import sys
-from pathlib import Path
 
 import pytest
+from imports import PACKAGE, imports, modules
 
 import anydrop
-
-PACKAGE = Path(anydrop.__file__).parent
 
 # From the ground up: a module imports from its own floor, or from one below. What stands in several
 # floors is named by its longest prefix.
@@ -45,32 +42,6 @@ LIBRARIES = {
     "testing": {"ml_dtypes"},
     "demo": {"matplotlib", "rich", "sklearn", "threadpoolctl"},
 }
-
-
-def modules():
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        yield ".".join(part for part in parts if part != "__init__"), path
-
-
-def imports(path):
-    """Yield the absolute names that a file imports at run time, wherever in it."""
-
-    def visit(node):
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
-            return
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports here are absolute"
-            for alias in node.names:
-                below = PACKAGE.parent / node.module.replace(".", "/") / alias.name
-                is_module = below.with_suffix(".py").exists() or below.is_dir()
-                yield f"{node.module}.{alias.name}" if is_module else node.module
-        for child in ast.iter_child_nodes(node):
-            yield from visit(child)
-
-    return sorted(set(visit(ast.parse(path.read_text()))))
 
 
 def floor_of(module):

@@ -17,13 +17,7 @@ RUNS: dict[int, bool] = {}
 
 @contextmanager
 def running(*, searched: bool) -> Iterator[None]:
-    """Mark this thread as one in which a model runs.
-
-    Parameters
-    ----------
-    searched : bool
-        Whether the layers were looked for, so that all that are called must have been found.
-    """
+    """Mark this thread as one in which a model runs, with layers that were looked for or named."""
     here = threading.get_ident()
     around = RUNS.get(here)  # of a run within a run
     RUNS[here] = searched
@@ -44,19 +38,14 @@ def _run_here() -> bool | None:
 def check_found(layer: object, mode: bool, training: bool | None) -> None:
     """Refuse the call of a layer that has no twin in this thread's run, and is to draw.
 
-    Parameters
-    ----------
-    layer : Layer
-        Which.
-    mode : bool
-        Its mode.
-    training : bool, optional
-        What the call says instead.
+    What the call says by `training` counts, and else the layer's mode. In a run that looked for the
+    layers by itself, a layer in inference mode is to draw, too.
     """
-    if (searched := _run_here()) is None:
+    searched = _run_here()
+    if searched is None:
         return
-    wanted = mode or searched
-    if wanted if training is None else check.flag(training, "training"):
+    draws = mode or searched if training is None else check.flag(training, "training")
+    if draws:
         raise RuntimeError(
             f"monte_carlo did not find {layer!r}, which predict calls: give it all layers that are "
             "to draw by layers=[...]; in the place of one that predict makes anew, call the "

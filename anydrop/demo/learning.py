@@ -5,7 +5,6 @@ from __future__ import annotations
 from array_api_compat import array_namespace
 
 from anydrop.core.typing import Array
-from anydrop.demo.network import Network
 from anydrop.monte_carlo.statistics import softmax
 
 
@@ -14,24 +13,25 @@ def loss_gradient(logits: Array, target: Array) -> Array:
     return (softmax(array_namespace(logits), logits, axis=1) - target) / logits.shape[0]
 
 
+RATE, B1, B2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
+
+
 class Adam:
     """The optimiser of Kingma and Ba, 2015, without in-place updates, which JAX doesn't have."""
 
-    def __init__(self, network: Network, rate: float = 1e-3) -> None:
-        self._layers = network.affines
-        self._rate = rate
+    def __init__(self, parameters: list[Array]) -> None:
+        self._parameters = parameters
         self._time = 0
-        self._moments: list[list[tuple[Array, Array]]] = [[(0.0, 0.0)] * 2 for _ in self._layers]
+        self._moments: list[tuple[Array, Array]] = [(0.0, 0.0)] * len(parameters)
 
-    def step(self, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> None:
-        """Take one step along the network's `gradients`."""
+    def step(self, gradients: list[Array]) -> None:
+        """Take one step along the gradients, and put the new parameters into their list."""
         self._time += 1
-        rate = self._rate * (1 - b2**self._time) ** 0.5 / (1 - b1**self._time)
-        for layer, moments in zip(self._layers, self._moments, strict=True):
-            for i, gradient in enumerate(layer.gradients):
-                m, v = moments[i]
-                m = b1 * m + (1 - b1) * gradient
-                v = b2 * v + (1 - b2) * gradient * gradient
-                moments[i] = m, v
-                root = array_namespace(v).sqrt(v)
-                layer.parameters[i] = layer.parameters[i] - rate * m / (root + eps)
+        rate = RATE * (1 - B2**self._time) ** 0.5 / (1 - B1**self._time)
+        for i, gradient in enumerate(gradients):
+            m, v = self._moments[i]
+            m = B1 * m + (1 - B1) * gradient
+            v = B2 * v + (1 - B2) * gradient * gradient
+            self._moments[i] = m, v
+            root = array_namespace(v).sqrt(v)
+            self._parameters[i] = self._parameters[i] - rate * m / (root + EPSILON)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,75 +12,71 @@ from array_api_compat import array_namespace
 from anydrop import Dropout
 from anydrop.core.typing import Array
 
-#: Moves a NumPy array to the library that trains.
-Move = Callable[[np.ndarray[Any, Any]], Array]
 
+class Perceptron:
+    """Affine maps with dropout before each and a ReLU after each but the last.
 
-class Affine:
-    """``x @ weight + bias``, with a weight of shape (inputs, outputs), and a ReLU if wanted."""
+    Weights are drawn by NumPy and moved to the library that trains, so that training starts from
+    the same ones everywhere. They and every dropout layer get seeds of their own.
 
-    def __init__(self, weight: Array, bias: Array, *, relu: bool) -> None:
-        self.parameters = [weight, bias]
-        self.gradients: list[Array] = []
-        self.relu = relu
+    Parameters
+    ----------
+    widths : sequence of int
+        Of the input, of the hidden layers and of the output.
+    ps : sequence of float
+        Drop probabilities, one for each affine map.
+    seed : numpy.random.SeedSequence
+        The parent of all seeds.
+    move : callable
+        Moves a NumPy array to the library that trains.
+    """
 
-    def forward(self, x: Array, training: bool | None) -> Array:
-        """Return the layer's output."""
-        xp, (weight, bias) = array_namespace(x), self.parameters
-        y = x @ weight + bias
-        if self.relu:
-            y = xp.maximum(y, xp.zeros_like(y))
-        if training:
-            self._x, self._y = x, y
-        return y
+    def __init__(
+        self,
+        widths: Sequence[int],
+        ps: Sequence[float],
+        *,
+        seed: np.random.SeedSequence,
+        move: Callable[[np.ndarray[Any, Any]], Array],
+    ) -> None:
+        weights, *dropouts = seed.spawn(1 + len(ps))
+        rng = np.random.default_rng(weights)
+        self.dropouts = [Dropout(p, seed=own) for p, own in zip(ps, dropouts, strict=True)]
+        #: A weight of shape (inputs, outputs) and a bias for each affine map, one after another.
+        self.parameters: list[Array] = []
+        for inputs, outputs in pairwise(widths):
+            # He et al. 2015: keeps the scale of activations through layers of ReLUs.
+            weight = rng.normal(0.0, (2.0 / inputs) ** 0.5, (inputs, outputs))
+            self.parameters += [move(weight), move(np.zeros(outputs))]
 
-    def backward(self, gradient: Array) -> Array:
-        """Return the gradient of the input, and leave those of the parameters in `gradients`."""
-        xp = array_namespace(gradient)
-        if self.relu:
-            gradient = gradient * xp.astype(self._y > 0, gradient.dtype)
-        self.gradients = [self._x.T @ gradient, xp.sum(gradient, axis=0)]
-        return gradient @ self.parameters[0].T
-
-
-class Network:
-    """Layers one after another: each has ``forward(x, training)`` and ``backward(gradient)``."""
-
-    def __init__(self, layers: Sequence[Affine | Dropout]) -> None:
-        self.layers = list(layers)
-        self.dropouts = [layer for layer in self.layers if isinstance(layer, Dropout)]
-        self.affines = [layer for layer in self.layers if isinstance(layer, Affine)]
+    def activations(self, x: Array, training: bool | None) -> list[Array]:
+        """Return what each affine map is given, with dropout, and then the logits."""
+        xp, given = array_namespace(x), list[Array]()
+        for i, dropout in enumerate(self.dropouts):
+            if i:
+                x = xp.maximum(x, xp.zeros_like(x))
+            given.append(dropout.forward(x, training))
+            weight, bias = self.parameters[2 * i : 2 * i + 2]
+            x = given[-1] @ weight + bias
+        return [*given, x]
 
     def forward(self, x: Array, training: bool | None = None) -> Array:
         """Return the logits, shape (batch, classes); None leaves dropout layers in their modes."""
-        for layer in self.layers:
-            x = layer.forward(x, training)
-        return x
+        *given, logits = self.activations(x, training)
+        if training:
+            self._given = given
+        return logits
 
-    def backward(self, gradient: Array) -> None:
-        """Set every layer's `gradients`, given the gradient of the last training forward's logits.
+    def backward(self, gradient: Array) -> list[Array]:
+        """Return the gradients of the parameters for that of the last training forward's logits.
 
         Dropout layers draw their masks again, so none was kept since the forward pass.
         """
-        for layer in reversed(self.layers):
-            gradient = layer.backward(gradient)
-
-
-def perceptron(
-    widths: Sequence[int], ps: Sequence[float], *, seed: np.random.SeedSequence, move: Move
-) -> Network:
-    """Return a network of affine layers with ReLU between them and dropout before each.
-
-    Weights are drawn by NumPy and moved to the library that trains, so that training starts from
-    the same ones everywhere. They and every dropout layer get seeds of their own from `seed`.
-    """
-    weights, *dropouts = seed.spawn(1 + len(ps))
-    rng = np.random.default_rng(weights)
-    layers: list[Affine | Dropout] = []
-    for i, (p, own) in enumerate(zip(ps, dropouts, strict=True)):
-        inputs, outputs = widths[i : i + 2]
-        # He et al. 2015: keeps the scale of activations through layers of ReLUs.
-        weight = rng.normal(0.0, (2.0 / inputs) ** 0.5, (inputs, outputs))
-        affine = Affine(move(weight), move(np.zeros(outputs)), relu=i + 1 < len(ps))
-        layers += [Dropout(p, seed=own), affine]
-    return Network(layers)
+        xp, gradients = array_namespace(gradient), list[Array]()
+        for i in reversed(range(len(self.dropouts))):
+            x = self._given[i]
+            gradients = [x.T @ gradient, xp.sum(gradient, axis=0), *gradients]
+            if i:
+                gradient = self.dropouts[i].backward(gradient @ self.parameters[2 * i].T)
+                gradient = gradient * xp.astype(x > 0, gradient.dtype)  # of the ReLU
+        return gradients

@@ -15,7 +15,7 @@ from anydrop.backends.base import Backend
 from anydrop.core.typing import Array
 from anydrop.demo.data import CLASSES, PIXELS, Host, Setting, Trial, draw
 from anydrop.demo.learning import Adam, loss_gradient
-from anydrop.demo.network import Network, perceptron
+from anydrop.demo.network import Perceptron
 from anydrop.masks.mask import digest
 from anydrop.monte_carlo.statistics import softmax
 
@@ -57,7 +57,7 @@ class Library(NamedTuple):
 class Outcome(NamedTuple):
     """A trained network, its data and how it got there."""
 
-    network: Network
+    network: Perceptron
     trial: Trial
     epochs: Host  # when its accuracies were measured
     train: Host  # accuracies on the training images and their given labels
@@ -66,14 +66,14 @@ class Outcome(NamedTuple):
 
 def prepare(
     setting: Setting, seed: int, ps: Sequence[float], library: Library
-) -> tuple[Network, Trial, np.random.Generator]:
+) -> tuple[Perceptron, Trial, np.random.Generator]:
     """Return a seed's untrained network, its data and the generator of the batches' order.
 
     All but the drop probabilities `ps` depends on the seed alone, so that two networks of one
     seed can be compared as a pair.
     """
     data, order, weights = np.random.SeedSequence(seed).spawn(3)
-    network = perceptron(WIDTHS, ps, seed=weights, move=library.move)
+    network = Perceptron(WIDTHS, ps, seed=weights, move=library.move)
     return network, draw(setting, data), np.random.default_rng(order)
 
 
@@ -82,7 +82,7 @@ def train(
 ) -> Outcome:
     """Train the network of a seed, and call `tick` after every epoch."""
     network, trial, rng = prepare(setting, seed, ps, library)
-    optimiser = Adam(network)
+    optimiser = Adam(network.parameters)
     targets = np.eye(CLASSES)[trial.labels]
     looks = []
     for epoch in range(1, setting.epochs + 1):
@@ -90,8 +90,8 @@ def train(
         for start in range(0, setting.images, setting.batch):
             chosen = order[start : start + setting.batch]
             x, target = library.move(trial.images[chosen]), library.move(targets[chosen])
-            network.backward(loss_gradient(network.forward(x, training=True), target))
-            optimiser.step()
+            logits = network.forward(x, training=True)
+            optimiser.step(network.backward(loss_gradient(logits, target)))
         tick()
         if epoch % EVERY == 0 or epoch == setting.epochs:
             on_train = accuracy(network, trial.images, trial.labels, library)
@@ -100,13 +100,13 @@ def train(
     return Outcome(network, trial, *np.asarray(looks).T)
 
 
-def accuracy(network: Network, images: Host, labels: Host, library: Library) -> float:
+def accuracy(network: Perceptron, images: Host, labels: Host, library: Library) -> float:
     """Return the share of images that the network names as labelled, with dropout off."""
     logits = library.backend.to_numpy(network.forward(library.move(images), training=False))
     return float(np.mean(np.argmax(logits, axis=1) == labels))
 
 
-def predict(network: Network, images: Host, library: Library, passes: int = 0) -> Host:
+def predict(network: Perceptron, images: Host, library: Library, passes: int = 0) -> Host:
     """Return class probabilities, shape (n, 10): without `passes` those with dropout off.
 
     With them it is MC dropout, by Gal and Ghahramani, 2016: https://arxiv.org/abs/1506.02142.

@@ -15,7 +15,7 @@ from anydrop.backends.plan import Plan
 from anydrop.core import check, place, seeds, stream
 from anydrop.core.typing import Array
 from anydrop.layers.setting import Setting
-from anydrop.masks.mask import Drawn
+from anydrop.masks.mask import Drawn, Linear
 
 
 class State:
@@ -27,7 +27,7 @@ class State:
     _step: Any
     _training: bool
     _mask: Drawn | None
-    _unmasked: Drawn | None
+    _unmasked: Linear | None
     _plan: Plan | None
     _home: tuple[Any, ...]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import hashlib
 from collections.abc import Iterable, Sequence
-from functools import partial
 from sys import modules
 from typing import Any, Protocol, Self
 
@@ -23,11 +22,15 @@ def digest(keep: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(np.packbits(keep, bitorder="little").tobytes()).hexdigest()
 
 
-class Drawn(Protocol):
-    """What a function's `return_mask` returns: it can be drawn again at any time."""
+class Linear(Protocol):
+    """What a forward was, to its backward pass."""
 
     def apply(self, gradient: Array, /) -> Any:
         """Return the gradient of the input for that of the output."""
+
+
+class Drawn(Linear, Protocol):
+    """What a function's `return_mask` returns: it can be drawn again at any time."""
 
     def keep(self, like: Array) -> Array:
         """Return the boolean keep mask in the library and on the device of `like`."""
@@ -88,12 +91,9 @@ class KeepMask(Description, abc.ABC):
 
     def select(self, backend: Backend, x: Array, affine: Affine, out: Array | None) -> Array:
         """Return what `Backend.select` makes of x with this mask; x and `out` are checked."""
-        select = partial(backend.select, out=out)
-        if isinstance(self, Recipe):
-            return select(x, self, *affine)
 
         def selected(x: Array) -> Array:
-            return select(x, self.keep(like=x), *affine)
+            return backend.select(x, self.keep(like=x), *affine, out)
 
         return backend.recompute(selected, self.apply, x)
 
@@ -183,6 +183,10 @@ class Mask(Recipe, KeepMask):
     def drops(self) -> bool:
         """Whether an element may be dropped; see `KeepMask.drops`."""
         return self.p > 0
+
+    def select(self, backend: Backend, x: Array, affine: Affine, out: Array | None) -> Array:
+        """Return what `Backend.select` makes of x; it draws the mask of a recipe itself."""
+        return backend.select(x, self, *affine, out)
 
     def keep(self, like: Array) -> Array:
         """Return the boolean keep mask, True where an element survives.

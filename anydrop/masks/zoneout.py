@@ -29,22 +29,10 @@ class Complement(_Complement, KeepMask):
 
 
 class Expectation(NamedTuple):
-    """What zoneout does at inference: ``(1 - p) * new + p * previous``.
-
-    Attributes
-    ----------
-    p : float
-        Probability that a unit keeps its previous state.
-    shape : tuple of int
-        Of the states.
-    """
+    """What zoneout does at inference to states of a shape: ``(1 - p) * new + p * previous``."""
 
     p: float
     shape: tuple[int, ...]
-
-    def keep(self, like: Array) -> Array:
-        """Return the boolean mask, True everywhere."""
-        return Mask((0, 0), 0, self.shape, 0.0, 1.0).keep(like)
 
     def apply(self, gradient: Array) -> tuple[Array, Array]:
         """Return the gradients of the new and of the previous state for that of the result."""

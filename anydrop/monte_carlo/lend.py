@@ -13,18 +13,10 @@ from anydrop.layers.base import Layer
 
 @contextmanager
 def lent(layer: Layer, seed: stream.Seed, *, share_batch: bool) -> Iterator[None]:
-    """Have a twin of a layer draw in its place, from another seed and in training mode.
+    """Have a twin of a layer draw in its place, from step 0 of another seed and in training mode.
 
-    A schedule stays where the layer's own steps have brought it.
-
-    Parameters
-    ----------
-    layer : Layer
-        Which.
-    seed : int, tuple of int or numpy.random.SeedSequence
-        Of which the draws begin at step 0.
-    share_batch : bool
-        Whether all examples of a batch share one mask.
+    A schedule stays where the layer's own steps have brought it. With `share_batch` all examples
+    of a batch share one mask.
     """
     here, around = threading.get_ident(), layer._twin
     if around is not None and around._thread != here:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from anydrop.core.typing import Array
 from anydrop.layers.base import Layer
 from anydrop.monte_carlo.lend import lent
 from anydrop.monte_carlo.scope import HasMode, has_mode, is_their_dropout, reached
-from anydrop.monte_carlo.statistics import Classes, Moments, Statistics
+from anydrop.monte_carlo.statistics import Classes, Moments
 
 Outputs: TypeAlias = Literal["values", "probabilities", "logits"]
 
@@ -54,20 +54,6 @@ class MonteCarlo(_Statistics):
     """
 
     outputs: Array | None = None
-
-    def __new__(
-        cls,
-        mean: Array,
-        std: Array,
-        entropy: Array | None,
-        mutual_information: Array | None,
-        samples: int,
-        outputs: Array | None = None,
-    ) -> Self:
-        """Make the tuple, and put the outputs beside it."""
-        made = super().__new__(cls, mean, std, entropy, mutual_information, samples)
-        made.outputs = outputs
-        return made
 
 
 def monte_carlo(
@@ -173,9 +159,9 @@ def monte_carlo(
     samples, seed = check.positive(samples, "samples"), seeds.checked(seed)
     same_masks = check.flag(same_masks, "same_masks")
     keep = check.flag(return_samples, "return_samples")
-    statistics: Statistics = (
+    statistics = (
         Moments(keep=keep)
-        if check.choice(outputs, "outputs", ("values", "probabilities", "logits")) == "values"
+        if check.choice(outputs, "outputs", get_args(Outputs)) == "values"
         else Classes(check.integer(axis, "axis"), logits=outputs == "logits", keep=keep)
     )
     taken = _taken(predict)
@@ -211,7 +197,9 @@ def monte_carlo(
                 _check_drawn(chosen)
             if tick:
                 tick()
-    return MonteCarlo(*statistics.result(), samples, statistics.outputs())
+    result = MonteCarlo(*statistics.result(), samples)
+    result.outputs = statistics.outputs()
+    return result
 
 
 def _taken(predict: Callable[..., Any]) -> list[str]:
@@ -275,7 +263,7 @@ def _names(layers: list[Layer]) -> str:
 
 
 def _check_rates(layers: list[Layer]) -> None:
-    settings = [layer._arguments() for layer in layers]
+    settings = (layer._arguments() for layer in layers)
     if all(given.get("p", given.get("std")) == 0 for given in settings):
         raise ValueError(
             f"every p is 0, so all samples would be alike: of {_names(layers)} none drops "

@@ -54,11 +54,6 @@ def reached(function: Callable[..., Any]) -> list[Any]:
     It looks where a function gets its things from: the object of a bound method, attributes,
     containers, closures, defaults, wrapped functions, and the globals that its code names. It
     calls nothing, and looks into no array, module or layer, and into no library's code.
-
-    Parameters
-    ----------
-    function : callable
-        Where to begin.
     """
     home = function.__module__ if isinstance(function, FunctionType) else ""
     seen: dict[int, Any] = {}  # it keeps the objects alive, so that no id is used again
@@ -80,12 +75,9 @@ def has_mode(thing: Any) -> TypeGuard[HasMode]:
     A ``train()`` without a mode may well train a model.
     """
     kind = type(thing)
-    trains = (vars(base)["train"] for base in kind.__mro__ if "train" in vars(base))
-    with_mode = any(
-        isinstance(train, FunctionType) and "mode" in train.__code__.co_varnames for train in trains
-    )
+    trains = (vars(base).get("train") for base in kind.__mro__)
     return (
-        with_mode
+        any(isinstance(t, FunctionType) and "mode" in t.__code__.co_varnames for t in trains)
         and callable(getattr(kind, "eval", None))
         and isinstance(getattr(thing, "training", None), bool)
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from anydrop.backends import resolve
 from anydrop.backends.base import COMPUTE
 from anydrop.core import check
@@ -11,19 +9,6 @@ from anydrop.core.typing import Array, Namespace
 
 #: By how much probabilities may add up to more or less than 1.
 TOLERANCE = 0.01
-
-
-class Statistics(Protocol):
-    """Statistics that are not complete until the last array was added."""
-
-    def add(self, y: Array) -> None:
-        """Take an array into account."""
-
-    def result(self) -> tuple[Array, Array, Array | None, Array | None]:
-        """Return mean, standard deviation, predictive entropy and mutual information."""
-
-    def outputs(self) -> Array | None:
-        """Return the arrays, one after another along a new first axis, if they were kept."""
 
 
 class Running:
@@ -58,19 +43,12 @@ def _product(xp: Namespace, a: Array, b: Array) -> Array:
 
 
 class Moments:
-    """Mean and standard deviation of outputs.
+    """Mean and standard deviation of outputs, which are kept if that is wanted."""
 
-    Parameters
-    ----------
-    keep : bool, default False
-        Whether to keep the outputs.
-    """
-
-    def __init__(self, *, keep: bool = False) -> None:
+    def __init__(self, *, keep: bool) -> None:
         self._outputs = Running()
         self._kept: list[Array] | None = [] if keep else None
         self._shape: tuple[int, ...] | None = None
-        self._xp: Namespace = None
 
     def add(self, y: Array) -> None:
         """Take an output into account."""
@@ -78,7 +56,7 @@ class Moments:
         self._outputs.add(self._xp, y)
 
     def result(self) -> tuple[Array, Array, Array | None, Array | None]:
-        """Return mean and standard deviation."""
+        """Return mean and standard deviation, and the two statistics that only classes have."""
         return self._outputs.mean, self._outputs.std(self._xp), None, None
 
     def outputs(self) -> Array | None:
@@ -88,7 +66,7 @@ class Moments:
     def _checked(self, y: Array) -> Array:
         """Return an output as numbers to reckon with: no half types, and no graph of gradients."""
         try:
-            backend = resolve(y)
+            self._backend = backend = resolve(y)
         except TypeError as error:
             raise TypeError(
                 f"predict must return one array, got {check.described(y)}: {error}"
@@ -113,24 +91,17 @@ class Moments:
 class Classes(Moments):
     """Mean and standard deviation of class probabilities, and how uncertain they are.
 
-    Parameters
-    ----------
-    axis : int
-        Of the classes.
-    logits : bool
-        Whether the arrays are logits, of which a softmax is taken.
-    keep : bool, default False
-        Whether to keep the outputs.
+    The classes are on one axis of the outputs. Of logits a softmax is taken.
     """
 
-    def __init__(self, axis: int, *, logits: bool, keep: bool = False) -> None:
+    def __init__(self, axis: int, *, logits: bool, keep: bool) -> None:
         super().__init__(keep=keep)
         self._axis, self._logits = axis, logits
         self._entropies = Running()
 
     def add(self, y: Array) -> None:
         """Take an output into account."""
-        y, first = self._checked(y), self._outputs.count == 0
+        y = self._checked(y)
         xp = self._xp
         if not xp.isdtype(y.dtype, "real floating"):
             raise TypeError(f"classes have real numbers, got dtype {y.dtype}")
@@ -141,7 +112,7 @@ class Classes(Moments):
             )
         if self._logits:
             y = softmax(xp, y, self._axis)
-        elif first and _is_known(y):
+        elif self._outputs.count == 0:
             self._check_probabilities(y)
         self._outputs.add(xp, y)
         self._entropies.add(xp, entropy(xp, y, self._axis))
@@ -156,6 +127,8 @@ class Classes(Moments):
 
     def _check_probabilities(self, y: Array) -> None:
         xp = self._xp
+        if self._backend.lazy or self._backend.device(y) is None:
+            return  # Nobody knows the numbers before a graph is computed, nor in a compiler.
         sums = xp.sum(y, axis=self._axis)
         # Put so that a NaN, which answers no to everything, is let through.
         if xp.any(y < 0) or xp.any(xp.abs(sums - 1) > TOLERANCE):
@@ -163,12 +136,6 @@ class Classes(Moments):
                 f"outputs='probabilities' must be >= 0 and add up to 1 along axis {self._axis}, "
                 "and these do not: is it outputs='logits', or another axis=?"
             )
-
-
-def _is_known(y: Array) -> bool:
-    """Tell whether numbers can be looked at: not before a graph is computed, nor in a compiler."""
-    backend = resolve(y)
-    return not backend.lazy and backend.device(y) is not None
 
 
 def softmax(xp: Namespace, logits: Array, axis: int) -> Array:

@@ -8,21 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from anydrop.testing import catalogue, checks, compiled
+from anydrop.testing import checks, compiled, composed
 from anydrop.testing.subject import Subject, dtype_of
-
-_CHECKS = [
-    check
-    for module in (checks, catalogue, compiled)
-    for name, check in inspect.getmembers(module, inspect.isfunction)
-    if check.__module__ == module.__name__ and not name.startswith("_")
-]
-
-# What a library without a namespace can't do.
-COMPOSED = (
-    *(catalogue.normal_numbers, catalogue.gaussian_dropout, catalogue.drop_block),
-    *(catalogue.zoneout, catalogue.token_dropout, catalogue.drop_connect),
-)
 
 
 class Case(NamedTuple):
@@ -62,11 +49,13 @@ def cases(subject: Subject) -> list[Case]:
         def test_conformance(case):
             case()
     """
+    modules = {checks: True, composed: subject.namespace, compiled: subject.compiled}
     return [
         Case(subject, check, arguments)
-        for check in _CHECKS
-        if subject.namespace or check not in COMPOSED
-        if subject.compiled or check.__module__ != compiled.__name__
+        for module, serves in modules.items()
+        if serves
+        for name, check in inspect.getmembers(module, inspect.isfunction)
+        if check.__module__ == module.__name__ and not name.startswith("_")
         for arguments in (
             [(dtype_of(name),) for name in subject.dtypes]
             if "dtype" in inspect.signature(check).parameters

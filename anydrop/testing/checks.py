@@ -215,3 +215,30 @@ def probes(subject: Subject) -> None:
     for backend, like in subject.backend.probes():
         kept = backend.keep(Mask.from_seed((9,), 0.5, seed=0), like)
         assert np.array_equal(backend.to_numpy(kept), keep((9,), 0.5, seed=0))
+
+
+def alpha_dropout(subject: Subject, dtype: Any) -> None:
+    """Shift and scale what is kept, fill the rest; the gradient is scaled alone."""
+    x = numbers((9, 8), dtype, np.random.default_rng(3))
+    array, s, p = subject.array(x), -1.7580993408473766, 0.3
+    a = ((1 - p) * (1 + p * s**2)) ** -0.5
+    b = -a * p * s
+    kept = keep(x.shape, p, seed=5, step=1)
+    y, mask = anydrop.alpha_dropout(array, p, seed=5, step=1, return_mask=True)
+    subject.check(y, subject.select(x, kept, a, b, a * s + b), like=array)
+    subject.check(mask.apply(array), subject.select(x, kept, a), like=array)
+
+
+def without_a_namespace(subject: Subject) -> None:
+    """Refuse what is composed in one, in a message that says so."""
+    if subject.namespace:
+        return
+    x, ids = subject.ones(2, 3, 4), subject.array(np.arange(5))
+    for call in (
+        partial(anydrop.gaussian_dropout, x),
+        partial(anydrop.drop_block1d, x),
+        partial(anydrop.zoneout, x, x),
+        partial(anydrop.drop_connect, x, examples=2),
+        partial(anydrop.token_dropout, ids, token=1),
+    ):
+        refused(TypeError, partial(call, seed=0), "no array API namespace")

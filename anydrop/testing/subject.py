@@ -78,16 +78,44 @@ class Subject(NamedTuple):
 
     def check(self, got: Array, expected: np.ndarray[Any, Any], like: Array | None = None) -> None:
         """Raise AssertionError unless `got` has the bits of `expected`, at the home of `like`."""
+        here = self._here(got, expected, expected.dtype, like)
+        self._require(_bytes(here) == _bytes(expected), here, expected)
+
+    def check_close(
+        self,
+        got: Array,
+        expected: np.ndarray[Any, Any],
+        allowed: np.ndarray[Any, Any],
+        dtype: Any,
+        like: Array | None = None,
+    ) -> None:
+        """Raise AssertionError unless `got`, of a dtype, is as near to `expected` as is allowed."""
+        here = self._here(got, expected, np.dtype(dtype), like).astype(expected.dtype)
+        self._require((np.abs(here - expected) <= allowed)[..., None], here, expected)
+
+    def _here(
+        self, got: Array, expected: np.ndarray[Any, Any], dtype: Any, like: Array | None
+    ) -> np.ndarray[Any, Any]:
+        """Return an array as NumPy's; it must have this library, a dtype, a shape and a home."""
         backend = self.backend
         if like is not None:
             assert type(got) is type(like), f"got a {type(got)}, not a {type(like)}"
             assert backend.device(got) == backend.device(like), "the result is on another device"
         assert backend.owns(got), f"{type(got)} is no array of {backend.name}"
         here = self.numpy(got)
-        assert here.dtype == expected.dtype, f"got {here.dtype}, not {expected.dtype}"
+        assert here.dtype == dtype, f"got {here.dtype}, not {dtype}"
         assert here.shape == expected.shape, f"got the shape {here.shape}, not {expected.shape}"
-        if reference.bits(here) != reference.bits(expected):
-            raise AssertionError(f"{self.name}: {_difference(here, expected)}")
+        return here
+
+    def _require(self, right: Any, got: Any, expected: np.ndarray[Any, Any]) -> None:
+        """Raise AssertionError, with the first wrong element, unless all are right."""
+        wrong = np.argwhere(~right.all(axis=-1))
+        if len(wrong):
+            at = tuple(map(int, wrong[0]))
+            raise AssertionError(
+                f"{self.name}: {len(wrong)} of {got.size} elements differ, the first at {at} of "
+                f"the shape {got.shape}: got {got[at]!r}, expected {expected[at]!r}"
+            )
 
     def check_recipe(self, dtype: Any, recipe: dict[str, Any], numbers_seed: int = 0) -> None:
         """Check the mask of a recipe, and what it makes of numbers of every kind.
@@ -115,14 +143,9 @@ class Subject(NamedTuple):
         return reference.select(x, *arguments, flush=self.flushes)
 
 
-def _difference(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> str:
-    pairs = zip(got.ravel(), expected.ravel(), strict=True)
-    wrong = [i for i, pair in enumerate(pairs) if len({reference.bits(v) for v in pair}) > 1]
-    at = wrong[0]
-    return (
-        f"{len(wrong)} of {got.size} elements differ, the first at {at} of the shape {got.shape}: "
-        f"got {got.ravel()[at]!r}, expected {expected.ravel()[at]!r}"
-    )
+def _bytes(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the bytes of each element along a new last axis; see `reference.bits`."""
+    return np.frombuffer(reference.bits(x), np.uint8).reshape(*x.shape, x.dtype.itemsize)
 
 
 def dtype_of(name: str) -> Any:

@@ -12,13 +12,13 @@ import numpy as np
 from sklearn.datasets import load_diabetes
 
 from anydrop.demo.learning import Adam
-from anydrop.demo.network import Network, perceptron
+from anydrop.demo.network import Perceptron
 
 
 class Model(NamedTuple):
     """A trained network, and the data in their own units."""
 
-    network: Network
+    network: Perceptron
     bmi: np.ndarray
     progression: np.ndarray
 
@@ -34,17 +34,15 @@ def train(steps: int = 1500, p: float = 0.1, seed: int = 0) -> Model:
     data, target = load_diabetes(return_X_y=True, scaled=False)
     bmi = data[:, 2]
     weights, batches = np.random.SeedSequence(seed).spawn(2)
-    network = perceptron((1, 64, 64, 1), (0.0, p, p), seed=weights, move=np.asarray)
+    network = Perceptron((1, 64, 64, 1), (0.0, p, p), seed=weights, move=np.asarray)
     rng = np.random.default_rng(batches)
     # The kinks of the first ReLUs lie among the data. With biases of 0 all would be at x = 0,
     # where no unit had anything to drop.
-    first = network.affines[0]
-    first.parameters[1] = -first.parameters[0][0] * rng.uniform(-3, 3, 64)
-    optimiser = Adam(network)
+    network.parameters[1] = -network.parameters[0][0] * rng.uniform(-3, 3, 64)
+    optimiser = Adam(network.parameters)
     x, y = (((v - v.mean()) / v.std())[:, None] for v in (bmi, target))
     for _ in range(steps):
         chosen = rng.choice(len(x), 64, replace=False)
         error = network.forward(x[chosen], training=True) - y[chosen]
-        network.backward(2 * error / len(error))
-        optimiser.step()
+        optimiser.step(network.backward(2 * error / len(error)))
     return Model(network, bmi, target)

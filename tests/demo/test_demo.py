@@ -26,7 +26,7 @@ if not missing:
     from anydrop.demo.data import Setting
     from anydrop.demo.data import draw as draw_trial
     from anydrop.demo.learning import loss_gradient
-    from anydrop.demo.network import perceptron
+    from anydrop.demo.network import Perceptron
     from anydrop.demo.tables import Pair, accuracies, split_by_certainty
     from anydrop.demo.training import (
         WITH,
@@ -70,7 +70,7 @@ def test_gradients_against_finite_differences():
     """Of every parameter, in float64, with the same masks in both directions."""
     rng = np.random.default_rng(0)
     x, target = rng.normal(size=(5, 6)), np.eye(3)[rng.integers(0, 3, 5)]
-    network = perceptron(
+    network = Perceptron(
         (6, 8, 7, 3), (0.2, 0.5, 0.5), seed=np.random.SeedSequence(1), move=np.asarray
     )
 
@@ -81,20 +81,18 @@ def test_gradients_against_finite_differences():
         value = np.log(np.exp(logits).sum(axis=1)) - (target * logits).sum(axis=1)
         return value.mean(), loss_gradient(logits, target)
 
-    network.backward(loss()[1])
-    for layer in network.affines:
-        gradients = [np.array(g) for g in layer.gradients]
-        for value, gradient in zip(layer.parameters, gradients, strict=True):
-            assert gradient.shape == value.shape
-            assert np.any(gradient)
-            for i in np.ndindex(value.shape):
-                here, differences = value[i], []
-                for h in (1e-6, -1e-6):
-                    value[i] = here + h
-                    differences.append(loss()[0])
-                value[i] = here
-                slope = (differences[0] - differences[1]) / 2e-6
-                assert gradient[i] == pytest.approx(slope, rel=1e-5, abs=1e-8)
+    gradients = network.backward(loss()[1])
+    for value, gradient in zip(network.parameters, gradients, strict=True):
+        assert gradient.shape == value.shape
+        assert np.any(gradient)
+        for i in np.ndindex(value.shape):
+            here, differences = value[i], []
+            for h in (1e-6, -1e-6):
+                value[i] = here + h
+                differences.append(loss()[0])
+            value[i] = here
+            slope = (differences[0] - differences[1]) / 2e-6
+            assert gradient[i] == pytest.approx(slope, rel=1e-5, abs=1e-8)
 
 
 @needed
@@ -130,14 +128,13 @@ def test_trains_alike_on_every_library(library, ps):
     assert len(ticks) == SHORT.epochs == 2
     reference = train(SHORT, 0, ps, Library.named("numpy"), lambda: None)
     start, *_ = prepare(SHORT, 0, ps, Library.named("numpy"))
-    layers = zip(run.network.affines, reference.network.affines, start.affines, strict=True)
-    for ours, theirs, before in layers:
-        for a, b, c in zip(ours.parameters, theirs.parameters, before.parameters, strict=True):
-            assert type(a) is type(library.like)
-            a = library.backend.to_numpy(a)
-            assert a.dtype == np.float32
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-            assert np.max(np.abs(a - c)) > 1e-3
+    networks = run.network, reference.network, start
+    for a, b, c in zip(*(network.parameters for network in networks), strict=True):
+        assert type(a) is type(library.like)
+        a = library.backend.to_numpy(a)
+        assert a.dtype == np.float32
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        assert np.max(np.abs(a - c)) > 1e-3
     np.testing.assert_allclose(run.test, reference.test, atol=0.005)
     assert [layer.step for layer in run.network.dropouts] == [6, 6, 6]
 
@@ -146,8 +143,8 @@ def test_trains_alike_on_every_library(library, ps):
 def test_pairs_differ_in_dropout_alone():
     library = Library.named("numpy")
     a, b = (prepare(SHORT, 3, ps, library) for ps in (WITHOUT, WITH))
-    for left, right in zip(a[0].affines, b[0].affines, strict=True):
-        assert np.array_equal(left.parameters[0], right.parameters[0])
+    for left, right in zip(a[0].parameters, b[0].parameters, strict=True):
+        assert np.array_equal(left, right)
     for left, right in zip(a[1], b[1], strict=True):
         assert np.array_equal(left, right)
     assert np.array_equal(a[2].permutation(9), b[2].permutation(9))
@@ -197,12 +194,10 @@ def test_passes_are_those_of_three_thinned_networks(library):
     probabilities = predict(network, images, library, passes=3)
     assert [layer.step for layer in network.dropouts] == [0, 0, 0]
     assert probabilities.shape == (20, 10)
-    children = iter(np.random.SeedSequence(0).spawn(3))
-    network.layers = [
-        anydrop.Dropout(layer.p, seed=next(children))
-        if isinstance(layer, anydrop.Dropout)
-        else layer
-        for layer in network.layers
+    children = np.random.SeedSequence(0).spawn(3)
+    network.dropouts = [
+        anydrop.Dropout(layer.p, seed=child)
+        for layer, child in zip(network.dropouts, children, strict=True)
     ]
     x, by_hand = library.move(images), []
     for _ in range(3):

@@ -1,8 +1,6 @@
 """Faults that an attack on the catalogue found: state that is shared, mistaken or lost."""
 
-import collections
 import copy
-import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,78 +74,3 @@ def test_tokens_store_no_mask_that_nobody_wants(monkeypatch):
     assert packed == []
     anydrop.token_dropout(ids, 0.5, token=1, seed=0, return_mask=True)
     assert packed == [(9,)]
-
-
-HIDDEN = anydrop.Dropout(0.5, seed=1)
-
-
-@pytest.mark.parametrize(
-    "holder",
-    [
-        lambda layer: collections.UserList([layer]),
-        lambda layer: collections.UserDict({0: layer}),
-        lambda layer: collections.ChainMap({}, {0: layer}),
-        lambda layer: {layer: "a layer"},
-    ],
-    ids=["UserList", "UserDict", "ChainMap", "key"],
-)
-def test_layers_in_other_containers_are_found(holder):
-    first, second = (anydrop.Dropout(0.5, seed=s).eval() for s in (0, 1))
-    held = holder(second)
-    x = np.ones(400)
-
-    def predict(x):
-        layer = next(iter(held)) if isinstance(held, dict) else held[0]
-        return layer(first(x)).sum()
-
-    given = anydrop.monte_carlo(predict, x, samples=50, seed=0, layers=[second, first])
-    found = anydrop.monte_carlo(predict, x, samples=50, seed=0)
-    assert abs(found.std / given.std - 1) < 0.5  # 33 and not 19, of the first alone
-    assert found.std > 26
-
-
-def test_an_input_that_is_called_as_a_keyword_is():
-    drop = anydrop.Dropout(0.5, seed=0)
-    by_another_name = anydrop.monte_carlo(lambda x: drop(x), np.ones(9), samples=5, seed=0)
-    for predict in (lambda seed: drop(seed), lambda step: drop(step)):
-        result = anydrop.monte_carlo(predict, np.ones(9), samples=5, seed=0)
-        assert np.array_equal(result.mean, by_another_name.mean)
-
-
-def test_one_layer_belongs_to_one_thread():
-    drop, errors = anydrop.Dropout(0.5, seed=3), []
-
-    def elsewhere():
-        try:
-            anydrop.monte_carlo(drop, np.ones(3), samples=2, seed=0)
-        except RuntimeError as error:
-            errors.append(str(error))
-
-    def predict(x):
-        if not errors:
-            thread = threading.Thread(target=elsewhere)
-            thread.start()
-            thread.join()
-        return drop(x)
-
-    anydrop.monte_carlo(predict, np.ones(3), samples=3, seed=0, layers=[drop])
-    assert "this Dropout is at work in another thread" in errors[0]
-    assert (drop.seed, drop.step, drop.mask) == (3, 0, None)
-
-
-def test_a_sequence_without_a_batch_has_no_mask_to_share():
-    drop = anydrop.LockedDropout(0.5, time_axis=0, seed=0)
-    call = {"samples": 3, "seed": 0, "same_masks": True}
-    with pytest.raises(ValueError, match="which of the two LockedDropout got can't be told"):
-        anydrop.monte_carlo(drop, np.ones((7, 100)), **call)
-    assert anydrop.monte_carlo(drop, np.ones((7, 2, 50)), **call).std.any()
-
-
-def test_certainty_is_zero_and_not_minus_zero():
-    sure = np.asarray([[1.0, 0.0], [0.0, 1.0]])
-    drop = anydrop.Dropout(0.5, seed=0)
-    result = anydrop.monte_carlo(
-        lambda x: sure + 0 * drop(x), sure, samples=3, seed=0, outputs="probabilities"
-    )
-    assert not np.signbit(result.entropy).any()
-    assert not result.entropy.any()

@@ -87,3 +87,13 @@ def test_return_samples_is_a_switch():
     message = "return_samples must be True or False, got int 4"
     with pytest.raises(TypeError, match=message):
         monte_carlo(Dropout(0.5, seed=0), X, samples=4, seed=3, return_samples=4)
+
+
+def test_certainty_is_zero_and_not_minus_zero():
+    sure = np.asarray([[1.0, 0.0], [0.0, 1.0]])
+    drop = Dropout(0.5, seed=0)
+    result = monte_carlo(
+        lambda x: sure + 0 * drop(x), sure, samples=3, seed=0, outputs="probabilities"
+    )
+    assert not np.signbit(result.entropy).any()
+    assert not result.entropy.any()

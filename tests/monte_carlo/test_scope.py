@@ -1,5 +1,6 @@
 """Which layers Monte Carlo finds, and what it says where there are none."""
 
+import collections
 import functools
 import inspect
 import re
@@ -370,3 +371,28 @@ def test_no_rich(monkeypatch):
     with pytest.raises(ModuleNotFoundError, match=re.escape(message)):
         monte_carlo(GLOBAL, X, samples=3, seed=0, progress=True)
     assert GLOBAL.step == 0
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        lambda layer: collections.UserList([layer]),
+        lambda layer: collections.UserDict({0: layer}),
+        lambda layer: collections.ChainMap({}, {0: layer}),
+        lambda layer: {layer: "a layer"},
+    ],
+    ids=["UserList", "UserDict", "ChainMap", "key"],
+)
+def test_layers_in_other_containers_are_found(holder):
+    first, second = (Dropout(0.5, seed=s).eval() for s in (0, 1))
+    held = holder(second)
+    x = np.ones(400)
+
+    def predict(x):
+        layer = next(iter(held)) if isinstance(held, dict) else held[0]
+        return layer(first(x)).sum()
+
+    given = monte_carlo(predict, x, samples=50, seed=0, layers=[second, first])
+    found = monte_carlo(predict, x, samples=50, seed=0)
+    assert abs(found.std / given.std - 1) < 0.5  # 33 and not 19, of the first alone
+    assert found.std > 26

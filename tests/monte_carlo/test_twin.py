@@ -182,3 +182,32 @@ def test_other_threads():
     monte_carlo(predict, X, samples=3, seed=0, layers=[drop])
     assert np.array_equal([y for i, y in enumerate(seen) if i % 3 < 2], expected)
     np.testing.assert_allclose(np.mean(seen[2::3], axis=0), by_hand(3))
+
+
+def test_an_input_that_is_called_as_a_keyword_is():
+    drop = Dropout(0.5, seed=0)
+    by_another_name = monte_carlo(lambda x: drop(x), np.ones(9), samples=5, seed=0)
+    for predict in (lambda seed: drop(seed), lambda step: drop(step)):
+        result = monte_carlo(predict, np.ones(9), samples=5, seed=0)
+        assert np.array_equal(result.mean, by_another_name.mean)
+
+
+def test_one_layer_belongs_to_one_thread():
+    drop, errors = Dropout(0.5, seed=3), []
+
+    def elsewhere():
+        try:
+            monte_carlo(drop, np.ones(3), samples=2, seed=0)
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    def predict(x):
+        if not errors:
+            thread = threading.Thread(target=elsewhere)
+            thread.start()
+            thread.join()
+        return drop(x)
+
+    monte_carlo(predict, np.ones(3), samples=3, seed=0, layers=[drop])
+    assert "this Dropout is at work in another thread" in errors[0]
+    assert (drop.seed, drop.step, drop.mask) == (3, 0, None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -38,7 +37,8 @@ class JaxBackend(Backend):
         """
         with jax.enable_x64(True):
             words, layout = recipes.words_and_layout(recipe)
-            return programs.keep(_sharding_beside(like, layout.shape))(words, layout)
+            sharding = _sharding_beside(like, layout.shape)
+            return programs.compiled(programs.keep, sharding, 1)(words, layout)
 
     def select(
         self,
@@ -51,9 +51,8 @@ class JaxBackend(Backend):
     ) -> Array:
         """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`."""
         shifted = shift is not None
-        factors = np.asarray(
-            (scale, 0.0 if shift is None else shift, fill), COMPUTE[self.dtype_name(x)]
-        )
+        numbers = scale, shift if shifted else 0.0, fill
+        factors = np.asarray(numbers, COMPUTE[self.dtype_name(x)])
         with jax.enable_x64(True):
             if isinstance(keep, Recipe):
                 words, layout = recipes.words_and_layout(keep)
@@ -64,7 +63,8 @@ class JaxBackend(Backend):
         """Return standard normal numbers, sharded as a keep mask is; see `Backend.normals`."""
         with jax.enable_x64(True):
             words, layout = recipes.words_and_layout(recipe)
-            program = programs.normals(_sharding_beside(like, layout.shape))
+            sharding = _sharding_beside(like, layout.shape)
+            program = programs.compiled(programs.normals, sharding, 1, 2)
             return program(words, layout, COMPUTE[self.dtype_name(like)])
 
     def recompute(
@@ -77,7 +77,8 @@ class JaxBackend(Backend):
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``jax.random.uniform(key, shape) < 1 - p``."""
-        return _uniform(_sharding_beside(like, shape))(_one_key(rng), 1.0 - p, shape)
+        below = programs.compiled(_below, _sharding_beside(like, shape), 2)
+        return below(_one_key(rng), 1.0 - p, shape)
 
     def at_step(self, rng: Any, step: int) -> Array:
         """Return the key of a layer's draw: a key has no state that would move on by itself."""
@@ -116,7 +117,7 @@ class JaxBackend(Backend):
         """Return the boolean mask of bits that `pack` made."""
         # A mask that a jitted function returned has arrays for lengths.
         lengths = tuple(map(operator.index, shape))
-        return _unpacked(_sharding_beside(like, lengths))(bits, lengths)
+        return programs.compiled(_unpack, _sharding_beside(like, lengths), 1)(bits, lengths)
 
     def from_numpy(self, x: np.ndarray[Any, Any], like: Array) -> Array:
         """Return a NumPy array as one of JAX, on the device of `like` and of the same dtype."""
@@ -152,9 +153,6 @@ class JaxBackend(Backend):
             )
 
 
-# Devices ----------------------------------------------------------------------------------------
-
-
 def _sharding_beside(like: Array, shape: tuple[int, ...]) -> Sharding | None:
     """Return where an array of a shape lies if it is to lie with another; None: anywhere."""
     if isinstance(like, Tracer) or not like.committed:
@@ -175,9 +173,6 @@ def _sharding_beside(like: Array, shape: tuple[int, ...]) -> Sharding | None:
     return NamedSharding(mesh, PartitionSpec(*spec))
 
 
-# Keys -------------------------------------------------------------------------------------------
-
-
 def _one_key(rng: Any) -> Array:
     """Return a key of JAX, of the new kind or the old."""
     ours = isinstance(rng, jax.Array)
@@ -193,18 +188,10 @@ def _one_key(rng: Any) -> Array:
     )
 
 
-@lru_cache
-def _uniform(sharding: Sharding | None) -> Callable[..., Array]:
-    def below(key: Array, bound: float, shape: tuple[int, ...]) -> Array:
-        return jax.random.uniform(key, shape) < bound
-
-    return jax.jit(below, static_argnums=2, out_shardings=sharding)
+def _below(key: Array, bound: float, shape: tuple[int, ...]) -> Array:
+    return jax.random.uniform(key, shape) < bound
 
 
-@lru_cache
-def _unpacked(sharding: Sharding | None) -> Callable[..., Array]:
-    def unpack(bits: Array, shape: tuple[int, ...]) -> Array:
-        flat = jnp.unpackbits(bits, count=math.prod(shape), bitorder="little")
-        return flat.astype(bool).reshape(shape)
-
-    return jax.jit(unpack, static_argnums=1, out_shardings=sharding)
+def _unpack(bits: Array, shape: tuple[int, ...]) -> Array:
+    flat = jnp.unpackbits(bits, count=math.prod(shape), bitorder="little")
+    return flat.astype(bool).reshape(shape)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,33 +22,33 @@ from anydrop.core.typing import Array
 
 
 class Layout(NamedTuple):
-    """What of a recipe a program is compiled for. All else are numbers at run time.
+    """What of a recipe a program is compiled for. All else are numbers at run time."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the keep mask.
-    strides : tuple of int
-        How far the logical indices of neighbours lie apart along each axis.
-    wide : bool
-        Whether indices outgrow 32 bits.
+    shape: tuple[int, ...]  # of the keep mask
+    strides: tuple[int, ...]  # how far the indices of neighbours lie apart along each axis
+    wide: bool  # whether indices outgrow 32 bits
+
+
+@lru_cache(maxsize=512)
+def compiled(
+    function: Callable[..., Array], sharding: Sharding | None, *static: int
+) -> Callable[..., Array]:
+    """Return a function compiled to give arrays of a sharding, anywhere if that is None.
+
+    It is compiled for each value of the arguments that `static` counts.
     """
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    wide: bool
+    return jax.jit(function, static_argnums=static, out_shardings=sharding)
 
 
-@lru_cache
-def keep(sharding: Sharding | None) -> Callable[[Array, Layout], Array]:
-    """Return the program that draws keep masks of a sharding, from seven words and a layout."""
-    return jax.jit(_kept_apart, static_argnums=1, out_shardings=sharding)
+def keep(words: Array, layout: Layout) -> Array:
+    """Draw a keep mask from seven words."""
+    words = lax.optimization_barrier(words)
+    return _drawn(words, layout) >= words[6]
 
 
-@lru_cache
-def normals(sharding: Sharding | None) -> Callable[[Array, Layout, str], Array]:
-    """Return the program that draws normal numbers, from seven words, a layout and a dtype."""
-    return jax.jit(_normals_apart, static_argnums=(1, 2), out_shardings=sharding)
+def normals(words: Array, layout: Layout, dtype: str) -> Array:
+    """Draw normal numbers from seven words."""
+    return standard_normal(jnp, _drawn(lax.optimization_barrier(words), layout), dtype)
 
 
 @partial(jax.jit, static_argnums=(3, 4))
@@ -63,7 +63,7 @@ def select_drawn(x: Array, words: Array, factors: Array, layout: Layout, shifted
         # One barrier for all numbers together: without it XLA takes what they alone decide, the
         # whole array of indices, out of a loop around this and stores it.
         words, factors = lax.optimization_barrier((words, factors))
-        return _select(x, _kept(words, layout), factors, shifted)
+        return _select(x, _drawn(words, layout) >= words[6], factors, shifted)
 
     return jax.checkpoint(within_explicit_axes(selected, x))(x, words, factors)
 
@@ -85,18 +85,14 @@ def _select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Arra
         y = lax.complex(affine(x.real), x.imag * scale)
         fill = lax.complex(fill, jnp.zeros_like(fill))
     else:
-        y = affine(_exactly(x.astype(factors.dtype), x.dtype))
+        wide = x.astype(factors.dtype)
+        if x.dtype == jnp.bfloat16:
+            # XLA leaves the rounding out where it fuses the operation that made a bfloat16.
+            wide = lax.reduce_precision(wide, 8, 7)
+        y = affine(wide)
     if kept is not None:
         y = jnp.where(kept, y, fill)
     return y.astype(x.dtype)
-
-
-def _exactly(wide: Array, dtype: Any) -> Array:
-    """Round numbers that came from a bfloat16, and may be more exact than it.
-
-    XLA leaves the rounding out where it fuses the operation that made them.
-    """
-    return lax.reduce_precision(wide, 8, 7) if dtype == jnp.bfloat16 else wide
 
 
 @jax.custom_jvp
@@ -120,21 +116,8 @@ def _apart_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Ar
 # The stream ------------------------------------------------------------------------------------
 
 
-def _kept(words: Array, layout: Layout) -> Array:
-    """Draw a mask from its key, step and first index, of two words each, and its threshold."""
-    return _drawn(words, layout) >= words[6]
-
-
-def _kept_apart(words: Array, layout: Layout) -> Array:
-    return _kept(lax.optimization_barrier(words), layout)
-
-
-def _normals_apart(words: Array, layout: Layout, dtype: str) -> Array:
-    return standard_normal(jnp, _drawn(lax.optimization_barrier(words), layout), dtype)
-
-
 def _drawn(words: Array, layout: Layout) -> Array:
-    """Draw the words of the stream; see `_kept`."""
+    """Draw from a key, a step and the first index, of two words each; a threshold follows them."""
     key0, key1, step0, step1, first0, first1, _ = words
     dtype = np.uint64 if layout.wide else np.uint32
     first = first0.astype(dtype)
@@ -155,13 +138,9 @@ def _drawn(words: Array, layout: Layout) -> Array:
 def _philox(counter: tuple[Array, ...], key: tuple[Array, Array]) -> tuple[Array, ...]:
     c0, c1, c2, c3 = counter
     for weyl0, weyl1 in stream.round_keys((0, 0)):
-        low0, high0 = _multiply(c0, stream.MULTIPLIERS[0])
-        low1, high1 = _multiply(c2, stream.MULTIPLIERS[1])
-        c0, c2 = high1 ^ c1 ^ (key[0] + np.uint32(weyl0)), high0 ^ c3 ^ (key[1] + np.uint32(weyl1))
-        c1, c3 = low1, low0
+        p0 = c0.astype(np.uint64) * np.uint64(stream.MULTIPLIERS[0])
+        p1 = c2.astype(np.uint64) * np.uint64(stream.MULTIPLIERS[1])
+        c0 = (p1 >> 32).astype(np.uint32) ^ c1 ^ (key[0] + np.uint32(weyl0))
+        c2 = (p0 >> 32).astype(np.uint32) ^ c3 ^ (key[1] + np.uint32(weyl1))
+        c1, c3 = p1.astype(np.uint32), p0.astype(np.uint32)
     return c0, c1, c2, c3
-
-
-def _multiply(a: Array, b: int) -> tuple[Array, Array]:
-    product = a.astype(np.uint64) * np.uint64(b)
-    return product.astype(np.uint32), (product >> 32).astype(np.uint32)

@@ -29,16 +29,11 @@ def words_and_layout(recipe: Recipe) -> tuple[Array, Layout]:
     extent = window.shape if window else recipe.shape
     size = math.prod(n for n, stride in zip(extent, strides, strict=True) if stride)
     layout = Layout(recipe.keep_shape, strides, wide=size > 2**32)
-    offset = window.offset if window else (0,) * len(extent)
-    words = (
-        *recipe.key,
-        *_halves(recipe.step),
-        *_halves(_first(offset, strides)),
-        recipe.threshold,
-    )
-    if any(map(_is_traced, words)):
-        return jnp.stack([jnp.asarray(word, np.uint32) for word in words]), layout
-    return np.asarray(words, np.uint32), layout
+    first = _first(window.offset, strides) if window else 0
+    words = (*recipe.key, *_halves(recipe.step), *_halves(first), recipe.threshold)
+    if place.is_known(recipe):
+        return np.asarray(words, np.uint32), layout
+    return jnp.stack([jnp.asarray(word, np.uint32) for word in words]), layout
 
 
 def _is_traced(value: Any) -> bool:
@@ -56,12 +51,9 @@ def _halves(value: Any) -> tuple[Any, Any]:
 
 def _first(offset: tuple[Any, ...], strides: tuple[int, ...]) -> Any:
     """Return the index of a window's first element, in 64 bits."""
-    known, traced = 0, list[Array]()
-    for o, stride in zip(offset, strides, strict=True):
-        if _is_traced(o):
-            traced.append(o.astype(np.uint64) * np.uint64(stride % 2**64))
-        else:
-            known += o * stride
+    pairs = list(zip(offset, strides, strict=True))
+    known = sum(o * n for o, n in pairs if not _is_traced(o))
+    traced = [o.astype(np.uint64) * np.uint64(n % 2**64) for o, n in pairs if _is_traced(o)]
     return sum(traced, np.uint64(known)) if traced else known
 
 
@@ -105,15 +97,10 @@ def _together(cls: type, rest: tuple[Any, ...], parts: tuple[Any, ...]) -> Any:
     return cls(*(next(left) if i else v for i, v in zip(*rest, strict=True)))
 
 
-def _register() -> None:
-    classes: list[type[Recipe]] = [Recipe, *Recipe.__subclasses__()]
-    for cls in classes:
-        jax.tree_util.register_pytree_node(cls, _flattened, partial(_unflattened, cls))
-    others: list[type] = Description.__subclasses__()
-    for other in others:  # which grows on the way
-        others += other.__subclasses__()
-        if issubclass(other, tuple) and not issubclass(other, Recipe):
-            jax.tree_util.register_pytree_node(other, _parts, partial(_together, other))
-
-
-_register()
+_classes: list[type] = [Recipe, Description]
+for _cls in _classes:  # which grow on the way; a mask is both a recipe and a description
+    _classes += set(_cls.__subclasses__()) - set(_classes)
+    if issubclass(_cls, Recipe):
+        jax.tree_util.register_pytree_node(_cls, _flattened, partial(_unflattened, _cls))
+    elif issubclass(_cls, tuple):
+        jax.tree_util.register_pytree_node(_cls, _parts, partial(_together, _cls))

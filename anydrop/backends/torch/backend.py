@@ -15,34 +15,22 @@ from anydrop.backends.base import COMPUTE, Backend, dtype_name
 from anydrop.backends.plan import Pass, Plan, Plans
 from anydrop.backends.torch import dtensor, host, int64, operator
 from anydrop.backends.torch.watchers import (
-    PLAIN,
     in_backward,
     in_transform,
     is_memory,
+    is_plain,
     is_plain_cpu,
     is_recorded,
-    is_traced,
     mode_of,
     read,
     requires_grad,
 )
 from anydrop.core import check
-from anydrop.core.place import is_known
 from anydrop.core.recipe import Affine, Recipe
 from anydrop.core.stream import Key
 from anydrop.core.typing import Array
 
-NAMES = {
-    dtype: dtype_name(dtype)
-    for dtype in (
-        torch.float16,
-        torch.bfloat16,
-        torch.float32,
-        torch.float64,
-        torch.complex64,
-        torch.complex128,
-    )
-}
+NAMES = {getattr(torch, name): name for name in COMPUTE}
 
 
 class TorchBackend(Backend):
@@ -61,7 +49,7 @@ class TorchBackend(Backend):
 
     def __init__(self, name: str = "torch", namespace: str = "", draws: str = "") -> None:
         super().__init__(name, namespace)
-        self._draws, self._plans = draws, Plans()
+        self._draws, self._on_host, self._plans = draws, draws in ("", "cpu"), Plans()
 
     @property
     def plans(self) -> Plans | None:  # type: ignore[override]
@@ -71,22 +59,19 @@ class TorchBackend(Backend):
     @property
     def kernel(self) -> str:  # type: ignore[override]
         """What draws the masks."""
-        if self._draws in ("", "cpu"):
-            return host.HOST.kernel
-        return str(operator.kernels(self._draws).NAME)
+        return host.HOST.kernel if self._on_host else operator.kernels(self._draws).NAME
 
     def keep(self, recipe: Recipe, like: Tensor) -> Tensor:
         """Return the boolean keep mask of a recipe; see `Backend.keep`.
 
         Where a compiler or a transform traces the call, it sees ordinary operations on int64.
         """
-        recipe = read(recipe)
-        if is_traced() or type(like) not in PLAIN or not is_known(recipe):
-            with mode_of(like):
-                return int64.keep(recipe, like.device, chunk=None)
-        kernel = self._draws or operator.kernel_for(like.device)
-        kept: Tensor = operator.kernels(kernel).keep(recipe, like.device)
-        return kept
+        recipe, known = read(recipe)
+        if known and is_plain(like):
+            kernel = self._draws or operator.kernel_for(like.device)
+            return operator.kernels(kernel).keep(recipe, like.device)
+        with mode_of(like):
+            return int64.keep(recipe, like.device)
 
     def select(
         self,
@@ -101,35 +86,29 @@ class TorchBackend(Backend):
 
         Autograd, forward mode, the transforms of ``torch.func`` and the compiler go through it.
         """
+        affine = Affine(scale, shift, fill)
         if _is_distributed(x):
-            y = dtensor.select(self.select, x, keep, scale, shift, fill)
+            y = dtensor.select(self.select, x, keep, affine)
         elif not isinstance(keep, Recipe):
-            y = int64.apply(x, keep, scale, shift, fill)
+            y = int64.apply(x, keep, affine)
         else:
-            recipe = read(keep)
-            if self._draws in ("", "cpu") and is_plain_cpu(x) and is_known(recipe):
-                drawn = partial(host.select, recipe=recipe, scale=scale, shift=shift, fill=fill)
+            recipe, known = read(keep)
+            if known and self._on_host and is_plain_cpu(x):
                 if out is None and requires_grad(x):
+                    drawn = partial(host.select, recipe=recipe, affine=affine)
                     return operator.recompute(drawn, lambda g: self.select(g, recipe, scale), x)
-                if out is None:
-                    return drawn(x)
-                if is_memory(x) and is_memory(out.detach()):
-                    drawn(x, out=out)
-                    if not out.is_inference():
-                        torch.autograd.graph.increment_version(out)
-                    return out
+                if out is None or (not requires_grad(x) and is_memory(out.detach())):
+                    return host.select(x, recipe, affine, out)
             with mode_of(x):
-                y = operator.select(x, recipe, self._draws, scale, shift, fill)
+                y = operator.select(x, recipe, affine, self._draws)
         return y if out is None else out.copy_(y)
 
     def plan(self, x: Tensor, recipe: Recipe, affine: Affine) -> Plan | None:
         """Return how to do `select` again for small tensors in the host's memory."""
-        if self._draws not in ("", "cpu") or not is_plain_cpu(x):
-            return None
-        draws = host.draws(x, recipe, affine)
+        draws = host.draws(x, recipe, affine) if self._on_host and is_plain_cpu(x) else None
         if draws is None:
             return None
-        dtype, shape, scale = x.dtype, x.shape, affine.scale
+        dtype, shape = x.dtype, x.shape
 
         def passing(draw: host.Draw, *, counts: bool = False) -> Pass:
             def select(
@@ -137,27 +116,20 @@ class TorchBackend(Backend):
             ) -> Tensor | None:
                 if not is_plain_cpu(x) or x.dtype is not dtype or x.shape != shape:
                     return None
-                if counts and in_backward():  # a checkpoint's second run
-                    return None
                 if not x.is_contiguous() or (out is not None and not _takes(out, x)):
                     return None
-                if out is not None:
-                    draw(x, out, key, step, first)
-                    if not out.is_inference():
-                        torch.autograd.graph.increment_version(out)
-                    return out
-                if not requires_grad(x):
-                    return draw(x, torch.empty_like(x), key, step, first)
+                if counts and in_backward():  # a checkpoint's second run
+                    return None
+                if out is not None or not requires_grad(x):
+                    return draw(x, key, step, first, out)
 
-                def of(gradient: Tensor) -> Tensor:
-                    dx: Tensor | None = backward(gradient.contiguous(), key, step, first)
+                def derivative(gradient: Tensor) -> Tensor:
+                    dx = backward(gradient.contiguous(), key, step, first)
                     if dx is None:
-                        dx = self.select(gradient, recipe.at(key, step, first), scale)
+                        dx = self.select(gradient, recipe.at(key, step, first), affine.scale)
                     return dx
 
-                return operator.recompute(
-                    lambda x: draw(x, torch.empty_like(x), key, step, first), of, x
-                )
+                return operator.recompute(lambda x: draw(x, key, step, first), derivative, x)
 
             return select
 
@@ -172,13 +144,12 @@ class TorchBackend(Backend):
                 "normal noise is not drawn for a DTensor: take its local part, x.to_local(), and "
                 "tell where that lies with window="
             )
-        recipe, dtype = read(recipe), COMPUTE[self.dtype_name(like)]
-        plain = not is_traced() and type(like) in PLAIN and is_known(recipe)
-        if plain and self._draws in ("", "cpu") and like.device.type == "cpu":
-            return host.normals(recipe, dtype)
+        dtype = COMPUTE[self.dtype_name(like)]
+        recipe, known = read(recipe)
+        if known and self._on_host and like.device.type == "cpu" and is_plain(like):
+            return torch.from_numpy(host.HOST.normals(recipe, np.empty(0, dtype)))
         with mode_of(like):
-            chunk = int64.CHUNK if plain else None
-            return int64.normals(recipe, like.device, dtype, self.xp, chunk)
+            return int64.normals(recipe, like.device, dtype, self.xp)
 
     def recompute(
         self, forward: Callable[..., Tensor], backward: Callable[[Tensor], Any], *arrays: Tensor
@@ -187,14 +158,9 @@ class TorchBackend(Backend):
 
         A compiler, a transform or forward mode follows its operations instead.
         """
-        if (
-            not (torch.is_grad_enabled() and any(array.requires_grad for array in arrays))
-            or any(type(array) not in PLAIN for array in arrays)
-            or is_traced()
-            or in_transform()
-        ):
-            return forward(*arrays)
-        return operator.recompute(forward, backward, *arrays)
+        if any(map(requires_grad, arrays)) and all(map(is_plain, arrays)) and not in_transform():
+            return operator.recompute(forward, backward, *arrays)
+        return forward(*arrays)
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
         """Return ``uniform(shape) < 1 - p`` from a generator of PyTorch's.
@@ -241,24 +207,18 @@ class TorchBackend(Backend):
         """Return the device of a tensor."""
         return x.device
 
-    def empty(self, device: Any) -> Tensor:
-        """Return a tensor of no elements, which stands for PyTorch and a device."""
-        return torch.empty((0,), device=device)
-
     def pack(self, keep: Tensor) -> Tensor:
         """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
         if is_memory(keep):
             return torch.from_numpy(np.packbits(keep.numpy(), bitorder="little"))
-        bits: Tensor = super().pack(keep)
-        return bits
+        return super().pack(keep)
 
     def unpack(self, bits: Tensor, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Return the boolean mask of bits that `pack` made."""
         if is_memory(bits):
             flat = np.unpackbits(bits.numpy(), count=math.prod(shape), bitorder="little")
             return torch.from_numpy(flat.view(np.bool_).reshape(shape))
-        keep: Tensor = super().unpack(bits, shape, like)
-        return keep
+        return super().unpack(bits, shape, like)
 
     def from_numpy(self, x: Array, like: Tensor) -> Tensor:
         """Return a copy of a NumPy array as a tensor on the device of `like`."""
@@ -279,7 +239,8 @@ class TorchBackend(Backend):
         if torch.backends.mps.is_available():
             others.append(self.empty("mps"))
         pairs = [("cpu", cpu), ("int64", cpu)]
-        pairs += [("triton", cpu)] * operator.interprets_triton()
+        if getattr(operator.kernels("triton"), "INTERPRETED", False):
+            pairs.append(("triton", cpu))
         pairs += [(operator.kernel_for(like.device), like) for like in others]
         return [(TorchBackend(draws=kernel), like) for kernel, like in pairs]
 
@@ -294,8 +255,9 @@ class TorchBackend(Backend):
 
     def check_out(self, out: Tensor | None, x: Tensor) -> Tensor | None:
         """Refuse an `out` that can't hold the result for `x`."""
-        if super().check_out(out, x) is None or out is None:
+        if out is None:
             return None
+        super().check_out(out, x)
         if _is_distributed(x) != _is_distributed(out):
             raise ValueError(
                 f"out must be distributed as x is, {check.type_name(x)}, got {check.type_name(out)}"
@@ -330,9 +292,9 @@ class TorchBackend(Backend):
 
 
 def _takes(out: Tensor, x: Tensor) -> bool:
-    """Tell whether a kernel can write to `out` what it makes of x, which it can read."""
+    """Tell whether a kernel can write to `out` what it makes of x, which is contiguous memory."""
     return (
-        is_memory(x)
+        not requires_grad(x)
         and is_memory(out)
         and out.dtype is x.dtype
         and out.shape == x.shape

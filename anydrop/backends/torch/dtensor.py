@@ -9,25 +9,15 @@ from torch import Tensor
 
 from anydrop.backends.torch.watchers import local_part
 from anydrop.core import check
-from anydrop.core.recipe import Recipe, Window
+from anydrop.core.recipe import Affine, Recipe, Window
 
 
 def select(
-    local: Callable[..., Tensor],
-    x: Any,
-    keep: Recipe | Tensor | None,
-    scale: float,
-    shift: float | None,
-    fill: float,
+    local: Callable[..., Tensor], x: Any, keep: Recipe | Tensor | None, affine: Affine
 ) -> Any:
     """Return ``where(keep, x * scale + shift, fill)`` for a ``DTensor``.
 
-    Parameters
-    ----------
-    local : callable
-        The same for a plain tensor.
-    x, keep, scale, shift, fill
-        As for `anydrop.backends.base.Backend.select`.
+    For its part, a plain tensor, `local` returns the same, as `Backend.select` does.
     """
     # Whoever has a DTensor has imported it; nobody else need wait for it.
     from torch.distributed.tensor import DTensor
@@ -49,7 +39,7 @@ def select(
             "a DTensor takes a recipe, of which each process draws its part, got "
             f"{check.type_name(keep)}"
         )
-    y = local(part, keep, scale, shift, fill) if part.numel() else part
+    y = local(part, keep, *affine) if part.numel() else part
     return DTensor.from_local(
         y, x.device_mesh, x.placements, run_check=False, shape=x.shape, stride=x.stride()
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anydrop.backends.numpy.backend import NumpyBackend
 from anydrop.core.recipe import Affine, Recipe, scaled
+from anydrop.core.stream import Key
 from anydrop.core.typing import Array
 
 try:
@@ -23,7 +24,7 @@ except ImportError:
 
 HOST = NumpyBackend()
 
-# Takes two tensors, a key, a step and the first index, and returns the second tensor.
+# Takes a tensor, a key, a step, the first index, and the tensor to write if it is to be no new one.
 Draw: TypeAlias = Callable[..., Tensor]
 
 
@@ -49,29 +50,24 @@ def keep(recipe: Recipe, device: torch.device) -> Tensor:
     return torch.from_numpy(HOST.keep(recipe, None))
 
 
-def normals(recipe: Recipe, dtype: str) -> Tensor:
-    """Return the standard normal numbers of a recipe."""
-    return torch.from_numpy(HOST.normals(recipe, np.empty(0, dtype)))
-
-
-def select(
-    x: Tensor,
-    recipe: Recipe,
-    scale: float,
-    shift: float | None = None,
-    fill: float = 0.0,
-    out: Tensor | None = None,
-) -> Tensor:
+def select(x: Tensor, recipe: Recipe, affine: Affine, out: Tensor | None = None) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)``, in `out` if there is one."""
     x = x.detach()
-    y = torch.empty_like(x) if out is None else out
+    y = torch.empty_like(x) if out is None else written(out)
     if x.dtype == torch.bfloat16 and BFLOAT16 is None:
         # Computed in float32 and rounded once, as the kernels do it an element at a time.
         wide = x.float()
-        HOST.select(wide.numpy(), recipe, scale, shift, fill, out=wide.numpy())
+        HOST.select(wide.numpy(), recipe, *affine, out=wide.numpy())
         return y.copy_(wide)
-    HOST.select(array(x), recipe, scale, shift, fill, out=array(y.detach()))
+    HOST.select(array(x), recipe, *affine, out=array(y.detach()))
     return y
+
+
+def written(out: Tensor) -> Tensor:
+    """Return a tensor whose memory a kernel writes, about which autograd is told here."""
+    if not out.is_inference():
+        torch.autograd.graph.increment_version(out)
+    return out
 
 
 def draws(x: Tensor, recipe: Recipe, affine: Affine) -> tuple[Draw, Draw] | None:
@@ -89,8 +85,9 @@ def draws(x: Tensor, recipe: Recipe, affine: Affine) -> tuple[Draw, Draw] | None
     n = memory.size
 
     def drawing(draw: Callable[..., None]) -> Draw:
-        def select(x: Tensor, y: Tensor, *where: Any) -> Tensor:
-            draw(x.data_ptr(), y.data_ptr(), n, *where)
+        def select(x: Tensor, key: Key, step: int, first: int, out: Tensor | None = None) -> Tensor:
+            y = torch.empty_like(x) if out is None else written(out)
+            draw(x.data_ptr(), y.data_ptr(), n, key, step, first)
             return y
 
         return select

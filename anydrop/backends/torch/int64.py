@@ -15,16 +15,15 @@ import torch
 from torch import Tensor
 
 from anydrop.backends.common.normals import standard_normal
+from anydrop.backends.torch.watchers import is_traced
 from anydrop.core import stream
-from anydrop.core.recipe import Recipe
+from anydrop.core.recipe import Affine, Recipe, scaled
 from anydrop.core.typing import Namespace
 
 NAME = "int64"
 # Elements drawn at a time, whose some ten temporaries of eight bytes then stay in a cache.
 CHUNK = 2**16
 HALVES = (torch.float16, torch.bfloat16)
-
-Draw = Callable[[Tensor, Tensor, Recipe], Tensor]
 
 
 def signed(value: int) -> int:
@@ -44,69 +43,46 @@ def number(value: int | Tensor, device: torch.device | str) -> Tensor:
     return (low & stream.WORD) | (high << 32)
 
 
-def keep(recipe: Recipe, device: torch.device, chunk: int | None = CHUNK) -> Tensor:
-    """Return the keep mask of a recipe, drawn `chunk` elements at a time, or all at once."""
-    return _drawn(recipe, device, chunk, torch.bool, lambda words: words >= recipe.threshold)
+def keep(recipe: Recipe, device: torch.device) -> Tensor:
+    """Return the keep mask of a recipe."""
+    return _drawn(recipe, device, lambda words: words >= recipe.threshold)
 
 
-def normals(
-    recipe: Recipe, device: torch.device, dtype: str, xp: Namespace, chunk: int | None = CHUNK
-) -> Tensor:
-    """Return the standard normal numbers of a recipe in a namespace of PyTorch; see `keep`."""
-
-    def standard(words: Tensor) -> Tensor:
-        z: Tensor = standard_normal(xp, words, dtype)
-        return z
-
-    return _drawn(recipe, device, chunk, getattr(torch, dtype), standard)
+def normals(recipe: Recipe, device: torch.device, dtype: str, xp: Namespace) -> Tensor:
+    """Return the standard normal numbers of a recipe in a namespace of PyTorch."""
+    return _drawn(recipe, device, lambda words: standard_normal(xp, words, dtype))
 
 
-def _drawn(
-    recipe: Recipe,
-    device: torch.device,
-    chunk: int | None,
-    dtype: torch.dtype,
-    made_of: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Return what is made of a recipe's words, `chunk` elements at a time, or all at once."""
+def _drawn(recipe: Recipe, device: torch.device, made_of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what is made of a recipe's words: by pieces, or at once where a compiler traces it."""
     shape = recipe.keep_shape
     n = math.prod(shape)
-    chunk = chunk or max(n, 1)
     step = number(recipe.step, device)
-    if recipe.window is None and not recipe.shared_axes:
-        draw: Draw = _words_in_blocks
-        last = (n + 3) // 4
-    else:
-        draw, last = _words, n
-    counts = (torch.arange(a, min(a + chunk, last), device=device) for a in range(0, last, chunk))
+    in_blocks = recipe.window is None and not recipe.shared_axes
+    draw, last = (_words_in_blocks, (n + 3) // 4) if in_blocks else (_words, n)
+    end = max(last, 1)  # so that there is a piece even if it is empty
+    chunk = end if is_traced() else CHUNK
+    counts = (torch.arange(a, min(a + chunk, last), device=device) for a in range(0, end, chunk))
     pieces = [made_of(draw(count, step, recipe)) for count in counts]
-    if not pieces:
-        return torch.empty(shape, dtype=dtype, device=device)
     return torch.cat(pieces)[:n].reshape(shape)
 
 
-def select(x: Tensor, recipe: Recipe, scale: float, shift: float | None, fill: float) -> Tensor:
+def select(x: Tensor, recipe: Recipe, affine: Affine) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)`` for a recipe."""
-    return apply(x, keep(recipe, x.device), scale, shift, fill)
+    return apply(x, keep(recipe, x.device), affine)
 
 
-def apply(
-    x: Tensor,
-    keep: Tensor | None,
-    scale: float,
-    shift: float | None = None,
-    fill: float = 0.0,
-) -> Tensor:
-    """Return ``where(keep, x * scale + shift, fill)``; keep or shift may be None, for none."""
+def apply(x: Tensor, keep: Tensor | None, affine: Affine) -> Tensor:
+    """Return ``where(keep, x * scale + shift, fill)``; all is kept where `keep` is None."""
     if x.is_complex():
         # By parts: a complex product would turn an infinite part into a NaN beside it.
-        imag = apply(x.imag, keep, scale)
-        return torch.complex(apply(x.real, keep, scale, shift, fill), imag)
-    y = (x.float() if x.dtype in HALVES else x) * scale
-    if shift is not None:
-        y = y + shift
+        imag = apply(x.imag, keep, scaled(affine.scale))
+        return torch.complex(apply(x.real, keep, affine), imag)
+    y = (x.float() if x.dtype in HALVES else x) * affine.scale
+    if affine.shift is not None:
+        y = y + affine.shift
     if keep is not None:
-        y = torch.where(keep, y, fill)
+        y = torch.where(keep, y, affine.fill)
     return y.to(x.dtype)
 
 

@@ -6,26 +6,23 @@ be tensors, the step and a window's offset, travel in one int64 tensor: a compil
 any step.
 """
 
-# Of what registers an operator, and applies a function of autograd's, PyTorch gives no types.
-# mypy: disable-error-code="no-untyped-call, untyped-decorator"
-
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from anydrop.backends.torch import host, int64
 from anydrop.backends.torch.int64 import number, signed
-from anydrop.backends.torch.watchers import apply_of, below_autograd, single_level
+from anydrop.backends.torch.watchers import apply_in_transform, apply_of, below_autograd
 from anydrop.core.place import parts
-from anydrop.core.recipe import Recipe, Window
+from anydrop.core.recipe import Affine, Recipe, Window
 
 LIBRARY = torch.library.Library("anydrop", "DEF")
 LIBRARY.define(
@@ -35,30 +32,20 @@ LIBRARY.define(
 )
 OPERATOR = torch.ops.anydrop.select.default
 
-Forward: TypeAlias = Callable[..., Tensor]
-Backward: TypeAlias = Callable[[Tensor], Any]
-
 _log = logging.getLogger(__name__)
 
 
-def select(
-    x: Tensor, recipe: Recipe, kernel: str, scale: float, shift: float | None, fill: float
-) -> Tensor:
+def select(x: Tensor, recipe: Recipe, affine: Affine, kernel: str) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)`` by the operator.
 
-    Parameters
-    ----------
-    x, recipe, scale, shift, fill
-        As for `anydrop.backends.base.Backend.select`.
-    kernel : {"", "cpu", "triton", "int64"}
-        What draws the mask; by default `kernel_for` the device.
+    The kernel that draws the mask is "cpu", "triton" or "int64", or "" for that of the device.
     """
     place = parts(recipe)
     device = next((value.device for value in place if isinstance(value, Tensor)), "cpu")
     numbers = [number(value, device) for value in place]
     if str(device) == "meta" and x.device.type != "meta":
         raise TypeError("a step or an offset on the meta device has no value: make it elsewhere")
-    y: Tensor = OPERATOR(
+    return OPERATOR(
         x,
         torch.stack(numbers),
         # It makes strides, which count modulo 2**64.
@@ -67,11 +54,8 @@ def select(
         recipe.p,
         recipe.shared_axes,
         kernel,
-        scale,
-        shift,
-        fill,
+        *affine,
     )
-    return y
 
 
 def kernel_for(device: torch.device) -> str:
@@ -83,21 +67,11 @@ def kernel_for(device: torch.device) -> str:
 
 def kernels(name: str) -> ModuleType:
     """Return the module of a kernel, by name: it has ``keep`` and ``select``."""
-    if name == "triton":
-        module = _triton()
-        assert module is not None
-        return module
-    return {"cpu": host, "int64": int64}[name]
-
-
-def interprets_triton() -> bool:
-    """Tell whether Triton's interpreter stands in for a CUDA device."""
-    module = _triton()
-    return module is not None and bool(module.INTERPRETED)
+    return _triton() if name == "triton" else {"cpu": host, "int64": int64}[name]
 
 
 @lru_cache
-def _triton() -> ModuleType | None:
+def _triton() -> Any:
     """Return the Triton kernel, or None where Triton is missing or broken."""
     try:
         return import_module("anydrop.backends.torch.triton")
@@ -110,27 +84,16 @@ def _triton() -> ModuleType | None:
 
 
 @torch.library.impl(LIBRARY, "select", "CompositeExplicitAutograd")
-def _run(
-    x: Tensor,
-    place: Tensor,
-    extent: Sequence[int],
-    key: Sequence[int],
-    p: float,
-    shared_axes: Sequence[int],
-    kernel: str,
-    scale: float,
-    shift: float | None,
-    fill: float,
-) -> Tensor:
+def _run(x: Tensor, place: Tensor, *rest: Any) -> Tensor:
+    extent, (low, high), p, shared_axes, kernel, scale, shift, fill = rest
     kernel = kernel or kernel_for(x.device)
     if kernel == "cpu" or place.device.type == "cpu":
         step, *offset = (value & (2**64 - 1) for value in place.tolist())
     else:  # Reading it would wait for the device.
         step, *offset = place.unbind()
     window = Window(tuple(offset), tuple(n % 2**64 for n in extent)) if extent else None
-    low, high = key
     recipe = Recipe((low, high), step, tuple(x.shape), p, scale, tuple(shared_axes), window)
-    y: Tensor = kernels(kernel).select(x, recipe, scale, shift, fill)
+    y = kernels(kernel).select(x, recipe, Affine(scale, shift, fill))
     like = torch.empty_like(x)  # whose strides are promised
     return y if y.stride() == like.stride() else like.copy_(y)
 
@@ -150,71 +113,51 @@ class _Select(torch.autograd.Function):
         *ctx.linear, _, _ = rest
         ctx.set_materialize_grads(False)
         with below_autograd():
-            y: Tensor = OPERATOR(x, place, *rest)
-        return y
+            return OPERATOR(x, place, *rest)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, ...]:
-        (place,) = ctx.saved_tensors
-        nothing = (None,) * (len(ctx.linear) + 3)
-        return _apply(gradient, place, ctx.linear), *nothing
+        return _Select.jvp(ctx, gradient), *(None,) * (len(ctx.linear) + 3)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor | None, *rest: Any) -> Tensor | None:
         (place,) = ctx.saved_tensors
-        return _apply(tangent, place, ctx.linear)
-
-
-def _apply(x: Tensor | None, place: Tensor, linear: Sequence[Any]) -> Tensor | None:
-    """Return the linear part of the operator for a gradient or a tangent."""
-    return None if x is None else OPERATOR(x, place, *linear, None, 0.0)
+        return None if tangent is None else OPERATOR(tangent, place, *ctx.linear, None, 0.0)
 
 
 @torch.library.impl(LIBRARY, "select", "Autograd")
 def _differentiable(*arguments: Any) -> Tensor:
     # Function.apply would refuse transforms for want of a `setup_context`: here they are the
     # dispatcher's business.
-    with single_level():
-        y: Tensor = apply_of(_Select)(*arguments)
-    return y
+    return apply_in_transform(_Select, *arguments)
 
 
 @torch.library.register_vmap("anydrop::select", lib=LIBRARY)
-def _batched(
-    info: Any,
-    dims: tuple[int | None, ...],
-    x: Tensor,
-    place: Tensor,
-    extent: Sequence[int],
-    key: Sequence[int],
-    p: float,
-    shared_axes: Sequence[int],
-    *rest: Any,
-) -> tuple[Tensor, int]:
+def _batched(info: Any, dims: Any, x: Tensor, place: Tensor, *rest: Any) -> tuple[Tensor, int]:
     """Return the operator over a batch: one mask for all examples, unless a step is mapped."""
     n = info.batch_size
     if dims[1] is not None:
         examples = [x] * n if dims[0] is None else x.unbind(dims[0])
-        places = place.unbind(dims[1])
-        pairs = zip(examples, places, strict=True)
-        same = extent, key, p, shared_axes, *rest
-        return torch.stack([OPERATOR(a, b, *same) for a, b in pairs]), 0
-    assert dims[0] is not None
+        pairs = zip(examples, place.unbind(dims[1]), strict=True)
+        return torch.stack([OPERATOR(a, b, *rest) for a, b in pairs]), 0
+    extent, key, p, shared_axes, *others = rest
     if extent:
         extent = [n, *extent]
         place = torch.cat([place[:1], torch.zeros_like(place[:1]), place[1:]])
     shared_axes = [0, *(axis + 1 for axis in shared_axes)]
-    return OPERATOR(x.movedim(dims[0], 0), place, extent, key, p, shared_axes, *rest), 0
-
-
-# Compositions of other operations ---------------------------------------------------------------
+    return OPERATOR(x.movedim(dims[0], 0), place, extent, key, p, shared_axes, *others), 0
 
 
 class _Recompute(torch.autograd.Function):
-    """A function of tensors, and what takes the gradient of its result to theirs."""
+    """A function of tensors, of which autograd keeps two functions, and no tensor.
+
+    It takes what `anydrop.backends.base.Backend.recompute` does.
+    """
 
     @staticmethod
-    def forward(ctx: Any, forward: Forward, backward: Backward, *arrays: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, forward: Callable[..., Tensor], backward: Callable[[Tensor], Any], *arrays: Tensor
+    ) -> Tensor:
         ctx.gradients_of = backward
         ctx.set_materialize_grads(False)
         return forward(*arrays)
@@ -227,17 +170,5 @@ class _Recompute(torch.autograd.Function):
         return None, None, *(gradients if isinstance(gradients, tuple) else (gradients,))
 
 
-def recompute(forward: Forward, backward: Backward, *arrays: Tensor) -> Tensor:
-    """Return ``forward(*arrays)``; autograd keeps the two functions, and no tensor.
-
-    Parameters
-    ----------
-    forward, backward, *arrays
-        As for `anydrop.backends.base.Backend.recompute`.
-    """
-    y: Tensor = _apply_recompute(forward, backward, *arrays)
-    return y
-
-
 # Past what Function.apply asks of transforms, none of which is at work where this is called.
-_apply_recompute = apply_of(_Recompute)
+recompute = apply_of(_Recompute)

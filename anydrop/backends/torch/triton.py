@@ -19,7 +19,7 @@ from torch import Tensor
 
 from anydrop.backends.torch.int64 import apply, number, signed
 from anydrop.core import place
-from anydrop.core.recipe import Recipe
+from anydrop.core.recipe import Affine, Recipe, scaled
 
 FLOATS = {
     torch.float16: tl.float32,
@@ -32,26 +32,24 @@ FLOATS = {
 def keep(recipe: Recipe, device: torch.device) -> Tensor:
     """Return the keep mask of a recipe."""
     kept = torch.empty(recipe.keep_shape, dtype=torch.bool, device=device)
-    _launch(kept, kept, recipe, 1.0, None, 0.0)
+    _launch(kept, kept, recipe, scaled(1.0))
     return kept
 
 
-def select(x: Tensor, recipe: Recipe, scale: float, shift: float | None, fill: float) -> Tensor:
+def select(x: Tensor, recipe: Recipe, affine: Affine) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)`` for a recipe.
 
     One pass over memory, in which the mask is drawn, unless an axis is shared.
     """
     if recipe.shared_axes:
-        return apply(x, keep(recipe, x.device), scale, shift, fill)
+        return apply(x, keep(recipe, x.device), affine)
     x = x.contiguous()
     y = torch.empty_like(x)
-    _launch(x, y, recipe, scale, shift, fill)
+    _launch(x, y, recipe, affine)
     return y
 
 
-def _launch(
-    x: Tensor, y: Tensor, recipe: Recipe, scale: float, shift: float | None, fill: float
-) -> None:
+def _launch(x: Tensor, y: Tensor, recipe: Recipe, affine: Affine) -> None:
     """Run the kernel over contiguous tensors; into one of bools it writes the mask."""
     n = y.numel()
     if not n:
@@ -61,6 +59,9 @@ def _launch(
         x, y = torch.view_as_real(x), torch.view_as_real(y)
     at, step, first = _start(recipe, y)
     axes = _axes(recipe)
+    scale, shift, fill = affine
+    # Doubles as the int64 with their bits: Triton would pass a float as a float32.
+    numbers = struct.pack("<3d", scale, 0.0 if shift is None else shift, fill)
     with torch.cuda.device_of(y):
         _kernel[(triton.cdiv(n + 3, BLOCK),)](
             x,
@@ -71,7 +72,7 @@ def _launch(
             step,
             first,
             recipe.threshold,
-            *map(_bits, (scale, 0.0 if shift is None else shift, fill)),
+            *struct.unpack("<3q", numbers),
             tuple(length for length, _ in axes),
             tuple(signed(stride) for _, stride in axes),
             compute=FLOATS.get(x.dtype),
@@ -102,12 +103,6 @@ def _axes(recipe: Recipe) -> list[tuple[int, int]]:
     window = recipe.window and recipe.window._replace(offset=(0,) * len(recipe.shape))
     axes = recipe._replace(window=window).placement.axes
     return list(reversed(axes)) if len(axes) > 1 else []
-
-
-def _bits(value: float) -> int:
-    """Return a double as the int64 with its bits: Triton would pass a float as a float32."""
-    bits: int = struct.unpack("<q", struct.pack("<d", value))[0]
-    return bits
 
 
 @triton.jit

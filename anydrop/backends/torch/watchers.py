@@ -53,11 +53,15 @@ def in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
+def is_plain(x: Tensor) -> bool:
+    """Tell whether a tensor is only its memory, and no compiler or mode sees every operation."""
+    return type(x) in PLAIN and not is_traced()
+
+
 def is_plain_cpu(x: Tensor) -> bool:
     """Tell whether a tensor is the host's memory, and nothing but autograd watches."""
     return (
-        type(x) in PLAIN
-        and not is_traced()
+        is_plain(x)
         # Within a transform even a tensor that is made there is a wrapper.
         and not in_transform()
         and torch._C._dispatch_keys(x) == _host_keys()
@@ -90,13 +94,11 @@ def mode_of(x: Tensor) -> AbstractContextManager[Any]:
     return mode or nullcontext()
 
 
-def read(recipe: Recipe) -> Recipe:
-    """Return a recipe with the values of those of its tensors that can be read without waiting."""
-    return place.known(recipe, stays=_is_unreadable)
-
-
-def _is_unreadable(value: Any) -> bool:
-    return isinstance(value, Tensor) and not is_memory(value)
+def read(recipe: Recipe) -> tuple[Recipe, bool]:
+    """Return a recipe whose tensors are read where that needs no waiting, and whether all were."""
+    found = place.known(recipe, stays=lambda v: isinstance(v, Tensor) and not is_memory(v))
+    # Without tensors it comes back as it is.
+    return found, found is recipe or place.is_known(found)
 
 
 def local_part(x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -116,9 +118,10 @@ def apply_of(function: type[torch.autograd.Function]) -> Callable[..., Any]:
     return super(torch.autograd.Function, function).apply
 
 
-def single_level() -> AbstractContextManager[None]:
-    """Allow `apply_of` within a transform, which the dispatcher takes one level at a time."""
-    return enable_single_level_autograd_function()
+def apply_in_transform(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """Apply a function where the dispatcher takes the transforms apart, one level at a time."""
+    with enable_single_level_autograd_function():
+        return apply_of(function)(*arguments)
 
 
 @contextmanager

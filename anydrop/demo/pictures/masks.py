@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 
-from anydrop import Dropout
 from anydrop.demo import pictures
 from anydrop.demo.data import Host
-from anydrop.demo.network import Network
+from anydrop.demo.network import Perceptron
 from anydrop.demo.training import Library
 
 Cell = tuple[Host, Host]
@@ -23,7 +22,7 @@ ROWS = (
 )
 
 
-def draw(network: Network, image: Host, library: Library, path: Path) -> None:
+def draw(network: Perceptron, image: Host, library: Library, path: Path) -> None:
     """Draw the input, its mask and the first hidden layer, at inference and in training.
 
     The steps of the network's dropout layers start again at 0.
@@ -61,14 +60,13 @@ def draw(network: Network, image: Host, library: Library, path: Path) -> None:
     made.savefig(path)
 
 
-def _forward(network: Network, image: Host, library: Library, training: bool) -> list[Cell]:
+def _forward(network: Perceptron, image: Host, library: Library, training: bool) -> list[Cell]:
     """Return the values and the keep mask of each row, as squares."""
-    x, rows = library.move(image), []
-    for layer in network.layers[:3]:  # the input's dropout, an affine layer, dropout
-        x = layer.forward(x, training)
-        if isinstance(layer, Dropout):
-            values = library.backend.to_numpy(x)
-            keep = library.backend.to_numpy(layer.mask) if training else np.ones_like(values, bool)
-            square = 2 * (round(values.size**0.5),)
-            rows.append((values.reshape(square), keep.reshape(square)))
+    rows, to_numpy = [], library.backend.to_numpy
+    shown = network.activations(library.move(image), training)[:2]
+    for layer, x in zip(network.dropouts, shown, strict=False):
+        values = to_numpy(x)
+        keep = to_numpy(layer.mask) if training else np.ones_like(values, bool)
+        square = 2 * (round(values.size**0.5),)
+        rows.append((values.reshape(square), keep.reshape(square)))
     return [(np.ones(rows[0][0].shape), rows[0][1]), *rows]

@@ -82,7 +82,7 @@ def test_states_of_which_one_is_traced():
 
 
 def test_no_program_is_compiled_for_a_new_step_or_seed_or_p():
-    program = programs.normals(None)
+    program = programs.compiled(programs.normals, None, 1, 2)
     anydrop.gaussian_dropout(X, 0.3, seed=0)
     compiled = program._cache_size()
     for step in range(3):

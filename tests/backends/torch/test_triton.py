@@ -11,6 +11,7 @@ from process import python
 from subjects import available
 
 from anydrop import Mask, Window
+from anydrop.core.recipe import Affine
 from anydrop.testing.reference import bits, keep, numbers, select
 
 if not (available("torch") and available("triton")):
@@ -49,7 +50,7 @@ def test_many_programs(monkeypatch, device, recipe, dtype):
     mask = Mask.from_seed(x.shape, 0.4, seed=5, step=2**64 - 1, **recipe)
     kept = keep(x.shape, 0.4, seed=5, step=2**64 - 1, **recipe)
     assert np.array_equal(triton.keep(mask, device).cpu().numpy(), kept)
-    y = triton.select(torch.tensor(x, device=device), mask, 1 / 0.6, 0.3, -0.2)
+    y = triton.select(torch.tensor(x, device=device), mask, Affine(1 / 0.6, 0.3, -0.2))
     assert bits(y.cpu().numpy()) == bits(select(x, kept, 1 / 0.6, 0.3, -0.2))
 
 
@@ -64,7 +65,7 @@ def test_a_step_and_an_offset_that_the_kernel_reads(device, recipe):
     mask = Mask.from_seed((11, 5), 0.4, seed=5, step=step, **given)
     kept = keep((11, 5), 0.4, seed=5, step=2**40 + 3, **recipe)
     assert np.array_equal(triton.keep(mask, device).cpu().numpy(), kept)
-    y = triton.select(torch.ones(11, 5, device=device), mask, 2.0, -0.0, 0.0)
+    y = triton.select(torch.ones(11, 5, device=device), mask, Affine(2.0, -0.0, 0.0))
     assert np.array_equal(y.cpu().numpy() != 0, np.broadcast_to(kept, (11, 5)))
     words = torch.tensor([3, 2**8], dtype=torch.uint32, device=device)
     assert np.array_equal(triton.keep(mask._replace(step=words), device).cpu().numpy(), kept)

@@ -1,11 +1,10 @@
-"""What the catalogue asks of a backend beyond plain masks: normal numbers, and compositions.
+"""What a library with a namespace must pass: normal numbers, and what is composed in it.
 
 Each function takes a subject, and a NumPy dtype if it is to run for each of the subject's.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from anydrop import Mask
 from anydrop.backends.base import COMPUTE, dtype_name
 from anydrop.testing.checks import PLACES
 from anydrop.testing.reference import NORMAL_TOLERANCE, keep, normals, numbers
-from anydrop.testing.subject import Subject, refused
+from anydrop.testing.subject import Subject
 
 # Half a unit in the last place of dtypes that are computed in a longer one, relative to a number.
 ROUNDED = {"float16": 2**-11, "bfloat16": 2**-8}
@@ -26,31 +25,24 @@ def normal_numbers(subject: Subject, dtype: Any) -> None:
     like, wide = subject.array(np.ones(3, dtype)), COMPUTE[dtype_name(dtype)]
     for i, changes in enumerate((*PLACES, {"shape": (3000,)})):
         place = {"seed": i, "step": i} | changes
-        drawn = subject.backend.normals(Mask.from_seed(p=0.5, **place), like)
-        assert subject.backend.owns(drawn), f"{type(drawn)} is no array of {subject.backend.name}"
-        here, z = subject.numpy(drawn), normals(**place)
-        assert here.dtype == wide, f"got {here.dtype}, not {wide}"
-        _check_close(here, z, NORMAL_TOLERANCE[wide] * np.abs(z))
+        drawn, z = subject.backend.normals(Mask.from_seed(p=0.5, **place), like), normals(**place)
+        subject.check_close(drawn, z, NORMAL_TOLERANCE[wide] * np.abs(z), wide)
 
 
 def gaussian_dropout(subject: Subject, dtype: Any) -> None:
     """Multiply by the noise, forward and backward, and round once to the dtype of the array."""
-    name = dtype_name(dtype)
+    name, wide = dtype_name(dtype), COMPUTE[dtype_name(dtype)]
     x = np.linspace(-2, 2, 99).reshape(9, 11).astype(dtype)
     array = subject.array(x)
     place: dict[str, Any] = {"seed": 1, "step": 3, "shared_axes": (0,)}
     y, noise = anydrop.gaussian_dropout(array, 0.2, **place, return_mask=True)
     z = 0.5 * normals(x.shape, **place)
-    tolerance = NORMAL_TOLERANCE[COMPUTE[name]] + ROUNDED.get(name, 0.0)
-    wide = x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
-    drawn = subject.numpy(noise.keep(like=array))
-    assert drawn.dtype == COMPUTE[name], f"got {drawn.dtype}, not {COMPUTE[name]}"
-    _check_close(drawn, 1 + z, NORMAL_TOLERANCE[COMPUTE[name]] * (1 + np.abs(z)))
+    allowed = 1 + np.abs(z)
+    subject.check_close(noise.keep(like=array), 1 + z, NORMAL_TOLERANCE[wide] * allowed, wide)
+    exact = x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+    allowed = (NORMAL_TOLERANCE[wide] + ROUNDED.get(name, 0.0)) * np.abs(exact) * allowed
     for got in (y, noise.apply(array)):
-        assert type(got) is type(array), f"got a {type(got)}, not a {type(array)}"
-        here = subject.numpy(got)
-        assert here.dtype == dtype, f"got {here.dtype}, not {dtype}"
-        _check_close(here, wide * (1 + z), tolerance * np.abs(wide) * (1 + np.abs(z)))
+        subject.check_close(got, exact * (1 + z), allowed, dtype, like=array)
 
 
 def drop_block(subject: Subject, dtype: Any) -> None:
@@ -65,18 +57,6 @@ def drop_block(subject: Subject, dtype: Any) -> None:
     subject.check(mask.keep(like=array), kept)
     for got in (y, mask.apply(array)):
         subject.check(got, subject.select(x, kept, 1 / (1 - p)), like=array)
-
-
-def alpha_dropout(subject: Subject, dtype: Any) -> None:
-    """Shift and scale what is kept, fill the rest; the gradient is scaled alone."""
-    x = numbers((9, 8), dtype, np.random.default_rng(3))
-    array, s, p = subject.array(x), -1.7580993408473766, 0.3
-    a = ((1 - p) * (1 + p * s**2)) ** -0.5
-    b = -a * p * s
-    kept = keep(x.shape, p, seed=5, step=1)
-    y, mask = anydrop.alpha_dropout(array, p, seed=5, step=1, return_mask=True)
-    subject.check(y, subject.select(x, kept, a, b, a * s + b), like=array)
-    subject.check(mask.apply(array), subject.select(x, kept, a), like=array)
 
 
 def zoneout(subject: Subject, dtype: Any) -> None:
@@ -114,29 +94,3 @@ def drop_connect(subject: Subject, dtype: Any) -> None:
     summed = subject.select(gradient, kept, 2.0).astype(np.complex128).sum(0)
     expected = (summed if weights.dtype.kind == "c" else summed.real).astype(dtype)
     subject.check(mask.apply(subject.array(gradient)), expected)
-
-
-def without_a_namespace(subject: Subject) -> None:
-    """Refuse what is composed in one, in a message that says so."""
-    if subject.namespace:
-        return
-    x, ids = subject.ones(2, 3, 4), subject.array(np.arange(5))
-    refused(TypeError, partial(anydrop.gaussian_dropout, x, seed=0), "no array API namespace")
-    refused(TypeError, partial(anydrop.drop_block1d, x, seed=0), "no array API namespace")
-    refused(TypeError, partial(anydrop.zoneout, x, x, seed=0), "no array API namespace")
-    refused(TypeError, partial(anydrop.drop_connect, x, examples=2, seed=0), "no array API")
-    refused(TypeError, partial(anydrop.token_dropout, ids, token=1, seed=0), "no array API")
-
-
-def _check_close(got: Any, expected: Any, allowed: Any) -> None:
-    """Raise AssertionError unless numbers differ by what is allowed, and no more."""
-    assert got.shape == expected.shape, f"got the shape {got.shape}, not {expected.shape}"
-    wide = got.astype(expected.dtype)
-    # Written such that a NaN is wrong.
-    wrong = ~(np.abs(wide - expected) <= np.broadcast_to(allowed, expected.shape))
-    if wrong.any():
-        at = tuple(map(int, np.argwhere(wrong)[0]))
-        raise AssertionError(
-            f"{wrong.sum()} of {got.size} numbers differ by more than the tolerance, the first at "
-            f"{at}: got {wide[at]!r}, expected {expected[at]!r}"
-        )
