@@ -66,6 +66,12 @@ class TorchBackend(Backend):
 
         Where a compiler or a transform traces the call, it sees ordinary operations on int64.
         """
+        if _is_distributed(like):
+            raise TypeError(
+                "no keep mask is drawn for a DTensor, and so no blocks, zoneout, tokens or copies "
+                "of weights: take its local part, x.to_local(), and tell where that lies with "
+                "window="
+            )
         recipe, known = read(recipe)
         if known and is_plain(like):
             kernel = self._draws or operator.kernel_for(like.device)
@@ -183,6 +189,12 @@ class TorchBackend(Backend):
             raise ValueError(
                 f"rng must be a generator of the tensor's device, {here}, got one of {there}: "
                 f"make it with torch.Generator({str(here)!r})"
+            )
+        if in_backward():
+            raise TypeError(
+                "rng= draws another mask in each call, and this one is within a backward pass, "
+                "where torch.utils.checkpoint runs its function again: gradients would be wrong. "
+                "Use the function with a seed there: anydrop.dropout(x, p, seed=seed, step=step)"
             )
         dtype = torch.float32 if here.type == "mps" else torch.float64
         return torch.rand(shape, generator=rng, device=here, dtype=dtype) < 1.0 - p

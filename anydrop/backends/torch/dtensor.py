@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from anydrop.backends.torch.watchers import local_part
@@ -20,16 +21,32 @@ def select(
     For its part, a plain tensor, `local` returns the same, as `Backend.select` does.
     """
     # Whoever has a DTensor has imported it; nobody else need wait for it.
-    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor import DTensor, Replicate, Shard
 
+    if torch.compiler.is_compiling():
+        raise TypeError(
+            "a DTensor is not compiled: call the function outside of the compiled program, or give "
+            "it the local part, x.to_local(), and tell where that lies with window="
+        )
     if any(placement.is_partial() for placement in x.placements):
         raise TypeError(
             f"dropout needs the sum of a partial DTensor, got the placements {x.placements}: "
             "redistribute it first"
         )
+    if not all(type(placement) in (Shard, Replicate) for placement in x.placements):
+        raise TypeError(
+            "dropout needs a DTensor whose parts are blocks of the whole, got the placements "
+            f"{x.placements}: redistribute it first, to Shard or Replicate"
+        )
     part = x.to_local()
     if isinstance(keep, Recipe):
         shape, start = local_part(x)
+        if part.numel() and shape != part.shape:
+            raise ValueError(
+                f"this process's part of a DTensor of shape {tuple(x.shape)} and placements "
+                f"{x.placements} has the shape {shape}, got {tuple(part.shape)}: which of its "
+                "elements they are is unknown"
+            )
         if part.numel():
             whole = keep.window or Window((0,) * len(shape), tuple(x.shape))
             offset = tuple(a + b for a, b in zip(whole.offset, start, strict=True))

@@ -2,7 +2,6 @@
 
 import copy
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -334,66 +333,3 @@ def test_step_of_another_kind(requires_grad):
     for device in ("cpu", "meta"):
         step = torch.tensor(1.0, device=device)
         error(TypeError, message, anydrop.dropout, x, 0.5, seed=0, step=step)
-
-
-# Distributed tensors ----------------------------------------------------------------------------
-
-SHARDS = """
-    import os, torch, torch.distributed as dist
-    dist.init_process_group(
-        "gloo", init_method="file://" + os.environ["STORE"], rank=int(os.environ["RANK"]),
-        world_size=2,
-    )
-    import anydrop
-    from torch.distributed.tensor import (
-        DTensor, Partial, Replicate, Shard, distribute_tensor, init_device_mesh,
-    )
-    mesh = init_device_mesh("cpu", (2,))
-    x = torch.randn(5, 7, 3, generator=torch.Generator().manual_seed(0))
-    ones = torch.ones_like(x)
-    for placement in (Shard(0), Shard(1), Shard(2), Replicate()):
-        for recipe in ({}, {"shared_axes": 1}, {"window": anydrop.Window((1, 2, 3), (9, 9, 9))}):
-            recipe = {"p": 0.5, "seed": 3, "step": 4, **recipe}
-            shards = distribute_tensor(x, mesh, [placement]).requires_grad_()
-            y = anydrop.dropout(shards, **recipe)
-            assert isinstance(y, DTensor) and y.placements == (placement,)
-            assert torch.equal(y.full_tensor(), anydrop.dropout(x, **recipe))
-            y.sum().backward()
-            assert torch.equal(shards.grad.full_tensor(), anydrop.dropout(ones, **recipe))
-    row = distribute_tensor(ones[:1], mesh, [Shard(0)])  # the second process has none of it
-    y = anydrop.dropout(row, 0.5, seed=3)
-    assert torch.equal(y.full_tensor(), anydrop.dropout(ones[:1], 0.5, seed=3))
-
-    drop = anydrop.Dropout(0.5, seed=1)
-    drop(shards.detach())
-    assert torch.equal(drop.backward(x), drop.backward(shards.detach()).full_tensor())
-    for call in (
-        lambda: anydrop.dropout(DTensor.from_local(x, mesh, [Partial()]), 0.5, seed=0),
-        lambda: anydrop.dropout(shards, 0.5, rng=torch.Generator()),
-        lambda: anydrop.dropout(shards.detach(), 0.5, seed=0, out=torch.empty(5, 7, 3)),
-        lambda: anydrop.resolve(row).select(row, torch.tensor(True), 2.0),
-        lambda: anydrop.gaussian_dropout(row, 0.5, seed=0),
-    ):
-        try:
-            call()
-        except (TypeError, ValueError) as error:
-            print(error)
-    dist.destroy_process_group()
-"""
-
-
-@pytest.mark.skipif(
-    not torch.distributed.is_available(), reason="this PyTorch was built without distributed"
-)
-def test_shards_of_two_processes_have_one_mask(tmp_path):
-    def process(rank):
-        return python(SHARDS, RANK=str(rank), STORE=str(tmp_path / "store"))
-
-    with ThreadPoolExecutor(2) as pool:
-        for printed in pool.map(process, range(2)):
-            partial, rng, out, stored, noise = printed.splitlines()[-5:]
-            assert "needs the sum of a partial DTensor" in partial
-            assert "rng= is not supported for a DTensor" in rng
-            assert "out must be distributed as x is" in out
-            assert "a DTensor takes a recipe" in stored
-            assert "normal noise is not drawn for a DTensor" in noise

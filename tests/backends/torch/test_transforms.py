@@ -190,6 +190,35 @@ def test_a_layer_that_a_checkpoint_runs_again(use_reentrant):
         assert layer.step == step
 
 
+IMAGES = (2, 3, 8, 8)
+
+# Calls of x, of shape `IMAGES`, that draw by a generator.
+BY_GENERATOR = {
+    "dropout": lambda x, rng: anydrop.dropout(x, 0.5, rng=rng),
+    "p = 0": lambda x, rng: anydrop.dropout(x, 0.0, rng=rng),
+    "shared": lambda x, rng: anydrop.dropout2d(x, 0.5, rng=rng),
+    "alpha": lambda x, rng: anydrop.alpha_dropout(x, 0.5, rng=rng),
+    "blocks": lambda x, rng: anydrop.drop_block2d(x, 0.5, 3, rng=rng),
+    "zoneout": lambda x, rng: anydrop.zoneout(x, -x, 0.5, rng=rng),
+    "copies": lambda x, rng: anydrop.drop_connect(x, 0.5, examples=2, rng=rng),
+    "depth": lambda x, rng: anydrop.stochastic_depth(x, 0.5, rng=rng),
+    "layer": lambda x, rng: anydrop.Dropout(0.5, rng=rng)(x),
+}
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+@pytest.mark.parametrize("call", BY_GENERATOR.values(), ids=BY_GENERATOR)
+def test_a_generator_in_a_checkpoint(call, use_reentrant):
+    """Its second draw is another mask: refused, as a layer's second forward is."""
+    rng, x = torch.Generator().manual_seed(0), torch.ones(IMAGES, requires_grad=True)
+    y = checkpoint(lambda x: call(x, rng).sin(), x, use_reentrant=use_reentrant)
+    before = rng.get_state()
+    with pytest.raises(TypeError, match="within a backward pass, where torch"):
+        y.sum().backward()
+    assert torch.equal(rng.get_state(), before)
+    assert x.grad is None
+
+
 def test_a_layer_that_a_checkpoint_need_not_run_again():
     """Since nothing is saved for its derivative."""
     layer, x = anydrop.Dropout(0.5, seed=0), torch.ones(50, requires_grad=True)
