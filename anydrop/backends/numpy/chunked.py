@@ -42,7 +42,7 @@ class Kernel(Protocol):
     """What draws a placement, with all else given that does not change from call to call."""
 
     def __call__(
-        self, x: Array, y: Array, start: int, key: stream.Key, step: int, first: int, /
+        self, x: Array, y: Array, start: int, key: stream.Key, step: int, first: int
     ) -> None:
         """Write to `y` what is drawn for the elements of the placement from `start` on.
 
@@ -62,10 +62,7 @@ class Kernel(Protocol):
 
 
 def kernel(
-    dtype: Any,
-    placement: Placement,
-    threshold: int = 0,
-    affine: Affine = UNCHANGED,
+    dtype: Any, placement: Placement, threshold: int = 0, affine: Affine = UNCHANGED
 ) -> Kernel:
     """Return the function that draws with these constants.
 
@@ -117,18 +114,15 @@ def _pieces(
     while start < stop:
         row, column = divmod(start, run * repeat)
         index, within = divmod(column, repeat)
-        left = min(stop - start, CHUNK)
+        left, rows, each = min(stop - start, CHUNK), 1, repeat
         if within or left < repeat:  # a part of the elements of one index
             n = each = min(left, repeat - within)
-            starts = _starts(first + index, outer, row, 1)
-        elif index or not outer or left < run * repeat:
-            n, each = min(run - index, left // repeat) * repeat, repeat
-            starts = _starts(first + index, outer, row, 1)
+        elif index or left < run * repeat:  # a part of a run
+            n = min(run - index, left // repeat) * repeat
         else:  # Short runs go many at a time.
             rows = left // (run * repeat)
-            n, each = rows * run * repeat, repeat
-            starts = _starts(first, outer, row, rows)
-        yield start, start + n, starts, each
+            n = rows * run * repeat
+        yield start, start + n, _starts(first + index, outer, row, rows), each
         start += n
 
 
@@ -186,8 +180,11 @@ def factors(dtype: Any, affine: Affine) -> Array:
 
 @lru_cache
 def compute_dtype(dtype: Any) -> Any:
-    """Return the real dtype in which arrays of a dtype are multiplied."""
-    return np.dtype(COMPUTE[dtype_name(dtype)])
+    """Return the real dtype in which arrays of a dtype are multiplied.
+
+    Of masks and words, which are not, any will do.
+    """
+    return np.dtype(COMPUTE.get(dtype_name(dtype), "float32"))
 
 
 def _words(starts: Array, n: int, key: stream.Key, step: int) -> Array:
