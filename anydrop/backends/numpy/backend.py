@@ -33,6 +33,8 @@ DRAWN = 2**16
 NOISE = 2**21
 # Elements from which on what a call costs beside its kernel is not worth remembering.
 SMALL = 2**20
+# Imported when it is wanted, since that imports numba.
+COMPILED = "anydrop.backends.numpy.compiled"
 
 _log = logging.getLogger(__name__)
 
@@ -66,12 +68,8 @@ class NumpyBackend(Backend):
         super().__init__(name, namespace)
         self.plans = Plans()
         self._pool = pool
-        self._kernels: ModuleType = chunked
-        self._until_numba = math.inf
-        if use_numba:
-            self._kernels = importlib.import_module("anydrop.backends.numpy.compiled")
-        elif use_numba is None:
-            self._until_numba = WARM_UP
+        self._kernels = importlib.import_module(COMPILED) if use_numba else chunked
+        self._until_numba = WARM_UP if use_numba is None else math.inf
 
     @property
     def kernel(self) -> str:  # type: ignore[override]
@@ -180,9 +178,8 @@ class NumpyBackend(Backend):
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``uniform(shape) < 1 - p`` from a generator of NumPy's."""
-        if rng is np.random or isinstance(rng, (np.random.Generator, np.random.RandomState)):
-            uniform = rng.random if isinstance(rng, np.random.Generator) else rng.random_sample
-        else:
+        kinds = np.random.Generator, np.random.RandomState
+        if rng is not np.random and not isinstance(rng, kinds):
             raise TypeError(
                 "rng must be a numpy.random.Generator, a numpy.random.RandomState or the module "
                 f"numpy.random for a NumPy array, got {check.described(rng)}; a seed goes to seed="
@@ -190,7 +187,7 @@ class NumpyBackend(Backend):
         keep = np.empty(math.prod(shape), np.bool_)
         for a in range(0, keep.size, DRAWN):
             part = keep[a : a + DRAWN]
-            np.less(uniform(part.size), 1.0 - p, out=part)
+            np.less(rng.random(part.size), 1.0 - p, out=part)
         return keep.reshape(shape)
 
     def recompute(
@@ -254,7 +251,7 @@ class NumpyBackend(Backend):
 def _numba() -> ModuleType | None:
     """Return the fused kernels, or None where numba is missing or broken."""
     try:
-        return importlib.import_module("anydrop.backends.numpy.compiled")
+        return importlib.import_module(COMPILED)
     except Exception as error:  # A broken numba raises anything; there is a way without it.
         _log.info("drawing without numba: %r", error)
         return None
