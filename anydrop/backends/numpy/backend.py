@@ -136,12 +136,9 @@ class NumpyBackend(Backend):
                 flags = x.flags
                 if not flags.c_contiguous or not flags.aligned:
                     return None
-                if out is None:
-                    y = np.empty(shape, dtype)
-                elif _takes(out, x):
-                    y = out
-                else:
+                if out is not None and not _takes(out, x):
                     return None
+                y = np.empty(shape, dtype) if out is None else out
                 draw(x.ravel(), y.ravel(), 0, key, step, first)
                 return y
 
@@ -264,7 +261,7 @@ def _drawing(
     placement: Placement,
     affine: Affine = UNCHANGED,
 ) -> Work:
-    """Return the work of drawing a recipe for elements of a dtype, placed as it says."""
+    """Return the work of drawing a recipe for elements of a dtype and of such indices."""
     draw = kernels.kernel(dtype, placement, recipe.threshold, affine)
     key, step, first = recipe.key, place.known_step(recipe.step), placement.first
     return lambda source, target, start: draw(source, target, start, key, step, first)

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numba
@@ -91,7 +92,7 @@ def tiled(
     before_y, after_y = _extent([axis.y * (axis.length - 1) for axis in axes])
     addresses = x.ctypes.data - size * before_x, y.ctypes.data - size * before_y
     reach = max(before_x + after_x, before_y + after_y) + 1
-    packed = (number % 2**64 for axis in axes for number in axis)
+    packed = (number % 2**64 for number in chain.from_iterable(axes))
     numbers = np.array([recipe.threshold, before_x, before_y, straight, *packed], np.uint64)
     drawn = *recipe.key, place.known_step(recipe.step), recipe.placement.first
     factors = chunked.factors(x.dtype, affine)
@@ -120,9 +121,8 @@ def _packed(
 ) -> tuple[Array, Array]:
     """Return a kernel's constants in two arrays: to pass a number costs as much as an array."""
     outer, run, repeat = placement.rows
-    axes = (number for axis in reversed(outer) for number in axis)
-    numbers = np.array([threshold, run, repeat, *axes], np.uint64)
-    return numbers, chunked.factors(dtype, affine)
+    numbers = [threshold, run, repeat, *chain.from_iterable(reversed(outer))]
+    return np.array(numbers, np.uint64), chunked.factors(dtype, affine)
 
 
 @lru_cache
