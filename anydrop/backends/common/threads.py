@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -131,11 +131,7 @@ class Pool:
         self._most_helpers = 0
 
     def run(
-        self,
-        work: Callable[[int, int], None],
-        n: int,
-        crossover: float = 0,
-        elements: int = 1,
+        self, work: Callable[[int, int], None], n: int, crossover: float = 0, elements: int = 1
     ) -> None:
         """Call ``work(start, stop)`` on slices that cover ``range(n)``, in any order.
 
@@ -175,14 +171,12 @@ class Pool:
 
     def _start(self, assist: Callable[[], None], count: int, most: int) -> None:
         """Have helpers assist; one that begins when the loop has ended finds nothing to do."""
-        for _ in range(count):
-            try:
+        # The error is that no thread can be started: there are too many, the interpreter is
+        # shutting down, or another caller has just made a larger executor. Those that were started,
+        # and the caller, do all the work.
+        with suppress(RuntimeError):
+            for _ in range(count):
                 self._executor_of(most).submit(assist)
-            except RuntimeError:
-                # No thread can be started: there are too many, the interpreter is shutting down,
-                # or another caller has just made a larger executor. Those that were started, and
-                # the caller, do all the work.
-                return
 
     def _executor_of(self, most: int) -> ThreadPoolExecutor:
         with self._lock:
@@ -198,15 +192,7 @@ class Pool:
 
 
 class _Loop:
-    """The turns of one loop, and who is at them.
-
-    Parameters
-    ----------
-    work : callable
-        Takes the start and the stop of a turn.
-    turns : list of (int, int)
-        In any order.
-    """
+    """The turns of one loop, each from a start to a stop, and how many threads are at them."""
 
     def __init__(self, work: Callable[[int, int], None], turns: list[tuple[int, int]]) -> None:
         self._work, self._turns = work, deque(turns)
@@ -222,24 +208,21 @@ class _Loop:
                 self._work(*turn)
         except BaseException as error:
             self._errors.append(error)
-            self._turns.clear()
         finally:
             with self._changed:
                 self._running -= 1
                 self._changed.notify_all()
 
     def _next(self) -> tuple[int, int] | None:
-        try:
-            return self._turns.popleft()
-        except IndexError:  # Another thread took the last one.
-            return None
+        with self._changed:
+            return self._turns.popleft() if self._turns and not self._errors else None
 
     def finish(self) -> None:
         """Wait for all who are at work, and raise what a turn raised."""
         with self._changed:
             self._changed.wait_for(lambda: not self._running)
-        for error in self._errors:
-            raise error
+        if self._errors:
+            raise self._errors[0]
 
 
 def _turns(n: int, threads: int, grain: int) -> list[tuple[int, int]]:
