@@ -123,14 +123,14 @@ class HostCuda(NumpyBackend):
     def keep(self, recipe, like):
         keep = np.empty(recipe.keep_shape, np.bool_)
         if keep.size:
-            self._launch(cuda.keep(recipe, memory(keep)), keep, [])
+            self._launch(cuda.draw("bool", recipe, memory(keep)), keep, [])
         return keep
 
     def normals(self, recipe, like):
         dtype = COMPUTE[dtype_name(like.dtype)]
         drawn = np.empty(recipe.keep_shape, dtype)
         if drawn.size:
-            self._launch(cuda.normals(dtype, recipe, memory(drawn)), drawn, [])
+            self._launch(cuda.draw(f"normals_{dtype}", recipe, memory(drawn)), drawn, [])
         return drawn
 
     def select(self, x, keep, scale, shift=None, fill=0.0, out=None):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from anydrop.core.typing import Array
+
 
 class Step(NamedTuple):
     """An axis: its length, and what a step along it adds to the index and to places in memory.
@@ -39,3 +41,9 @@ def merged(
         else:
             axes.insert(0, Step(length, *steps))
     return axes
+
+
+def forbid_broadcast(out: Array) -> None:
+    """Refuse an `out` with elements that share memory."""
+    if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)):
+        raise ValueError("out must have memory of its own for every element, got a broadcast")

@@ -7,12 +7,14 @@ an array is read. Kernels run on the array's own device, in its current stream.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import cupy
 import numpy as np
 
 from anydrop.backends.base import COMPUTE, Backend
+from anydrop.backends.common.strides import forbid_broadcast
 from anydrop.backends.cupy import launch
 from anydrop.core import check
 from anydrop.core.recipe import Recipe
@@ -26,28 +28,27 @@ NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver")
 
 
 class CupyBackend(Backend):
-    """The backend of CuPy arrays on NVIDIA GPUs.
-
-    Parameters
-    ----------
-    name, namespace : str
-        As for `Backend`.
-    """
+    """The backend of CuPy arrays on NVIDIA GPUs."""
 
     namespace = "array_api_compat.cupy"
     kernel = "CUDA"
 
-    def __init__(self, name: str = "cupy", namespace: str = "") -> None:
-        super().__init__(name, namespace)
-        self._kernels: dict[str, Any] = {}
-
     def keep(self, recipe: Recipe, like: Array) -> Array:
         """Return the boolean keep mask of a recipe; see `Backend.keep`."""
+        return self._drawn("bool", recipe, like, "bool")
+
+    def normals(self, recipe: Recipe, like: Array) -> Array:
+        """Return standard normal numbers, drawn in one pass; see `Backend.normals`."""
+        dtype = COMPUTE[self.dtype_name(like)]
+        return self._drawn(f"normals_{dtype}", recipe, like, dtype)
+
+    def _drawn(self, kernel: str, recipe: Recipe, like: Array, dtype: str) -> Array:
+        """Return what a kernel draws of a recipe, on the device of `like`."""
         with like.device:
-            keep = cupy.empty(recipe.keep_shape, cupy.bool_)
-            if keep.size:
-                self._run("bool", launch.keep(recipe, _memory(keep)))
-        return keep
+            drawn = cupy.empty(recipe.keep_shape, dtype)
+            if drawn.size:
+                self._run(kernel, launch.draw(kernel, recipe, _memory(drawn)))
+        return drawn
 
     def select(
         self,
@@ -74,19 +75,9 @@ class CupyBackend(Backend):
             if keep is not None and not isinstance(keep, Recipe):
                 keep = _memory(cupy.broadcast_to(keep, x.shape))
             dtype = self.dtype_name(x)
-            numbers = scale, shift, fill
-            self._run(dtype, launch.select(dtype, x.shape, source, target, keep, *numbers))
+            arrays = x.shape, source, target, keep
+            self._run(dtype, launch.select(dtype, *arrays, scale, shift, fill))
         return y
-
-    def normals(self, recipe: Recipe, like: Array) -> Array:
-        """Return standard normal numbers, drawn in one pass; see `Backend.normals`."""
-        dtype = COMPUTE[self.dtype_name(like)]
-        with like.device:
-            drawn = cupy.empty(recipe.keep_shape, dtype)
-            if drawn.size:
-                prepared = launch.normals(dtype, recipe, _memory(drawn))
-                self._run(f"normals_{dtype}", prepared)
-        return drawn
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``uniform(shape) < 1 - p`` from a generator of CuPy's."""
@@ -165,21 +156,20 @@ class CupyBackend(Backend):
 
     def check_out(self, out: Array | None, x: Array) -> Array | None:
         """Refuse an `out` that can't hold the result for `x`."""
-        out = super().check_out(out, x)
-        if out is not None and any(
-            n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)
-        ):
-            raise ValueError("out must have memory of its own for every element, got a broadcast")
+        if super().check_out(out, x) is not None:
+            forbid_broadcast(out)
         return out
 
     def _run(self, dtype: str, prepared: launch.Launch) -> None:
         """Start a kernel on the current device and in its current stream."""
-        kernel = self._kernels.get(prepared.kernel)
-        if kernel is None:
-            # Compiled here, once for each device and dtype; CuPy keeps the binary on disk.
-            kernel = cupy.RawKernel(launch.source(dtype), prepared.kernel, launch.OPTIONS)
-            self._kernels[prepared.kernel] = kernel
+        kernel = _kernel(dtype, prepared.kernel)
         kernel((prepared.blocks,), (prepared.threads,), (prepared.args,))
+
+
+@lru_cache
+def _kernel(dtype: str, name: str) -> Any:
+    # Compiled when it is first called on a device; CuPy keeps the binary on disk.
+    return cupy.RawKernel(launch.source(dtype), name, launch.OPTIONS)
 
 
 def _memory(x: Array) -> launch.Memory:

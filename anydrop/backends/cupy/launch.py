@@ -114,32 +114,18 @@ def _quantile(dtype: str) -> str:
     """Return the struct of the functions that make normal numbers of words."""
     number, suffix = {"float32": ("float", "f"), "float64": ("double", "")}[dtype]
 
-    def literal(value: float) -> str:
-        return f"{value!r}{suffix}"
+    def polynomial(constant: float, *rest: float) -> str:
+        literal = f"{constant!r}{suffix}"
+        return f"({literal} + x * {polynomial(*rest)})" if rest else literal
 
-    def polynomial(coefficients: tuple[float, ...]) -> str:
-        constant, *rest = coefficients
-        return (
-            f"({literal(constant)} + x * {polynomial(tuple(rest))})" if rest else literal(constant)
-        )
-
-    quantile = quantiles.QUANTILES[dtype]
-    return "\n".join(
-        [
-            f"struct Quantile_{dtype} {{",
-            f"    typedef {number} Number;",
-            *(
-                f"    static constexpr {number} {name} = {literal(getattr(quantiles, name))};"
-                for name in ("CENTRAL", "CENTRAL_SQUARED", "TAIL")
-            ),
-            *(
-                f"    static INLINE {number} {name}({number} x) {{ return "
-                f"{polynomial(ratio.above)} / {polynomial(ratio.below)}; }}"
-                for name, ratio in quantile._asdict().items()
-            ),
-            "};\n",
-        ]
-    )
+    lines = [f"struct Quantile_{dtype} {{", f"    typedef {number} Number;"]
+    for name in ("CENTRAL", "CENTRAL_SQUARED", "TAIL"):
+        lines += [f"    static constexpr {number} {name} = {getattr(quantiles, name)!r}{suffix};"]
+    for name in ("central", "tail"):
+        dividend, divisor = quantiles.QUANTILES[dtype, name]
+        ratio = f"{polynomial(*dividend)} / {polynomial(*divisor)}"
+        lines += [f"    static INLINE {number} {name}({number} x) {{ return {ratio}; }}"]
+    return "\n".join([*lines, "};\n"])
 
 
 def kernel_names(dtype: str) -> tuple[str, str]:
@@ -147,15 +133,13 @@ def kernel_names(dtype: str) -> tuple[str, str]:
     return f"anydrop_{dtype}_flat", f"anydrop_{dtype}_any"
 
 
-def keep(recipe: Recipe, y: Memory) -> Launch:
-    """Return the call that writes a recipe's keep mask, which is not empty, to `y`."""
-    shape = recipe.keep_shape
-    return _launch("bool", shape, y, y, recipe, (0.0, 0.0, 0.0))
+def draw(dtype: str, recipe: Recipe, y: Memory) -> Launch:
+    """Return the call that writes what is drawn of a recipe to `y`, which is not empty.
 
-
-def normals(dtype: str, recipe: Recipe, y: Memory) -> Launch:
-    """Return the call that writes a recipe's normal numbers, which are not none, to `y`."""
-    return _launch(f"normals_{dtype}", recipe.keep_shape, y, y, recipe, (0.0, 0.0, 0.0))
+    That is its keep mask if `dtype` is "bool", and else its normal numbers, in such a dtype as
+    "normals_float32".
+    """
+    return select(dtype, recipe.keep_shape, y, y, recipe)
 
 
 def select(
@@ -164,9 +148,9 @@ def select(
     x: Memory,
     y: Memory,
     keep: Recipe | Memory | None,
-    scale: float,
-    shift: float | None,
-    fill: float,
+    scale: float = 1.0,
+    shift: float | None = None,
+    fill: float = 0.0,
 ) -> Launch:
     """Return the call that writes ``where(keep, x * scale + shift, fill)`` to `y`.
 
@@ -186,29 +170,15 @@ def select(
     ValueError
         If elements lie where CUDA can't read them.
     """
-    # Adding -0.0 changes nothing, not even a zero's sign.
-    numbers = scale, -0.0 if shift is None else shift, fill
-    return _launch(dtype, shape, x, y, keep, numbers)
-
-
-def _launch(
-    dtype: str,
-    shape: tuple[int, ...],
-    x: Memory,
-    y: Memory,
-    keep: Recipe | Memory | None,
-    numbers: tuple[float, float, float],
-) -> Launch:
     drawn = isinstance(keep, Recipe)
     first = keep.placement.first if isinstance(keep, Recipe) else 0
     mask = (0,) * len(shape) if keep is None else keep.strides
-    kernel, blocks, plan = _plan(dtype, shape, x.strides, y.strides, mask, first % 4, drawn)
-    aligned = ELEMENTS[dtype].aligned
-    if x.address % aligned or y.address % aligned:
-        raise _misaligned(dtype)
+    off = (x.address | y.address) % ELEMENTS[dtype].aligned
+    kernel, blocks, plan = _plan(dtype, shape, off, x.strides, y.strides, mask, first % 4, drawn)
     args = Args.from_buffer_copy(plan)
     args.x, args.y, args.first = x.address, y.address, first
-    args.wide = args.narrow = numbers
+    # Adding -0.0 changes nothing, not even a zero's sign.
+    args.wide = args.narrow = scale, -0.0 if shift is None else shift, fill
     if isinstance(keep, Recipe):
         args.key, args.step, args.threshold = keep.key, keep.step_words, keep.threshold
     elif keep is not None:
@@ -220,6 +190,7 @@ def _launch(
 def _plan(
     dtype: str,
     shape: tuple[int, ...],
+    off: int,
     x: tuple[int, ...],
     y: tuple[int, ...],
     mask: tuple[int, ...],
@@ -228,13 +199,17 @@ def _plan(
 ) -> tuple[str, int, Args]:
     """Return the kernel, the blocks and the arguments of a layout.
 
-    The strides of x, y and the mask say where elements lie; `lead` is the first one's place in its
-    block. A mask that is not drawn is given, or keeps everything if its threshold stays 0.
+    The strides of x, y and the mask say where elements lie. `off` is how far the first ones lie
+    behind a place where CUDA reads them, and `lead` the first one's place in its block. A mask that
+    is not drawn is given, or keeps everything if its threshold stays 0.
     """
     _, size, width, aligned = ELEMENTS[dtype]
     axes = merged(shape, mask, x, y)
-    if any(axis.x % aligned or axis.y % aligned for axis in axes):
-        raise _misaligned(dtype)
+    if off or any(axis.x % aligned or axis.y % aligned for axis in axes):
+        raise ValueError(
+            f"CUDA reads and writes {dtype} at multiples of {aligned} bytes only, and an array "
+            "here lies elsewhere: copy it first"
+        )
     if not axes or (drawn and axes[-1].mask not in (0, 1)):
         axes.append(Step(1, 1, size, size))
     *outer, run = axes
@@ -253,10 +228,3 @@ def _plan(
     for a, axis in enumerate(axes):
         args.axes[a] = axis
     return kernel_names(dtype)[not flat], min(-(-items // THREADS), MOST_BLOCKS), args
-
-
-def _misaligned(dtype: str) -> ValueError:
-    return ValueError(
-        f"CUDA reads and writes {dtype} at multiples of {ELEMENTS[dtype].aligned} bytes only, and "
-        "an array here lies elsewhere: copy it first"
-    )

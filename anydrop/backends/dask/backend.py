@@ -26,7 +26,7 @@ from anydrop.backends.base import COMPUTE, Backend
 from anydrop.backends.common.threads import without_helpers
 from anydrop.backends.dask.private import Chunks, chunk_slices, chunks_for, meta, meta_like
 from anydrop.core import check, place
-from anydrop.core.recipe import Recipe, Window
+from anydrop.core.recipe import Affine, Recipe, Window
 from anydrop.core.typing import Array
 
 
@@ -89,7 +89,8 @@ class DaskBackend(Backend):
         out: Array | None = None,
     ) -> Array:
         """Return ``where(keep, x * scale + shift, fill)`` in the chunks of `x`."""
-        recipe, axes = None, tuple(range(x.ndim))
+        affine, axes = Affine(scale, shift, fill), tuple(range(x.ndim))
+        recipe = None
         where: tuple[Any, ...] = ()
         if isinstance(keep, Recipe):
             recipe = _known(keep)
@@ -100,12 +101,11 @@ class DaskBackend(Backend):
             fitting = [1 if keep.shape[i] == 1 else x.chunks[a] for i, a in enumerate(own)]
             keep = da.asarray(keep).rechunk(fitting)
             where = keep, own
-        token = tokenize(x, recipe or keep, scale, shift, fill)
         return da.blockwise(
-            partial(_select, recipe=recipe, scale=scale, shift=shift, fill=fill),
+            partial(_select, recipe=recipe, affine=affine),
             axes,
             *(x, axes, *where),
-            name=f"anydrop-select-{token}",
+            name=f"anydrop-select-{tokenize(x, recipe or keep, *affine)}",
             meta=meta(x),
             dtype=x.dtype,
             align_arrays=False,
@@ -117,8 +117,7 @@ class DaskBackend(Backend):
         Its numbers depend on the chunks, which are those of `like` where they fit.
         """
         self.check_generator(rng, like)
-        uniform = rng.random if isinstance(rng, da.random.Generator) else rng.random_sample
-        return uniform(shape, chunks=_chunks(shape, like, "float64")) < 1.0 - p
+        return rng.random(shape, chunks=_chunks(shape, like, "float64")) < 1.0 - p
 
     def check_generator(self, rng: Any, like: Array) -> None:
         """Refuse what is no generator of Dask's."""
@@ -209,11 +208,11 @@ class DaskBackend(Backend):
 def _chunks(shape: tuple[int, ...], like: Array, dtype: str) -> Chunks:
     """Return chunks for a shape: those of `like` along axes where they fit."""
     # Dask can't choose chunks for no elements.
-    wanted: list[Any] = list(shape) if 0 in shape else ["auto"] * len(shape)
-    if like.ndim == len(shape):
-        for a, n in enumerate(shape):
-            if like.shape[a] == n:
-                wanted[a] = like.chunks[a]
+    free = shape if 0 in shape else ("auto",) * len(shape)
+    fits = like.ndim == len(shape)
+    wanted = (
+        like.chunks[a] if fits and like.shape[a] == n else free[a] for a, n in enumerate(shape)
+    )
     return chunks_for(tuple(wanted), shape, dtype)
 
 
@@ -246,15 +245,7 @@ def _draw(slices: tuple[slice, ...], *, method: str, recipe: Recipe, like: Array
         return getattr(resolve(like), method)(_part(recipe, slices), like)
 
 
-def _select(
-    x: Array,
-    where: Any = None,
-    *,
-    recipe: Recipe | None,
-    scale: float,
-    shift: float | None,
-    fill: float,
-) -> Array:
+def _select(x: Array, where: Any = None, *, recipe: Recipe | None, affine: Affine) -> Array:
     keep = _part(recipe, where) if recipe else where
     backend = resolve(x)
     if recipe and x.shape != keep.shape:
@@ -264,7 +255,7 @@ def _select(
         )
     backend.check_input(x)
     with _as_a_task():
-        return backend.select(x, keep, scale, shift, fill)
+        return backend.select(x, keep, *affine)
 
 
 def _as_a_task() -> AbstractContextManager[None]:

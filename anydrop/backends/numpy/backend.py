@@ -14,11 +14,12 @@ import numpy as np
 
 from anydrop.backends.base import COMPUTE, Backend
 from anydrop.backends.common.normals import standard_normal
+from anydrop.backends.common.strides import forbid_broadcast
 from anydrop.backends.common.threads import POOL, Pool
 from anydrop.backends.numpy import chunked
 from anydrop.backends.plan import Pass, Plan, Plans
 from anydrop.core import check, place
-from anydrop.core.recipe import Affine, Recipe, scaled
+from anydrop.core.recipe import UNCHANGED, Affine, Placement, Recipe, scaled
 from anydrop.core.stream import Key
 from anydrop.core.typing import Array
 
@@ -32,9 +33,12 @@ DRAWN = 2**16
 NOISE = 2**21
 # Elements from which on what a call costs beside its kernel is not worth remembering.
 SMALL = 2**20
+# Imported when it is wanted, since that imports numba.
+COMPILED = "anydrop.backends.numpy.compiled"
 
 _log = logging.getLogger(__name__)
 
+# Reads a piece of x and writes that of y, given as plain arrays; the int says where they begin.
 Work = Callable[[Array, Array, int], None]
 
 
@@ -64,12 +68,8 @@ class NumpyBackend(Backend):
         super().__init__(name, namespace)
         self.plans = Plans()
         self._pool = pool
-        self._kernels: ModuleType = chunked
-        self._until_numba = math.inf
-        if use_numba:
-            self._kernels = importlib.import_module("anydrop.backends.numpy.compiled")
-        elif use_numba is None:
-            self._until_numba = WARM_UP
+        self._kernels = importlib.import_module(COMPILED) if use_numba else chunked
+        self._until_numba = WARM_UP if use_numba is None else math.inf
 
     @property
     def kernel(self) -> str:  # type: ignore[override]
@@ -81,14 +81,8 @@ class NumpyBackend(Backend):
         keep = np.empty(recipe.keep_shape, np.bool_)
         if keep.size:
             kernels = self.kernels_for(keep.size)
-            placement, flat = recipe.placement, keep.reshape(-1)
-            draw = kernels.kernel(keep.dtype, placement, recipe.threshold)
-            where = recipe.key, place.known_step(recipe.step), placement.first
-
-            def work(start: int, stop: int) -> None:
-                draw(flat[start:stop], flat[start:stop], start, *where)
-
-            self._pool.run(work, keep.size, kernels.CROSSOVER)
+            draw = _drawing(kernels, keep.dtype, recipe, recipe.placement)
+            self._share(draw, keep, keep, kernels.CROSSOVER)
         return keep
 
     def select(
@@ -109,32 +103,19 @@ class NumpyBackend(Backend):
         if not x.size:
             return y
         kernels, affine = self.kernels_for(x.size), Affine(scale, shift, fill)
-        if isinstance(keep, Recipe):
-            step = place.known_step(keep.step)
-            if hasattr(kernels, "tiled") and not _is_plain(x, y) and _is_walkable(x, y):
-                tiles = kernels.tiled(x, y, keep, affine)
-                self._pool.run(
-                    lambda a, b: tiles.draw(a, b, keep.key, step),
-                    *(tiles.total, kernels.CROSSOVER, tiles.elements),
-                )
-                return y
-            native = x.dtype.newbyteorder("=")
-            spread = keep.spread
-            draw = kernels.kernel(native, spread, keep.threshold, affine)
-
-            def work(source: Array, target: Array, start: int) -> None:
-                draw(source, target, start, keep.key, step, spread.first)
-
-            self._each(work, x, y, kernels.CROSSOVER)
+        plain, apart = _is_plain(x) and _is_plain(y), _are_apart(x, y)
+        if not isinstance(keep, Recipe):
+            work = _multiplying(affine)
+        elif apart and not plain and hasattr(kernels, "tiled") and _is_even(x) and _is_even(y):
+            self._pool.run(*kernels.tiled(x, y, keep, affine))
             return y
-
-        def multiply(source: Array, target: Array, start: int) -> None:
-            for a in range(0, len(source), chunked.CHUNK):
-                here = slice(a, a + chunked.CHUNK)
-                chunked.apply(source[here], target[here], affine)
-
-        self._each(multiply, x, y, kernels.CROSSOVER)
-        if keep is not None:
+        else:
+            work = _drawing(kernels, x.dtype.newbyteorder("="), keep, keep.spread, affine)
+        if plain and apart:
+            self._share(work, x, y, kernels.CROSSOVER)
+        else:
+            _buffered(work, x, y)
+        if keep is not None and not isinstance(keep, Recipe):
             chunked.put(y, keep, fill)
         return y
 
@@ -155,12 +136,9 @@ class NumpyBackend(Backend):
                 flags = x.flags
                 if not flags.c_contiguous or not flags.aligned:
                     return None
-                if out is None:
-                    y = np.empty(shape, dtype)
-                elif _takes(out, x):
-                    y = out
-                else:
+                if out is not None and not _takes(out, x):
                     return None
+                y = np.empty(shape, dtype) if out is None else out
                 draw(x.ravel(), y.ravel(), 0, key, step, first)
                 return y
 
@@ -182,25 +160,23 @@ class NumpyBackend(Backend):
         dtype = COMPUTE[self.dtype_name(like)]
         drawn = np.empty(recipe.keep_shape, dtype)
         if drawn.size:
-            words = np.dtype(np.uint32)
-            placement, flat = recipe.placement, drawn.reshape(-1)
-            draw = self.kernels_for(drawn.size).kernel(words, placement)
-            where = recipe.key, place.known_step(recipe.step), placement.first
+            kernels = self.kernels_for(drawn.size)
+            draw = _drawing(kernels, np.dtype(np.uint32), recipe, recipe.placement)
 
-            def work(start: int, stop: int) -> None:
-                for a in range(start, stop, chunked.CHUNK):
-                    piece = np.empty(min(chunked.CHUNK, stop - a), words)
-                    draw(piece, piece, a, *where)
-                    flat[a : a + len(piece)] = standard_normal(self.xp, piece, dtype)
+            def work(source: Array, target: Array, start: int) -> None:
+                for a in range(0, len(target), chunked.CHUNK):
+                    piece = target[a : a + chunked.CHUNK]
+                    words = np.empty(len(piece), np.uint32)
+                    draw(words, words, start + a)
+                    piece[...] = standard_normal(self.xp, words, dtype)
 
-            self._pool.run(work, drawn.size, NOISE)
+            self._share(work, drawn, drawn, NOISE)
         return drawn
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``uniform(shape) < 1 - p`` from a generator of NumPy's."""
-        if rng is np.random or isinstance(rng, (np.random.Generator, np.random.RandomState)):
-            uniform = rng.random if isinstance(rng, np.random.Generator) else rng.random_sample
-        else:
+        kinds = np.random.Generator, np.random.RandomState
+        if rng is not np.random and not isinstance(rng, kinds):
             raise TypeError(
                 "rng must be a numpy.random.Generator, a numpy.random.RandomState or the module "
                 f"numpy.random for a NumPy array, got {check.described(rng)}; a seed goes to seed="
@@ -208,7 +184,7 @@ class NumpyBackend(Backend):
         keep = np.empty(math.prod(shape), np.bool_)
         for a in range(0, keep.size, DRAWN):
             part = keep[a : a + DRAWN]
-            np.less(uniform(part.size), 1.0 - p, out=part)
+            np.less(rng.random(part.size), 1.0 - p, out=part)
         return keep.reshape(shape)
 
     def recompute(
@@ -240,11 +216,8 @@ class NumpyBackend(Backend):
 
     def check_out(self, out: Array | None, x: Array) -> Array | None:
         """Refuse an `out` that can't hold the result for `x`."""
-        out = super().check_out(out, x)
-        if out is not None and any(
-            n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)
-        ):
-            raise ValueError("out must have memory of its own for every element, got a broadcast")
+        if super().check_out(out, x) is not None:
+            forbid_broadcast(out)
         return out
 
     def to_numpy(self, x: Array) -> Array:
@@ -257,39 +230,6 @@ class NumpyBackend(Backend):
         fused = [(NumpyBackend(use_numba=True), like)] if _numba() else []
         return [*fused, (NumpyBackend(use_numba=False), like)]
 
-    def _each(self, work: Work, x: Array, y: Array, crossover: float) -> None:
-        """Call ``work(source, target, first)`` on flat pieces of x and y in C order.
-
-        The kernels read and write plain memory: contiguous, aligned, in native byte order. Other
-        arrays go through NumPy's buffered iterator, a piece at a time.
-        """
-        if _is_plain(x, y) and _are_apart(x, y):
-            source, target = x.reshape(-1), y.reshape(-1)
-            self._pool.run(lambda a, b: work(source[a:b], target[a:b], a), x.size, crossover)
-            return
-        native = x.dtype.newbyteorder("=")
-        with np.nditer(
-            [x, y],
-            ["external_loop", "buffered", "copy_if_overlap"],
-            [
-                ["readonly", "overlap_assume_elementwise"],
-                ["writeonly", "overlap_assume_elementwise"],
-            ],
-            op_dtypes=[native, native],
-            order="C",
-            casting="equiv",
-            buffersize=chunked.CHUNK,
-        ) as pairs:
-            first = 0
-            for source, target in pairs:
-                if _is_plain(source) and _is_plain(target):
-                    work(source, target, first)
-                else:  # A stride that the iterator passes on as it is.
-                    copy = np.empty(len(target), native)
-                    work(np.ascontiguousarray(source), copy, first)
-                    target[...] = copy
-                first += len(source)
-
     def kernels_for(self, n: int) -> ModuleType:
         """Return the kernels for n elements, which may be the ones that bring numba."""
         if self._until_numba < math.inf:
@@ -299,19 +239,77 @@ class NumpyBackend(Backend):
                 self._until_numba = math.inf
         return self._kernels
 
+    def _share(self, work: Work, x: Array, y: Array, crossover: float) -> None:
+        """Let threads work on plain arrays, from `crossover` elements on."""
+        source, target = x.ravel(), y.ravel()
+        self._pool.run(lambda a, b: work(source[a:b], target[a:b], a), x.size, crossover)
+
 
 def _numba() -> ModuleType | None:
     """Return the fused kernels, or None where numba is missing or broken."""
     try:
-        return importlib.import_module("anydrop.backends.numpy.compiled")
+        return importlib.import_module(COMPILED)
     except Exception as error:  # A broken numba raises anything; there is a way without it.
         _log.info("drawing without numba: %r", error)
         return None
 
 
-def _is_plain(*arrays: Array) -> bool:
+def _drawing(
+    kernels: ModuleType,
+    dtype: Any,
+    recipe: Recipe,
+    placement: Placement,
+    affine: Affine = UNCHANGED,
+) -> Work:
+    """Return the work of drawing a recipe for elements of a dtype and of such indices."""
+    draw = kernels.kernel(dtype, placement, recipe.threshold, affine)
+    key, step, first = recipe.key, place.known_step(recipe.step), placement.first
+    return lambda source, target, start: draw(source, target, start, key, step, first)
+
+
+def _multiplying(affine: Affine) -> Work:
+    """Return the work of multiplying elements, all of which are kept."""
+
+    def multiply(source: Array, target: Array, start: int) -> None:
+        for a in range(0, len(source), chunked.CHUNK):
+            here = slice(a, a + chunked.CHUNK)
+            chunked.apply(source[here], target[here], affine)
+
+    return multiply
+
+
+def _buffered(work: Work, x: Array, y: Array) -> None:
+    """Do a work that takes plain memory on any arrays, a piece at a time."""
+    native = x.dtype.newbyteorder("=")
+    with np.nditer(
+        [x, y],
+        ["external_loop", "buffered", "copy_if_overlap"],
+        [[way, "overlap_assume_elementwise"] for way in ("readonly", "writeonly")],
+        op_dtypes=[native, native],
+        order="C",
+        casting="equiv",
+        buffersize=chunked.CHUNK,
+    ) as pieces:
+        start = 0
+        for source, target in pieces:
+            if _is_plain(source) and _is_plain(target):
+                work(source, target, start)
+            else:  # A stride that the iterator passes on as it is.
+                copy = np.empty(len(target), native)
+                work(np.ascontiguousarray(source), copy, start)
+                target[...] = copy
+            start += len(source)
+
+
+def _is_plain(x: Array) -> bool:
     """Tell whether all elements follow each other in memory, as the machine reads them."""
-    return all(x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative for x in arrays)
+    return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
+
+
+def _is_even(x: Array) -> bool:
+    """Tell whether a kernel can go from element to element, as the machine reads them."""
+    whole = not any(stride % x.itemsize for stride in x.strides)
+    return whole and x.flags.aligned and x.dtype.isnative
 
 
 def _takes(out: Array, x: Array) -> bool:
@@ -323,16 +321,6 @@ def _takes(out: Array, x: Array) -> bool:
         and out.flags.writeable
         and _is_plain(out)
         and _are_apart(x, out)
-    )
-
-
-def _is_walkable(x: Array, y: Array) -> bool:
-    """Tell whether a kernel can go from element to element, as the machine reads them."""
-    return _are_apart(x, y) and all(
-        array.flags.aligned
-        and array.dtype.isnative
-        and not any(stride % array.itemsize for stride in array.strides)
-        for array in (x, y)
     )
 
 

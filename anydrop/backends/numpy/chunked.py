@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -38,34 +38,12 @@ MULTIPLIERS = np.array(stream.MULTIPLIERS, UINT64)[:, None]
 LOW, HIGH = (slice(0, -1), slice(1, None))[:: 1 if sys.byteorder == "little" else -1]
 
 
-class Kernel(Protocol):
-    """What draws a placement, with all else given that does not change from call to call."""
-
-    def __call__(
-        self, x: Array, y: Array, start: int, key: stream.Key, step: int, first: int, /
-    ) -> None:
-        """Write to `y` what is drawn for the elements of the placement from `start` on.
-
-        Parameters
-        ----------
-        x, y : arrays of one dtype, shape (n,)
-            C-contiguous; may be the same memory.
-        start : int
-            Where in the placement, counted in C order.
-        key : tuple of int
-            Two words.
-        step : int
-            Which draw.
-        first : int
-            The placement's first index.
-        """
+# Takes x, y, where their elements begin, a key, a step and the first index; see `kernel`.
+Kernel = Callable[[Array, Array, int, stream.Key, int, int], None]
 
 
 def kernel(
-    dtype: Any,
-    placement: Placement,
-    threshold: int = 0,
-    affine: Affine = UNCHANGED,
+    dtype: Any, placement: Placement, threshold: int = 0, affine: Affine = UNCHANGED
 ) -> Kernel:
     """Return the function that draws with these constants.
 
@@ -80,6 +58,13 @@ def kernel(
         The least word that survives.
     affine : Affine
         What becomes of an element, rounded to the dtype in which x is multiplied.
+
+    Returns
+    -------
+    callable
+        Called with C-contiguous arrays x and y of one length, which may be the same memory; with
+        where in the placement their elements begin, counted in C order; and with a key, a step
+        and the placement's first index. It writes to y.
     """
     least = np.uint32(threshold)
 
@@ -90,9 +75,8 @@ def kernel(
         y[...] = words[:, None]
 
     def select(x: Array, y: Array, words: Array) -> None:
-        kept = words >= least
         apply(x, y.reshape(-1), affine)
-        put(*(y.reshape(-1), kept) if len(kept) == y.size else (y, kept[:, None]), affine.fill)
+        put(y, (words >= least)[:, None], affine.fill)
 
     use = {np.dtype(bool): keep, np.dtype(np.uint32): copy}.get(dtype, select)
 
@@ -117,18 +101,15 @@ def _pieces(
     while start < stop:
         row, column = divmod(start, run * repeat)
         index, within = divmod(column, repeat)
-        left = min(stop - start, CHUNK)
+        left, rows, each = min(stop - start, CHUNK), 1, repeat
         if within or left < repeat:  # a part of the elements of one index
             n = each = min(left, repeat - within)
-            starts = _starts(first + index, outer, row, 1)
-        elif index or not outer or left < run * repeat:
-            n, each = min(run - index, left // repeat) * repeat, repeat
-            starts = _starts(first + index, outer, row, 1)
+        elif index or left < run * repeat:  # a part of a run
+            n = min(run - index, left // repeat) * repeat
         else:  # Short runs go many at a time.
             rows = left // (run * repeat)
-            n, each = rows * run * repeat, repeat
-            starts = _starts(first, outer, row, rows)
-        yield start, start + n, starts, each
+            n = rows * run * repeat
+        yield start, start + n, _starts(first + index, outer, row, rows), each
         start += n
 
 
@@ -186,8 +167,11 @@ def factors(dtype: Any, affine: Affine) -> Array:
 
 @lru_cache
 def compute_dtype(dtype: Any) -> Any:
-    """Return the real dtype in which arrays of a dtype are multiplied."""
-    return np.dtype(COMPUTE[dtype_name(dtype)])
+    """Return the real dtype in which arrays of a dtype are multiplied.
+
+    Of masks and words, which are not, any will do.
+    """
+    return np.dtype(COMPUTE.get(dtype_name(dtype), "float32"))
 
 
 def _words(starts: Array, n: int, key: stream.Key, step: int) -> Array:

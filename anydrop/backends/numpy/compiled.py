@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any
 
 import numba
 import numpy as np
@@ -21,7 +22,7 @@ from anydrop.backends.base import dtype_name
 from anydrop.backends.common.strides import Step, merged
 from anydrop.backends.numpy import chunked, kernels
 from anydrop.backends.numpy.chunked import Kernel
-from anydrop.backends.numpy.kernels import TILE
+from anydrop.core import place
 from anydrop.core.recipe import UNCHANGED, Affine, Placement, Recipe
 from anydrop.core.stream import Key
 from anydrop.core.typing import Array
@@ -60,7 +61,8 @@ def kernel_at(dtype: Any, *constants: Any) -> Callable[[int, int, int, Key, int,
     It is called with the addresses of x and y, n, a key, a step and the first index, by libraries
     that tell an address sooner than they make a NumPy array.
     """
-    compiled, (numbers, factors) = _compiled_at(dtype), _packed(dtype, *constants)
+    _, compiled = _compiled(dtype, kernels.runs_of)
+    numbers, factors = _packed(dtype, *constants)
 
     def draw(x: int, y: int, n: int, key: Key, step: int, first: int) -> None:
         k0, k1 = key
@@ -69,28 +71,14 @@ def kernel_at(dtype: Any, *constants: Any) -> Callable[[int, int, int, Key, int,
     return draw
 
 
-class Tiles(NamedTuple):
-    """A kernel for two arrays of any strides, which takes tiles from one number to another.
+def tiled(
+    x: Array, y: Array, recipe: Recipe, affine: Affine
+) -> tuple[Callable[[int, int], None], int, float, int]:
+    """Return what a thread pool runs to draw a recipe for arrays of any strides, in tiles.
 
-    Attributes
-    ----------
-    draw : callable
-        Takes the first tile, the one to stop before, a key and a step.
-    total : int
-        How many tiles there are.
-    elements : int
-        How many a whole tile has.
-    """
-
-    draw: Callable[[int, int, Key, int], None]
-    total: int
-    elements: int
-
-
-def tiled(x: Array, y: Array, recipe: Recipe, affine: Affine) -> Tiles:
-    """Return the kernel for two arrays whose strides are multiples of their elements' size.
-
-    They may be one and the same, but not overlap otherwise.
+    That is the work on tiles from one number to another, how many there are, `CROSSOVER`, and how
+    many elements a whole tile has. The strides are multiples of the elements' size. The arrays may
+    be one and the same, but not overlap otherwise.
     """
     size = x.itemsize
     strides = ([stride // size for stride in array.strides] for array in (x, y))
@@ -100,22 +88,22 @@ def tiled(x: Array, y: Array, recipe: Recipe, affine: Affine) -> Tiles:
     straight = across.length == 1 or _way(along) <= _way(across)
     axes = [along, across, *outer]
     # Memory from the lowest address on, so that no place in it is negative.
-    before_x, after_x = _extent(axis.x * (axis.length - 1) for axis in axes)
-    before_y, after_y = _extent(axis.y * (axis.length - 1) for axis in axes)
+    before_x, after_x = _extent([axis.x * (axis.length - 1) for axis in axes])
+    before_y, after_y = _extent([axis.y * (axis.length - 1) for axis in axes])
     addresses = x.ctypes.data - size * before_x, y.ctypes.data - size * before_y
     reach = max(before_x + after_x, before_y + after_y) + 1
-    constants = recipe.threshold, before_x, before_y, straight
-    packed = (number % 2**64 for axis in axes for number in axis)
-    numbers = np.array([*constants, *packed], np.uint64)
+    packed = (number % 2**64 for number in chain.from_iterable(axes))
+    numbers = np.array([recipe.threshold, before_x, before_y, straight, *packed], np.uint64)
+    drawn = *recipe.key, place.known_step(recipe.step), recipe.placement.first
     factors = chunked.factors(x.dtype, affine)
-    compiled, first = _compiled_tiles(x.dtype), recipe.placement.first
+    _, compiled = _compiled(x.dtype, kernels.tiles_of, 3)
 
-    def draw(start: int, stop: int, key: Key, step: int) -> None:
-        compiled(*addresses, reach, start, stop, *key, step, first, numbers, factors)
+    def draw(start: int, stop: int) -> None:
+        compiled(*addresses, reach, start, stop, *drawn, numbers, factors)
 
-    tiles = math.prod(-(-axis.length // TILE) for axis in (along, across))
-    elements = math.prod(min(axis.length, TILE) for axis in (along, across))
-    return Tiles(draw, tiles * math.prod(axis.length for axis in outer), elements)
+    tiles = math.prod(-(-axis.length // kernels.TILE) for axis in (along, across))
+    elements = math.prod(min(axis.length, kernels.TILE) for axis in (along, across))
+    return draw, tiles * math.prod(axis.length for axis in outer), CROSSOVER, elements
 
 
 def _way(axis: Step) -> int:
@@ -123,65 +111,39 @@ def _way(axis: Step) -> int:
     return abs(axis.x) + abs(axis.y)
 
 
-def _extent(ends: Iterable[int]) -> tuple[int, int]:
+def _extent(ends: list[int]) -> tuple[int, int]:
     """Return how far memory goes below and beyond the first element, by the axes' ends."""
-    ends = list(ends)
     return -sum(min(0, end) for end in ends), sum(max(0, end) for end in ends)
 
 
 def _packed(
-    dtype: Any,
-    placement: Placement,
-    threshold: int = 0,
-    affine: Affine = UNCHANGED,
+    dtype: Any, placement: Placement, threshold: int = 0, affine: Affine = UNCHANGED
 ) -> tuple[Array, Array]:
     """Return a kernel's constants in two arrays: to pass a number costs as much as an array."""
     outer, run, repeat = placement.rows
-    numbers = [threshold, run, repeat]
-    for axis in reversed(outer):
-        numbers += axis
-    return np.array(numbers, np.uint64), chunked.factors(_number(dtype), affine)
-
-
-def _number(dtype: Any) -> Any:
-    """Return a dtype of numbers: any will do for masks and words, which have no factors."""
-    return np.dtype(np.float32) if dtype.kind in "bu" else dtype
+    numbers = [threshold, run, repeat, *chain.from_iterable(reversed(outer))]
+    return np.array(numbers, np.uint64), chunked.factors(dtype, affine)
 
 
 @lru_cache
-def _compiled(dtype: Any) -> tuple[Any, Any]:
-    """Return how arrays of a dtype enter their kernel, None if as they are, and the kernel."""
-    element = _element(dtype)
-    arrays = types.Array(element, 1, "C", readonly=True), types.Array(element, 1, "C")
-    kernel = _compile(kernels.runs, dtype, *arrays, types.uint64)
-    return BITS.get(dtype_name(dtype)), kernel
+def _compiled(dtype: Any, at: Any = None, sizes: int = 1) -> tuple[Any, Any]:
+    """Return how arrays of a dtype enter their kernel, None if as they are, and the kernel.
 
-
-@lru_cache
-def _compiled_at(dtype: Any) -> Any:
-    """Return the kernel of a dtype that takes addresses."""
-    function = kernels.runs_of(_element(dtype))
-    return _compile(function, dtype, types.uintp, types.uintp, types.intp)
-
-
-@lru_cache
-def _compiled_tiles(dtype: Any) -> Any:
-    """Return the kernel of a dtype for arrays of any strides."""
-    function = kernels.tiles_of(_element(dtype))
-    return _compile(function, dtype, types.uintp, types.uintp, *(types.intp,) * 3)
-
-
-def _element(dtype: Any) -> Any:
-    return from_dtype(BITS.get(dtype_name(dtype)) or dtype)
-
-
-def _compile(function: Any, dtype: Any, *memory: Any) -> Any:
-    """Compile a function of memory, two words of a key, a step, a first index and constants."""
-    factor = from_dtype(chunked.compute_dtype(_number(dtype)))
+    The kernel is `kernels.runs`, or what `at` makes to take two addresses and so many sizes.
+    """
+    bits = BITS.get(dtype_name(dtype))
+    element = from_dtype(bits or dtype)
+    factor = from_dtype(chunked.compute_dtype(dtype))
+    if at is None:
+        arrays = (types.Array(element, 1, "C", readonly=readonly) for readonly in (True, False))
+        function, memory = kernels.runs, (*arrays, types.uint64)
+    else:
+        function, memory = at(element), (types.uintp, types.uintp, *(types.intp,) * sizes)
+    place = types.uint32, types.uint32, types.uint64, types.uint64  # key, step and first index
     packed = (types.Array(kind, 1, "C", readonly=True) for kind in (types.uint64, factor))
-    signature = types.void(*memory, types.uint32, types.uint32, types.uint64, types.uint64, *packed)
+    signature = types.void(*memory, *place, *packed)
     try:
-        return njit(signature, nogil=True, cache=True)(function)
+        return bits, njit(signature, nogil=True, cache=True)(function)
     except Exception as error:
         # No folder that the cache may be written to, or a damaged file in it: unpickling that
         # raises anything. What is wrong with the kernel itself is raised again below.
@@ -190,4 +152,4 @@ def _compile(function: Any, dtype: Any, *memory: Any) -> Any:
             "cache can't be used (%s): let NUMBA_CACHE_DIR name a folder that can be written to",
             *(dtype, error),
         )
-        return njit(signature, nogil=True)(function)
+        return bits, njit(signature, nogil=True)(function)

@@ -32,20 +32,15 @@ DROPPED, KEPT = np.uint32(0), np.uint32(1)
 
 
 @njit(inline="always")  # Without it a call a block triples the time.
-def _philox(block, s0, s1, k0, k1):
+def _fill(words, b, block, s0, s1, k0, k1):
+    """Write the four words of a block, the b-th from the beginning of `words`."""
     c0, c1, c2, c3 = np.uint32(block), np.uint32(block >> SHIFT_32), s0, s1
     for _ in range(ROUNDS):
         p0, p1 = M0 * np.uint64(c0), M1 * np.uint64(c2)
         c0, c1 = np.uint32(p1 >> SHIFT_32) ^ c1 ^ k0, np.uint32(p1)
         c2, c3 = np.uint32(p0 >> SHIFT_32) ^ c3 ^ k1, np.uint32(p0)
         k0, k1 = np.uint32(k0 + W0), np.uint32(k1 + W1)
-    return c0, c1, c2, c3
-
-
-@njit(inline="always")
-def _fill(words, b, block, s0, s1, k0, k1):
-    w0, w1, w2, w3 = _philox(block, s0, s1, k0, k1)
-    words[4 * b], words[4 * b + 1], words[4 * b + 2], words[4 * b + 3] = w0, w1, w2, w3
+    words[4 * b], words[4 * b + 1], words[4 * b + 2], words[4 * b + 3] = c0, c1, c2, c3
 
 
 @njit

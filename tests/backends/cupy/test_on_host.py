@@ -120,7 +120,7 @@ def hosted():
             cuda_on_host.run(launch, None, None)
 
     with cupy.cuda.using_allocator(allocated):
-        yield Hosted()
+        yield Hosted("cupy")
 
 
 LAYOUTS = {
