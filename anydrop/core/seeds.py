@@ -39,19 +39,22 @@ def fresh() -> int:
 
 
 def one_source(seed: object, rng: object) -> None:
-    """Refuse two sources of randomness, and a seed in the place of a generator."""
-    if rng is None:
-        return
-    if seed is not None:
+    """Refuse two sources of randomness."""
+    if seed is not None and rng is not None:
         raise ValueError(
             "give either seed= or rng=, not both: got "
             f"{check.described(seed)} and {check.described(rng)}"
         )
+
+
+def generator(rng: object) -> object:
+    """Return a generator, of a library that is not known yet; refuse a seed."""
     if isinstance(rng, (Number, str, bytes, Sequence, np.random.SeedSequence)):
         raise TypeError(
-            "rng must be a generator of the library of x, and a seed goes to seed=: got "
-            f"{check.described(rng)}"
+            "rng must be a generator of the library whose arrays will come, got "
+            f"{check.described(rng)}; a seed goes to seed="
         )
+    return rng
 
 
 def required(seed: Any) -> Any:

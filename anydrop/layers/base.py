@@ -57,7 +57,7 @@ class Layer(State, abc.ABC):
         self._seed: stream.Seed | None = None
         if rng is None:
             self._seed = seeds.fresh() if seed is None else seeds.checked(seed)
-        self._rng = rng
+        self._rng = seeds.generator(rng)
         self._step = 0
         self._training = True
         self._mask: Drawn | None = None

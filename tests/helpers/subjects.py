@@ -43,24 +43,23 @@ NUMPY_DTYPES = tuple(d for d in DTYPES if d != "bfloat16" or available("ml_dtype
 
 
 class Watched(Pool):
-    """A pool that remembers which threads worked."""
+    """A pool that remembers whether helpers worked."""
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self.threads_seen: set[int] = set()
+    _helped = False
 
     def run(self, work: Callable[[int, int], None], *limits: Any) -> None:
+        caller = threading.get_ident()
+
         def seen(start: int, stop: int) -> None:
-            self.threads_seen.add(threading.get_ident())
+            self._helped |= threading.get_ident() != caller
             work(start, stop)
 
         super().run(seen, *limits)
 
     def helped(self) -> bool:
         """Tell whether others than the caller worked, and forget."""
-        helpers = self.threads_seen - {threading.get_ident()}
-        self.threads_seen.clear()
-        return bool(helpers)
+        helped, self._helped = self._helped, False
+        return helped
 
 
 def eager(threads: int) -> Pool:

@@ -53,12 +53,12 @@ FAMILIES = {
     "select": (
         select,
         [
-            *({}, {"scale": 2.0}, {"shift": 0.5}, {"shift": 0.0}, {"shift": 0.25}),
+            *({}, {"scale": 2.0}, {"shift": 0.5}, {"shift": 0.25}),
             *({"keep": X > 0}, {"keep": X > 0.5}, {"keep": X > 0, "fill": 0.5}, {"x": X + 1}),
         ],
     ),
     "dropout": (partial(anydrop.dropout, seed=0), [*PLACES[2:], *RULES, {"x": X + 1}]),
-    "seeds": (anydrop.dropout, [{"seed": seed} for seed in (0, 1, (0, 1), 2**32)]),
+    "seeds": (anydrop.dropout, [{"seed": seed} for seed in (0, 1, (1, 1), 2**33)]),
     "inference": (
         anydrop.dropout,
         [{**AT_INFERENCE, "p": 0.2}, {**AT_INFERENCE, "p": 0.5}, {"x": X + 1, **AT_INFERENCE}],

@@ -43,8 +43,13 @@ def test_who_draws_a_long_array(use_numba, n):
         lambda: backend.select(np.ones(n, "f4"), mask, 1.0),
         lambda: backend.keep(mask, 0),
     ):
-        assert np.array_equal(drawn()[-1000:], end)
-        assert pool.helped() == (use_numba and n > 2**20)
+        helped = False
+        for _ in range(20):  # since a helper that wakes late finds nothing left to do
+            assert np.array_equal(drawn()[-1000:], end)
+            helped |= pool.helped()
+            if helped or n < 2**20 or not use_numba:
+                break
+        assert helped == (use_numba and n > 2**20)
 
 
 def mask_of(n):
