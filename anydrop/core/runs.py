@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from anydrop.core import check
 from anydrop.core.tracing import constant
@@ -15,19 +13,23 @@ from anydrop.core.tracing import constant
 RUNS: dict[int, bool] = {}
 
 
-@contextmanager
-def running(*, searched: bool) -> Iterator[None]:
-    """Mark this thread as one in which a model runs, with layers that were looked for or named."""
-    here = threading.get_ident()
-    around = RUNS.get(here)  # of a run within a run
-    RUNS[here] = searched
-    try:
-        yield
-    finally:
-        if around is None:
-            del RUNS[here]
+class Run:
+    """Marks this thread as one in which a model runs, with layers that were looked for or named."""
+
+    def __init__(self, *, searched: bool) -> None:
+        self._here, self._searched = threading.get_ident(), searched
+        self._around = RUNS.get(self._here)  # of a run within a run
+
+    def begin(self) -> None:
+        """Mark the thread."""
+        RUNS[self._here] = self._searched
+
+    def end(self) -> None:
+        """Mark the thread as it was."""
+        if self._around is None:
+            RUNS.pop(self._here, None)
         else:
-            RUNS[here] = around
+            RUNS[self._here] = self._around
 
 
 @constant  # A compiler can't trace which thread it is in.

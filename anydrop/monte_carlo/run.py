@@ -5,17 +5,18 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
 from anydrop.core import check, seeds, stream
-from anydrop.core.runs import running
+from anydrop.core.interrupts import surely
+from anydrop.core.runs import Run
 from anydrop.core.typing import Array
 from anydrop.layers.base import Layer
-from anydrop.monte_carlo.lend import lent
+from anydrop.monte_carlo.lend import Loan
 from anydrop.monte_carlo.scope import HasMode, has_mode, is_their_dropout, reached
 from anydrop.monte_carlo.statistics import Classes, Moments
 
@@ -182,21 +183,27 @@ def monte_carlo(
         _check_rates(chosen)
     _warn_of(filter(is_their_dropout, things))
     others = [one for one in found if not any(one is layer for layer in chosen)]
-    with ExitStack() as stack:
-        for i, layer in enumerate(chosen):
-            stack.enter_context(lent(layer, _child(seed, i), share_batch=same_masks))
-        stack.enter_context(_at_inference(others))
-        for layer in chosen:  # since a module's eval() may reach its layers
-            layer.train()
-        stack.enter_context(running(searched=layers is None))
-        tick = stack.enter_context(_bar(samples)) if check.flag(progress, "progress") else None
-        for t in range(samples):
-            given = {"step": t, "seed": seed}
-            statistics.add(predict(x, **{name: given[name] for name in taken}))
-            if t == 0 and "step" not in taken:
-                _check_drawn(chosen)
-            if tick:
+    loans = [Loan(layer, _child(seed, i), share_batch=same_masks) for i, layer in enumerate(chosen)]
+    modes, run = _AtInference(others, chosen), Run(searched=layers is None)
+    spans: list[Loan | _AtInference | Run] = [*loans, modes, run]
+    bar = _bar(samples) if check.flag(progress, "progress") else nullcontext(lambda: None)
+
+    def sample() -> None:
+        for span in spans:
+            span.begin()
+        with bar as tick:
+            for t in range(samples):
+                given = {"step": t, "seed": seed}
+                statistics.add(predict(x, **{name: given[name] for name in taken}))
+                if t == 0 and "step" not in taken:
+                    _check_drawn(chosen)
                 tick()
+
+    def restore() -> None:
+        for span in reversed(spans):
+            span.end()
+
+    surely(sample, restore)
     result = MonteCarlo(*statistics.result(), samples)
     result.outputs = statistics.outputs()
     return result
@@ -240,21 +247,28 @@ def _child(seed: stream.Seed, i: int) -> np.random.SeedSequence:
     )
 
 
-@contextmanager
-def _at_inference(things: list[HasMode]) -> Iterator[None]:
-    """Run things in inference mode, and then each in the mode that it had."""
-    modes = [(thing, thing.training) for thing in things]
-    try:
-        for thing in things:
-            if thing.training:
+class _AtInference:
+    """Has things run in inference mode, but for layers that they may reach, and then as before."""
+
+    def __init__(self, things: list[HasMode], layers: list[Layer]) -> None:
+        self._modes, self._layers = [(thing, thing.training) for thing in things], layers
+
+    def begin(self) -> None:
+        """Set the modes of a run."""
+        for thing, training in self._modes:
+            if training:
                 thing.eval()
-        yield
-    finally:
-        # One that sets the mode of its parts with its own undoes what was restored before: again,
-        # until all is right. Each round settles those whose owners are settled.
-        for _ in modes:
-            wrong = [(thing, mode) for thing, mode in modes if thing.training != mode]
-            for thing, mode in wrong:
+        for layer in self._layers:
+            layer.train()
+
+    def end(self) -> None:
+        """Set the modes of before.
+
+        A thing that sets the mode of its parts with its own undoes what was restored before: again,
+        until all is right. Each round settles those whose owners are settled.
+        """
+        for _ in self._modes:
+            for thing, mode in [pair for pair in self._modes if pair[0].training != pair[1]]:
                 thing.train(mode)
 
 

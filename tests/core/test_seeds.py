@@ -124,9 +124,9 @@ def test_a_generator_in_the_place_of_a_seed(generator):
 )
 def test_a_seed_in_the_place_of_a_generator(seed):
     """A layer says so when it is made, and a function when it knows the library."""
-    with pytest.raises(TypeError, match="rng must be a generator .*; a seed goes to seed=$"):
+    with pytest.raises(TypeError, match=r"rng must be a generator .*; a seed goes to seed=$"):
         anydrop.Dropout(rng=seed)
-    with pytest.raises(TypeError, match="rng must be a numpy.*; a seed goes to seed=$"):
+    with pytest.raises(TypeError, match=r"rng must be a numpy.*; a seed goes to seed=$"):
         anydrop.dropout(X, 0.5, rng=seed)
 
 

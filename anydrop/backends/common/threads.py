@@ -13,12 +13,11 @@ from queue import SimpleQueue
 from threading import get_ident
 
 from anydrop.core import check
+from anydrop.core.interrupts import surely
 
 # The fewest elements of a turn. Between turns threads wait for the interpreter's lock, and with
 # shorter ones they would lose more by that than they gain.
 GRAIN = 2**17
-# How many interrupts may come where an earlier one is dealt with, but not waited for.
-LEVELS = 3
 
 
 def set_num_threads(threads: int | None) -> None:
@@ -162,26 +161,16 @@ class Pool:
             return
         turns = _turns(n, threads, max(1, self._grain // elements))
         loop = _Loop(work, turns, threads, self._at_work)
-        self._lead(loop, len(turns), LEVELS)
+        surely(lambda: self._lead(loop, len(turns)), loop.finish)
         if loop.errors:
             raise loop.errors.pop(0)  # which must not hold itself, and so the arrays, by a frame
 
-    def _lead(self, loop: _Loop, turns: int, levels: int) -> None:
-        """Have helpers assist, take turns, and wait for all.
-
-        An interrupt may come anywhere, also where another one is being dealt with. So each level
-        waits for what the one within it left.
-        """
-        try:
-            if levels:
-                self._lead(loop, turns, levels - 1)
-                return
-            self._at_work.add(get_ident())
-            free = loop.threads - len(self._at_work)
-            self._wake(loop, min(free, turns - 1))
-            loop.take_turns()
-        finally:
-            loop.finish()
+    def _lead(self, loop: _Loop, turns: int) -> None:
+        """Have helpers assist, and take turns."""
+        self._at_work.add(get_ident())
+        free = loop.threads - len(self._at_work)
+        self._wake(loop, min(free, turns - 1))
+        loop.take_turns()
 
     def _wake(self, loop: _Loop, count: int) -> None:
         """Have helpers assist; one that begins when the loop has ended finds nothing to do."""
