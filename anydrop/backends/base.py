@@ -59,6 +59,7 @@ class Backend(Arrays):
     device           layers, composed, verify      ``x.device``, or ``"cpu"`` if there is none
     empty            masks                         in the namespace
     move             rng=                          by way of NumPy
+    composable       composed                      the array; yours if functions mistake some
     detached         monte_carlo                   the array; yours if a gradient keeps others alive
     from_numpy       moves                         ``xp.asarray``; yours without a namespace
     to_numpy         moves, digests, verify        DLPack; yours if the library has none

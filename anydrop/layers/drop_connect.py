@@ -67,7 +67,8 @@ def drop_connect(
         return drop(RULE, weights, p, **keywords)
     backend = resolve(weights)
     shape = (check.positive(examples, "examples"), *backend.shape(weights))
-    call = Call(backend.xp.broadcast_to(weights, shape), p, **keywords)
+    copies = backend.xp.broadcast_to(backend.composable(weights), shape)
+    call = Call(copies, p, **keywords)
     copies, mask, _ = call.drop(RULE, ())
     return call.result(copies, mask and DropConnectMask(mask))
 

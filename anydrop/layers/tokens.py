@@ -136,6 +136,7 @@ def token_dropout(
     mask = call.mask(1.0)
     if not call.p:
         return call.result(ids, mask)
+    ids = backend.composable(ids)
     kept = mask.keep(like=ids)
 
     def constant(value: int) -> Array:  # which not every namespace takes as a plain int

@@ -113,6 +113,10 @@ class Arrays:
             return x
         return self.from_numpy(self.to_numpy(x), like)
 
+    def composable(self, x: Array) -> Array:
+        """Return an array that the namespace's functions take together with others."""
+        return x
+
     def detached(self, x: Array) -> Array:
         """Return an array that keeps nothing alive for gradients: most arrays never do."""
         return x

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
@@ -110,6 +111,21 @@ class DaskBackend(Backend):
             dtype=x.dtype,
             align_arrays=False,
         )
+
+    def recompute(
+        self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
+    ) -> Array:
+        """Return ``forward(*arrays)``, in chunks that Dask broadcasts right."""
+        return forward(*map(self.composable, arrays))
+
+    def composable(self, x: Array) -> Array:
+        """Return an array with one chunk along each axis of length 1.
+
+        With empty chunks beside it, Dask's functions broadcast such an axis, and their result has a
+        wrong shape.
+        """
+        cut = {axis: 1 for axis, sizes in enumerate(x.chunks) if len(sizes) > 1 == sum(sizes)}
+        return x.rechunk(cut) if cut else x
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``uniform(shape) < 1 - p`` from a generator of Dask's, lazily.
