@@ -59,6 +59,7 @@ class Backend(Arrays):
     device           layers, composed, verify      ``x.device``, or ``"cpu"`` if there is none
     empty            masks                         in the namespace
     move             rng=                          by way of NumPy
+    aligned          noise, composed               the array; yours if arrays have a memory order
     composable       composed                      the array; yours if functions mistake some
     detached         monte_carlo                   the array; yours if a gradient keeps others alive
     from_numpy       moves                         ``xp.asarray``; yours without a namespace

@@ -120,7 +120,8 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
 
     def mixed(new: Array, previous: Array) -> Array:
         # NumPy's `where` and sums are in native byte order.
-        y = xp.where(zones.keep(like=new), new, previous)
+        keep, old = backend.aligned(zones.keep(like=new), new), backend.aligned(previous, new)
+        y = xp.where(keep, new, old)
         return xp.astype(y, new.dtype, copy=False)
 
     return call.result(call.written(backend.recompute(mixed, zones.apply, new, previous)), zones)
@@ -136,7 +137,8 @@ def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Arr
         if name in ("float16", "bfloat16"):  # computed in float32 and rounded once
             new, previous = (xp.astype(state, xp.float32) for state in (new, previous))
         # As an array, and in its byte order, which NumPy's sum of two need not be.
-        y = xp.asarray(select(new, None, 1.0 - p) + select(previous, None, p))
+        old = backend.aligned(previous, new)
+        y = xp.asarray(select(new, None, 1.0 - p) + select(old, None, p))
         return xp.astype(y, dtype, copy=False)
 
     def shares(gradient: Array) -> tuple[Array, Array]:

@@ -146,7 +146,8 @@ def token_dropout(
     for one in stays:
         kept = kept | (ids == constant(one))
     # NumPy's `where` has the machine's byte order.
-    y = xp.astype(xp.where(kept, ids, constant(token)), ids.dtype, copy=False)
+    y = xp.where(backend.aligned(kept, ids), ids, constant(token))
+    y = xp.astype(y, ids.dtype, copy=False)
     if not call.return_mask:
         return y
     # It can't be drawn again without the tokens, some of which may be protected.

@@ -96,7 +96,7 @@ class Noise(_Noise, Description):
 
     def _disturbed(self, backend: Backend, x: Array) -> Array:
         xp, name = backend.xp, backend.dtype_name(x)
-        noise = self._drawn(backend, x)
+        noise = backend.aligned(self._drawn(backend, x), x)
         if name.startswith("complex"):
             y = complex_of(xp, xp.real(x) * noise, xp.imag(x) * noise)
             return xp.astype(y, x.dtype, copy=False)

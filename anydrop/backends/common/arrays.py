@@ -117,6 +117,13 @@ class Arrays:
         """Return an array that the namespace's functions take together with others."""
         return x
 
+    def aligned(self, x: Array, like: Array) -> Array:
+        """Return an array with its axes in the memory order of another, so that both compose to it.
+
+        Most libraries have one order, or don't tell.
+        """
+        return x
+
     def detached(self, x: Array) -> Array:
         """Return an array that keeps nothing alive for gradients: most arrays never do."""
         return x

@@ -192,10 +192,10 @@ class NumpyBackend(Backend):
     ) -> Array:
         """Return ``forward(*arrays)``, without warnings and as an array; see `Backend.recompute`.
 
-        Operators make a scalar of what has no dimensions.
+        Operators make a scalar of what has no dimensions, in the machine's byte order.
         """
         with np.errstate(all="ignore"):
-            return np.asarray(forward(*arrays))
+            return np.asarray(forward(*arrays), arrays[0].dtype)
 
     def owns(self, x: object) -> bool:
         """Tell whether `x` is a plain NumPy array: a subclass may mean more than its numbers."""
@@ -204,6 +204,14 @@ class NumpyBackend(Backend):
     def device(self, x: Array) -> str:
         """Return ``"cpu"``."""
         return "cpu"
+
+    def aligned(self, x: Array, like: Array) -> Array:
+        """Return an array in the memory order of another of as many dimensions."""
+        if like.flags.c_contiguous:
+            return x
+        y = np.empty_like(like, dtype=x.dtype, shape=x.shape)
+        y[...] = x
+        return y
 
     def pack(self, keep: Array) -> Array:
         """Return a boolean mask as bits in uint8, the first of eight in the lowest."""

@@ -219,6 +219,10 @@ class TorchBackend(Backend):
         """Return the device of a tensor."""
         return x.device
 
+    def aligned(self, x: Tensor, like: Tensor) -> Tensor:
+        """Return a tensor in the memory order of another of as many dimensions."""
+        return int64.aligned(x, like)
+
     def pack(self, keep: Tensor) -> Tensor:
         """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
         if is_memory(keep):

@@ -82,8 +82,20 @@ def apply(x: Tensor, keep: Tensor | None, affine: Affine) -> Tensor:
     if affine.shift is not None:
         y = y + affine.shift
     if keep is not None:
-        y = torch.where(keep, y, affine.fill)
+        y = torch.where(aligned(keep, y), y, affine.fill)
     return y.to(x.dtype)
+
+
+def aligned(x: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor in the memory order of another of as many dimensions.
+
+    An operation on several tensors gives its result the order of the first.
+    """
+    if like.is_contiguous():
+        return x
+    order = sorted(range(like.ndim), key=like.stride, reverse=True)
+    back = [order.index(axis) for axis in range(like.ndim)]
+    return x.permute(order).contiguous().permute(back)
 
 
 def _indices(at: Tensor, recipe: Recipe) -> Tensor:
