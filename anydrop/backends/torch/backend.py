@@ -96,7 +96,8 @@ class TorchBackend(Backend):
         if _is_distributed(x):
             y = dtensor.select(self.select, x, keep, affine)
         elif not isinstance(keep, Recipe):
-            y = int64.apply(x, keep, affine)
+            on_host = keep is not None and self._on_host and is_memory(x) and is_memory(keep)
+            y = (host if on_host else int64).apply(x, keep, affine)
         else:
             recipe, known = read(keep)
             if known and self._on_host and is_plain_cpu(x):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from anydrop.backends.numpy.backend import NumpyBackend
+from anydrop.backends.torch import int64
 from anydrop.core.recipe import Affine, Recipe, scaled
 from anydrop.core.stream import Key
 from anydrop.core.typing import Array
@@ -60,6 +61,21 @@ def select(x: Tensor, recipe: Recipe, affine: Affine, out: Tensor | None = None)
         HOST.select(wide.numpy(), recipe, *affine, out=wide.numpy())
         return y.copy_(wide)
     HOST.select(array(x), recipe, *affine, out=array(y.detach()))
+    return y
+
+
+def apply(x: Tensor, keep: Tensor, affine: Affine) -> Tensor:
+    """Return ``where(keep, x * scale + shift, fill)`` for a mask that was drawn.
+
+    PyTorch's `where` takes twice the time: it jumps at each element.
+    """
+    if x.dtype == torch.bfloat16 and BFLOAT16 is None:
+        return int64.apply(x, keep, affine)
+    x, y = x.detach(), torch.empty_like(x)
+    order = int64.memory_order(y)
+    tensors = x, int64.aligned(keep.expand(x.shape), y), y
+    source, kept, target = (array(tensor.permute(order)) for tensor in tensors)
+    HOST.select(source, kept, *affine, out=target)
     return y
 
 

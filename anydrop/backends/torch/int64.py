@@ -93,9 +93,14 @@ def aligned(x: Tensor, like: Tensor) -> Tensor:
     """
     if like.is_contiguous():
         return x
-    order = sorted(range(like.ndim), key=like.stride, reverse=True)
+    order = memory_order(like)
     back = [order.index(axis) for axis in range(like.ndim)]
     return x.permute(order).contiguous().permute(back)
+
+
+def memory_order(x: Tensor) -> list[int]:
+    """Return the axes of a tensor as they lie in memory, outermost first."""
+    return sorted(range(x.ndim), key=x.stride, reverse=True)
 
 
 def _indices(at: Tensor, recipe: Recipe) -> Tensor:
