@@ -67,7 +67,7 @@ class Backend(Arrays):
     pack             rng=, composed                in the namespace, or by NumPy
     unpack           rng=                          in the namespace, or by NumPy
     check_input      all                           the dtypes that ``COMPUTE`` names
-    check_out        all                           as ``x``, and writeable; yours if arrays are not
+    check_out        out=                          as ``x``, and writeable; yours if arrays are not
     check_like       composed                      library, shape, dtype and device
     ===============  ============================  =================================================
 

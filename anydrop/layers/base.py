@@ -71,10 +71,12 @@ class Layer(State, abc.ABC):
     def _call(self, x: Array, training: bool, **inputs: Any) -> tuple[Any, Any, Plan | None]:
         """Return what the function makes of an input, the mask that it drew, and its plan."""
         arguments = self._arguments()
-        if training:
-            arguments |= self._source(x)
-            if self._share_batch:
-                arguments |= self._shared_by_batch(resolve(x).shape(x), **inputs)
+        if training and self._rng is None:
+            arguments |= {"seed": self._seed, "step": self._step}
+        elif training:
+            arguments["rng"] = resolve(x).at_step(self._rng, self._step)
+        if training and self._share_batch:
+            arguments |= self._shared_by_batch(resolve(x).shape(x), **inputs)
         if self._rule is None or inputs:
             y, mask = self._function(x, **inputs, **arguments, training=training, return_mask=True)
             return y, mask, None
@@ -89,12 +91,6 @@ class Layer(State, abc.ABC):
             if isinstance(value, schedules.Schedule):
                 arguments[name] = schedules.at(value, place.known_step(self._step))
         return arguments
-
-    def _source(self, x: Array) -> dict[str, Any]:
-        """Return what the functions take to draw the next mask."""
-        if self._rng is not None:
-            return {"rng": resolve(x).at_step(self._rng, self._step)}
-        return {"seed": self._seed, "step": self._step}
 
     def _batch_axes(self, ndim: int) -> tuple[int, ...]:
         """Return which axes of a mask with so many count examples."""

@@ -78,7 +78,8 @@ class KeepMask(Description, abc.ABC):
         backend = resolve(x)
         backend.check_input(x)
         check.gradient_shape(backend.shape(x), self.shape)
-        out = backend.check_out(out, x)
+        if out is not None:
+            backend.check_out(out, x)
         if not self.drops:
             unchanged = self.scale == 1.0 and out is None
             return x if unchanged else backend.select(x, None, self.scale, out=out)

@@ -60,7 +60,8 @@ class Noise(_Noise, Description):
         backend = resolve(gradient)
         backend.check_input(gradient)
         check.gradient_shape(backend.shape(gradient), self.shape)
-        out = backend.check_out(out, gradient)
+        if out is not None:
+            backend.check_out(out, gradient)
         if self.relative and self.std:
             return self.disturb(backend, gradient, out)
         return gradient if out is None else backend.select(gradient, None, 1.0, out=out)

@@ -111,6 +111,7 @@ FEATURES = {
         lambda: anydrop.monte_carlo(anydrop.Dropout(0.5, seed=0), X, samples=2, seed=0),
         "layers",
     ),
+    "out=": (lambda: anydrop.dropout(X, 0.5, seed=0, out=np.empty_like(X)), "all"),
     "verify": (verify.run, "all"),
 }
 

@@ -163,15 +163,12 @@ class Arrays:
                 f"convert it first, e.g. with {self.conversion}"
             )
 
-    def check_out(self, out: Array | None, x: Array) -> Array | None:
+    def check_out(self, out: Array, x: Array) -> None:
         """Refuse an `out` that can't hold the result for `x`."""
-        if out is None:
-            return None
         self.check_like(out, x, "out")
         known = array_api_compat.is_array_api_obj(out)
         if known and not array_api_compat.is_writeable_array(out):
             raise ValueError(f"out can't be written to: it is a read-only {self.name} array")
-        return out
 
     def check_like(self, other: Array, x: Array, name: str) -> None:
         """Refuse an array that is not of the library, shape, dtype and device of x."""

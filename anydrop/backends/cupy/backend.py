@@ -154,11 +154,10 @@ class CupyBackend(Backend):
                 "the array in NumPy first"
             )
 
-    def check_out(self, out: Array | None, x: Array) -> Array | None:
+    def check_out(self, out: Array, x: Array) -> None:
         """Refuse an `out` that can't hold the result for `x`."""
-        if super().check_out(out, x) is not None:
-            forbid_broadcast(out)
-        return out
+        super().check_out(out, x)
+        forbid_broadcast(out)
 
     def _run(self, dtype: str, prepared: launch.Launch) -> None:
         """Start a kernel on the current device and in its current stream."""

@@ -212,13 +212,12 @@ class DaskBackend(Backend):
         except TypeError as error:
             raise TypeError(f"this Dask array has chunks without dropout: {error}") from error
 
-    def check_out(self, out: Array | None, x: Array) -> None:
+    def check_out(self, out: Array, x: Array) -> None:
         """Refuse any `out`."""
-        if out is not None:
-            raise ValueError(
-                "out= is not supported for Dask arrays: there is no memory to write to before "
-                "they are computed; use the array that is returned"
-            )
+        raise ValueError(
+            "out= is not supported for Dask arrays: there is no memory to write to before they are "
+            "computed; use the array that is returned"
+        )
 
 
 def _chunks(shape: tuple[int, ...], like: Array, dtype: str) -> Chunks:

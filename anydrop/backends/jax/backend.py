@@ -133,13 +133,12 @@ class JaxBackend(Backend):
         first = {device.platform: device for device in reversed(jax.local_devices())}
         return [(self, self.empty(device)) for device in first.values()]
 
-    def check_out(self, out: Array | None, x: Array) -> None:
+    def check_out(self, out: Array, x: Array) -> None:
         """Refuse any `out`."""
-        if out is not None:
-            raise ValueError(
-                "out= can't be used with JAX arrays, which are immutable; use what is returned: "
-                "x = anydrop.dropout(x, ...)"
-            )
+        raise ValueError(
+            "out= can't be used with JAX arrays, which are immutable; use what is returned: "
+            "x = anydrop.dropout(x, ...)"
+        )
 
     def check_stateful(self, *, counts: bool) -> None:
         """Refuse a layer's pass that is traced once and then run many times."""

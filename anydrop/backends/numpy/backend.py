@@ -222,11 +222,10 @@ class NumpyBackend(Backend):
         flat = np.unpackbits(bits, count=math.prod(shape), bitorder="little")
         return flat.view(np.bool_).reshape(shape)
 
-    def check_out(self, out: Array | None, x: Array) -> Array | None:
+    def check_out(self, out: Array, x: Array) -> None:
         """Refuse an `out` that can't hold the result for `x`."""
-        if super().check_out(out, x) is not None:
-            forbid_broadcast(out)
-        return out
+        super().check_out(out, x)
+        forbid_broadcast(out)
 
     def to_numpy(self, x: Array) -> Array:
         """Return `x` itself."""

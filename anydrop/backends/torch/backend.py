@@ -270,10 +270,8 @@ class TorchBackend(Backend):
                 "convert it first, e.g. with to_dense()"
             )
 
-    def check_out(self, out: Tensor | None, x: Tensor) -> Tensor | None:
+    def check_out(self, out: Tensor, x: Tensor) -> None:
         """Refuse an `out` that can't hold the result for `x`."""
-        if out is None:
-            return None
         super().check_out(out, x)
         if _is_distributed(x) != _is_distributed(out):
             raise ValueError(
@@ -288,7 +286,6 @@ class TorchBackend(Backend):
             raise ValueError(
                 "out must have memory of its own for every element, got an expanded tensor"
             )
-        return out
 
     def check_stateful(self, *, counts: bool) -> None:
         """Refuse a layer's pass that is traced once, and a forward that a checkpoint runs again."""

@@ -204,7 +204,7 @@ def test_bad_arrays():
     ):
         with pytest.raises(ValueError, match=message):
             backend.check_out(out, x)
-    assert backend.check_out(x, x) is x
+    backend.check_out(x, x)
     with pytest.raises(TypeError, match=r"dropout needs a floating-point array .* got dtype int64"):
         anydrop.dropout(cupy_array(np.ones(3, "i8")), 0.5, seed=0)
     with pytest.raises(TypeError, match="CuPy computes in the machine's own byte order, got dtype"):
