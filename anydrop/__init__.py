@@ -46,6 +46,7 @@ from anydrop.masks.noise import Noise
 from anydrop.masks.stored import StoredMask
 from anydrop.masks.zoneout import ZoneoutMask
 from anydrop.monte_carlo.run import MonteCarlo, monte_carlo
+from anydrop.seeding import seed_layers
 
 # Other names of the same things.
 DropoutLayer = Dropout
@@ -105,6 +106,7 @@ __all__ = [
     "register",
     "resolve",
     "schedules",
+    "seed_layers",
     "set_num_threads",
     "stochastic_depth",
     "token_dropout",

@@ -14,7 +14,7 @@ FLOORS = [
     {"backends"},
     {"masks"},
     {"layers"},
-    {"monte_carlo"},
+    {"monte_carlo", "seeding"},
     {"jax", "torch"},
     {""},
     {"verify", "demo"},

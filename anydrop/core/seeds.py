@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from numbers import Number
 from typing import Any
@@ -74,6 +75,14 @@ def alone(rng: object) -> None:
             f"normal noise is drawn from a seed's stream alone, got rng={check.described(rng)}: a "
             "generator could not draw it again for the backward pass. Use seed="
         )
+
+
+def of_place(seed: Seed, name: str) -> np.random.SeedSequence:
+    """Return the seed of a layer, by the name of its place in a model: `anydrop.seed_layers`."""
+    words = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], ">u4").tolist()
+    parent = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    key = (*parent.spawn_key, *words)
+    return np.random.SeedSequence(parent.entropy, spawn_key=key, pool_size=parent.pool_size)
 
 
 def to_json(seed: Seed | None) -> Any:

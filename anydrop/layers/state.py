@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -93,6 +94,26 @@ class State:
         new = options, seed, step, None, None, None
         # All in one line, between whose parts no interrupt can come.
         self._options, self._seed, self._step, self._mask, self._unmasked, self._plan = new
+        self._home = ()
+
+    def reseed(self, seed: stream.Seed | Sequence[int]) -> None:
+        """Begin anew with another seed, at step 0; `anydrop.seed_layers` does it to a whole model.
+
+        Parameters
+        ----------
+        seed : int, sequence of int or numpy.random.SeedSequence
+            Ints must be >= 0 and of at most 4,300 decimal digits.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the seed is of the wrong kind or out of range, or if the layer draws from `rng`.
+        """
+        if self._rng is not None:
+            raise ValueError("this layer draws from a generator given as rng=, and has no seed")
+        new = seeds.checked(seed), 0, None, None, None
+        # All in one line, between whose parts no interrupt can come.
+        self._seed, self._step, self._mask, self._unmasked, self._plan = new
         self._home = ()
 
     def _identity(self) -> dict[str, Any]:

@@ -1,0 +1,108 @@
+"""`seed_layers`: one seed for a model, and a seed of its own for each of its layers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+from anydrop.core import check, seeds, stream
+from anydrop.layers.base import Layer
+
+# What has no layers within.
+ATOMS = (str, bytes, bytearray, int, float, complex, type, FunctionType, MethodType, ModuleType)
+
+
+def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Layer]:
+    """Give each dropout layer of a model a seed of its own, made of one seed and of its name.
+
+    A layer's name is how the model's code gets to it: attributes, indices and keys, joined by
+    dots, such as ``"blocks.2.drop"``. So layers never share their masks, a layer that is added
+    elsewhere changes nothing here, and the same model draws the same masks in any library.
+    All layers begin at step 0. To let a copy of a model draw masks of its own, seed the copy anew.
+
+    Parameters
+    ----------
+    model : object
+        A network, whose attributes, lists and dicts are searched, or a list or dict of layers.
+    seed : int, sequence of int or numpy.random.SeedSequence
+        Ints must be >= 0 and of at most 4,300 decimal digits.
+
+    Returns
+    -------
+    dict of str to Layer
+        The layers, by name, in the order in which they were found. One that has two names is
+        there once, under the shorter one.
+
+    Raises
+    ------
+    TypeError
+        If the seed is of the wrong kind.
+    ValueError
+        If there is no layer, two of them come to one name, or one draws from a generator. No
+        layer is changed then.
+
+    Notes
+    -----
+    The seed of a layer is ``SeedSequence(seed, spawn_key=words)``, with the first 128 bits of the
+    SHA-256 of its name in UTF-8 as four big-endian words. If `seed` is a SeedSequence itself, its
+    own spawn key comes before the words.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> class Network:
+    ...     def __init__(self):
+    ...         self.drop = anydrop.Dropout(0.2)
+    ...         self.blocks = [anydrop.Dropout(0.5), anydrop.DropPath(0.1)]
+    >>> list(anydrop.seed_layers(Network(), 0))
+    ['drop', 'blocks.0', 'blocks.1']
+    """
+    checked = seeds.checked(seed)
+    found = dict[str, Layer]()
+    for name, layer in _named_layers(model):
+        if name in found:
+            raise ValueError(f"two layers of this model come to the name {name!r}: rename one")
+        if layer.seed is None:
+            raise ValueError(f"the layer {name!r} draws from a generator given as rng=, not a seed")
+        found[name] = layer
+    if not found:
+        raise ValueError(
+            f"no dropout layer of anydrop was found in {check.described(model)}: give the network "
+            "that has them as attributes, or a list or dict of them"
+        )
+    for name, layer in found.items():
+        layer.reseed(seeds.of_place(checked, name))
+    return found
+
+
+def _named_layers(model: Any) -> Iterator[tuple[str, Layer]]:
+    """Yield the layers that a model leads to, those with short names first."""
+    seen = dict[int, Any]()  # it keeps the objects alive, so that no id is used again
+    todo = deque([("", model)])
+    while todo:
+        name, thing = todo.popleft()
+        if thing is None or isinstance(thing, ATOMS) or id(thing) in seen:
+            continue
+        seen[id(thing)] = thing
+        if isinstance(thing, Layer):
+            yield name, thing
+            continue
+        todo.extend((f"{name}.{part}" if name else part, held) for part, held in _parts(thing))
+
+
+def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what a thing holds, by attribute, index or key."""
+    if isinstance(thing, Mapping):
+        yield from ((str(key), value) for key, value in thing.items())
+    elif isinstance(thing, (list, tuple, deque)):
+        yield from ((str(index), value) for index, value in enumerate(thing))
+    attributes = dict(getattr(thing, "__dict__", {}))
+    if callable(getattr(thing, "named_children", None)):  # PyTorch's modules keep theirs apart
+        attributes = {n: value for n, value in attributes.items() if not n.startswith("_")}
+        attributes |= dict(thing.named_children())
+    slots = (getattr(cls, "__slots__", ()) for cls in type(thing).__mro__)
+    names = [n for own in slots for n in ([own] if isinstance(own, str) else own)]
+    yield from attributes.items()
+    yield from ((n, getattr(thing, n)) for n in names if hasattr(thing, n))
