@@ -173,7 +173,7 @@ def _serve(x: Any) -> str:
 
 def _resolve(x: Any) -> Backend:
     name, namespace = _library(x)
-    if name in registered():
+    if name in found():
         backend = load(name)
         if backend.owns(x):
             return backend
@@ -185,7 +185,7 @@ def _resolve(x: Any) -> Backend:
         raise TypeError(
             f"anydrop does not serve {name} arrays ({check.type_name(x)}): {UNSERVED[name]}"
         )
-    if hasattr(type(x), "__array_namespace__"):
+    if namespace:
         from anydrop.backends.base import Backend
 
         return Backend(name, namespace)
@@ -201,13 +201,17 @@ def _resolve(x: Any) -> Backend:
 
 
 def _library(x: Any) -> tuple[str, str]:
-    """Return the names of an array's library and of its namespace; empty if it is no array."""
+    """Return the names of an array's library and of its namespace; empty where there is none."""
     try:
-        namespace = array_api_compat.array_namespace(x).__name__
-    except TypeError:
+        xp = array_api_compat.array_namespace(x)
+    except (AttributeError, TypeError):  # The first is of an array whose namespace is no module.
+        xp = None
+    # It is taken by its name, and no other module than itself may be imported by that.
+    namespace = getattr(xp, "__name__", None)
+    if not isinstance(namespace, str) or sys.modules.get(namespace) is not xp:
         roots = (cls.__module__.partition(".")[0] for cls in type(x).__mro__)
         name = next((root for root in roots if root in registered()), "")
-        return name, name
+        return name, ""
     return namespace.removeprefix("array_api_compat.").partition(".")[0], namespace
 
 

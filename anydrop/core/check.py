@@ -25,6 +25,11 @@ def probability(p: object) -> float:
     if type(p) is not float:
         if isinstance(p, bool) or not isinstance(p, Real):
             hint = "; a schedule is for a layer, or to be called with the step" * callable(p)
+            if hasattr(p, "dtype") and hasattr(p, "shape"):
+                hint = (
+                    ": an array, or what a compiler traces. A mask's threshold is made of p in "
+                    "Python, so pass a float: float(p), or a static argument of the compiled call"
+                )
             raise TypeError(f"p must be a real number with 0 <= p < 1, got {described(p)}{hint}")
         p = _float(p)
     if 0.0 <= p <= 1 - 2**-32:  # as a literal: PyTorch's compiler may make a symbol of a global

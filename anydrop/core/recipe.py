@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from anydrop.core import place, stream
 
@@ -36,7 +36,7 @@ class Window(NamedTuple):
     shape: tuple[int, ...]
 
 
-class Description:
+class Description(tuple[Any, ...]):
     """A tuple that describes what can be drawn again: a mask, blocks of one, noise.
 
     Its entries are plain data, other descriptions, and the bits of a mask that is stored. By this
@@ -44,6 +44,18 @@ class Description:
     """
 
     __slots__ = ()
+
+    #: Arrays leave operators with a description to it.
+    __array_ufunc__ = None
+
+    def __mul__(self, other: object) -> NoReturn:
+        """Refuse what is meant for an array."""
+        raise TypeError(
+            f"this {type(self).__name__} is a description, not an array: mask.apply(x) drops and "
+            "scales, and mask.keep(like=x) is the boolean array"
+        )
+
+    __rmul__ = __mul__
 
 
 class Affine(NamedTuple):

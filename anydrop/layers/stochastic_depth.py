@@ -36,7 +36,7 @@ RULE = Rule(_branches, ("mode",))
 
 @described_by(dropout)
 def stochastic_depth(
-    x: Array, p: float = 0.5, *, mode: Mode = "row", **keywords: Unpack[Keywords]
+    x: Array, p: float = 0.5, mode: Mode = "row", **keywords: Unpack[Keywords]
 ) -> Any:
     """Drop the whole of a residual branch, for single examples or for the batch.
 
@@ -78,7 +78,7 @@ def stochastic_depth(
 drop_path = stochastic_depth
 
 
-def depth_rates(p: float, depth: int) -> tuple[float, ...]:
+def depth_rates(p: float, depth: int, *, from_zero: bool = False) -> tuple[float, ...]:
     """Return drop probabilities that grow in equal steps with depth: the paper's linear rule.
 
     Parameters
@@ -87,11 +87,15 @@ def depth_rates(p: float, depth: int) -> tuple[float, ...]:
         Of the last branch, ``0 <= p < 1``.
     depth : int
         How many branches there are, > 0.
+    from_zero : bool, default False
+        False is the rule of the paper, whose first branch has ``p / depth``. True is that of timm
+        and others, ``torch.linspace(0, p, depth)``, whose first branch is never dropped.
 
     Returns
     -------
     tuple of float
-        ``p * l / depth`` for the branches ``l = 1 ... depth``.
+        ``p * l / depth`` for the branches ``l = 1 ... depth``, or ``p * (l - 1) / (depth - 1)``;
+        of a single branch that is 0.
 
     Raises
     ------
@@ -108,12 +112,16 @@ def depth_rates(p: float, depth: int) -> tuple[float, ...]:
     >>> import anydrop
     >>> anydrop.depth_rates(0.5, 4)
     (0.125, 0.25, 0.375, 0.5)
+    >>> anydrop.depth_rates(0.75, 4, from_zero=True)
+    (0.0, 0.25, 0.5, 0.75)
     >>> import numpy as np
     >>> seeds = np.random.SeedSequence(0).spawn(4)  # with one seed for all their fates would agree
     >>> rates = anydrop.depth_rates(0.5, 4)
     >>> branches = [anydrop.StochasticDepth(p, seed=s) for p, s in zip(rates, seeds)]
     """
     p, depth = check.probability(p), check.positive(depth, "depth")
+    if check.flag(from_zero, "from_zero"):
+        return tuple(p * branch / max(1, depth - 1) for branch in range(depth))
     return tuple(p * branch / depth for branch in range(1, depth + 1))
 
 
@@ -138,7 +146,6 @@ class StochasticDepth(DropLayer):
     def __init__(
         self,
         p: Rate = 0.5,
-        *,
         mode: Mode = "row",
         **keywords: Unpack[DropKeywords],
     ) -> None:

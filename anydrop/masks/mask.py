@@ -92,11 +92,14 @@ class KeepMask(Description, abc.ABC):
 
     def select(self, backend: Backend, x: Array, affine: Affine, out: Array | None) -> Array:
         """Return what `Backend.select` makes of x with this mask; x and `out` are checked."""
+        # Not into x itself, of which autograd may need to know first.
+        direct = None if out is x else out
 
         def selected(x: Array) -> Array:
-            return backend.select(x, self.keep(like=x), *affine, out)
+            return backend.select(x, self.keep(like=x), *affine, direct)
 
-        return backend.recompute(selected, self.apply, x)
+        y = backend.recompute(selected, self.apply, x)
+        return y if direct is out else backend.select(y, None, 1.0, out=out)
 
     @abc.abstractmethod
     def keep(self, like: Array) -> Array:

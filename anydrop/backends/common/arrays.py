@@ -78,7 +78,7 @@ class Arrays:
         try:
             return bool(array_api_compat.array_namespace(x) == self._xp)
         except TypeError:
-            return type(x).__module__.partition(".")[0] == self.name
+            return self._xp is None and type(x).__module__.partition(".")[0] == self.name
 
     def dtype_name(self, x: Array) -> str:
         """Return the plain name of an array's dtype: ``"float32"``."""

@@ -17,6 +17,7 @@ from anydrop.backends.torch import dtensor, host, int64, operator
 from anydrop.backends.torch.watchers import (
     in_backward,
     in_transform,
+    in_vmap,
     is_memory,
     is_plain,
     is_plain_cpu,
@@ -212,7 +213,9 @@ class TorchBackend(Backend):
         """Return the shape of a tensor, whose lengths a compiler may keep open."""
         if x.is_nested:
             raise TypeError(
-                "dropout needs a dense tensor, got a nested one: take its tensors apart"
+                "dropout needs a dense tensor, got a nested one: drop from its values, and put the "
+                "result back: torch.nested.nested_tensor_from_jagged(anydrop.dropout(x.values(), "
+                "...), x.offsets()), or take its tensors apart by x.unbind()"
             )
         return tuple(x.shape)
 
@@ -277,10 +280,11 @@ class TorchBackend(Backend):
             raise ValueError(
                 f"out must be distributed as x is, {check.type_name(x)}, got {check.type_name(out)}"
             )
-        if torch.is_grad_enabled() and (x.requires_grad or out.requires_grad):
+        followed = requires_grad(x) or requires_grad(out)
+        if followed and (out is not x or x.is_leaf):
             raise ValueError(
-                "out= is not for tensors that require grad, which autograd could not follow: "
-                "leave it out, or call under torch.no_grad()"
+                "out= of tensors that require grad must be x itself, and no leaf, as for "
+                "F.dropout(x, inplace=True): leave it out, or call under torch.no_grad()"
             )
         if any(n > 1 and not stride for n, stride in zip(out.shape, out.stride(), strict=True)):
             raise ValueError(
@@ -296,6 +300,12 @@ class TorchBackend(Backend):
                 "a layer counts its steps in Python, which a trace runs once: each run would drop "
                 "the same elements. Use the function and pass the step: "
                 "anydrop.dropout(x, p, seed=seed, step=step)"
+            )
+        if counts and in_vmap():
+            raise TypeError(
+                "a layer counts its forwards, and torch.vmap runs one for all examples, or one for "
+                "each chunk of them. Use the function and pass the step: one for all, "
+                "anydrop.dropout(x, p, seed=seed, step=step), or one that is mapped beside x"
             )
         if counts and in_backward():
             raise TypeError(

@@ -48,6 +48,12 @@ def in_transform() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
+def in_vmap() -> bool:
+    """Tell whether ``torch.vmap`` is at work, itself or around another transform."""
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    return any(one.key() == torch._C._functorch.TransformType.Vmap for one in stack)
+
+
 def in_backward() -> bool:
     """Tell whether autograd runs a backward pass."""
     return torch._C._current_graph_task_id() != -1

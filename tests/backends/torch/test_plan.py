@@ -200,15 +200,12 @@ def test_transforms():
     assert torch.equal(dx, by_hand(torch.ones_like(X), 1))
     slope = torch.func.jacrev(lambda a: a * layer(X))(torch.tensor(2.0))
     assert torch.equal(slope, by_hand(X, 2))
-    y = torch.func.vmap(layer)(torch.stack([X, X]))
-    assert torch.equal(y[0], by_hand(X, 3))
-    assert torch.equal(y[0], y[1])
-    y, t = torch.func.jvp(layer, (X,), (X + 1,))
-    assert torch.equal(t, by_hand(X + 1, 4))
+    _, t = torch.func.jvp(layer, (X,), (X + 1,))
+    assert torch.equal(t, by_hand(X + 1, 3))
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(X, X + 1)
-        assert torch.equal(forward_ad.unpack_dual(layer(dual)).tangent, by_hand(X + 1, 5))
-    assert torch.equal(layer(X), by_hand(X, 6))
+        assert torch.equal(forward_ad.unpack_dual(layer(dual)).tangent, by_hand(X + 1, 4))
+    assert torch.equal(layer(X), by_hand(X, 5))
 
 
 @pytest.mark.parametrize("pre_dispatch", [False, True])

@@ -153,12 +153,26 @@ def marked_constant():
     assert vars(ours) == vars(theirs) == {"_dynamo_marked_constant": True}
 
 
+def interpreter_stack(stack):
+    assert not stack()
+    vmapped = torch._C._functorch.TransformType.Vmap
+    around = seen_in(
+        lambda f: vmap(grad(lambda x: f(x).sum()))(X), lambda: [s.key() for s in stack()]
+    )
+    assert vmapped in around
+    assert vmapped not in seen_in(
+        lambda f: grad(lambda x: f(x).sum())(X), lambda: [s.key() for s in stack()]
+    )
+
+
 RELIED_ON = {
     "torch._C._len_torch_dispatch_stack": dispatch_stack,
     "torch._C.DispatchKey.PreDispatch": lambda key: None,  # the next asks for it
     "torch._C._dispatch_tls_is_dispatch_key_included": is_included,
     "torch._C._get_tracing_state": tracing_state,
     "torch._C._are_functorch_transforms_active": transforms,
+    "torch._C._functorch.get_interpreter_stack": interpreter_stack,
+    "torch._C._functorch.TransformType.Vmap": lambda key: None,  # the former asks for it
     "torch._C._dispatch_keys": dispatch_keys,
     "torch._C._current_graph_task_id": graph_task,
     "torch._C._AutoDispatchBelowAutograd": below_autograd,

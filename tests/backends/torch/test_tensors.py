@@ -315,7 +315,7 @@ def test_out_that_can_not_be():
         (x, x.to("meta"), "out must have the device of x, cpu, got meta"),
         (x, np.zeros((6, 5), "f4"), "out must be of the library of x, torch, got numpy.ndarray"),
         (x, torch.zeros(5).expand(6, 5), "out must have memory of its own for every element"),
-        (grad, x, "out= is not for tensors that require grad"),
+        (grad, x, "out= of tensors that require grad must be x itself"),
         (x, grad, "leave it out, or call under torch.no_grad()"),
     ]
     for given, out, message in cases:

@@ -283,6 +283,34 @@ def test_vmap_gives_every_example_one_mask(recipe, dim):
     assert torch.equal(y, torch.stack([expected, -expected, 2 * expected]))
 
 
+@pytest.mark.parametrize("randomness", ["error", "same", "different"])
+@pytest.mark.parametrize("chunk_size", [None, 2])
+def test_a_layer_within_vmap(randomness, chunk_size):
+    """PyTorch would run it once for all examples, or once a chunk, whatever it was told."""
+    layer, batch = anydrop.Dropout(0.5, seed=3), X.expand(6, *SHAPE)
+    layer(X)
+    before = layer.state_dict(), layer.recipe
+    mapped = {"randomness": randomness, "chunk_size": chunk_size}
+    for function in (layer, grad(lambda x: layer(x).sum())):
+        with pytest.raises(TypeError, match="a layer counts its forwards, and torch"):
+            vmap(function, **mapped)(batch)
+    with pytest.raises(TypeError, match="or one that is mapped beside x"):
+        jacfwd(layer)(X)
+    assert (layer.state_dict(), layer.recipe) == before
+    assert torch.equal(vmap(layer.eval(), **mapped)(batch), batch)
+    dx = layer.train().backward(batch[0])
+    assert torch.equal(vmap(layer.backward, **mapped)(batch), dx.expand(6, *SHAPE))
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1, 2, 6])
+def test_a_function_within_vmap_has_one_mask_in_all_chunks(chunk_size):
+    y = vmap(drop, chunk_size=chunk_size)(X.expand(6, *SHAPE))
+    assert torch.equal(y, drop(X).expand(6, *SHAPE))
+    steps = torch.arange(6)
+    y = vmap(lambda x, step: drop(x, step), chunk_size=chunk_size)(X.expand(6, *SHAPE), steps)
+    assert torch.equal(y, torch.stack([drop(X, step) for step in range(6)]))
+
+
 def test_vmap_over_steps_and_offsets():
     steps = torch.tensor([0, 5, 2**40])
     fates = [torch.from_numpy(keep(SHAPE, 0.5, seed=3, step=int(s))) for s in steps]
