@@ -307,6 +307,17 @@ def test_zoneout(p):
     assert np.ptp(expected) == 0
 
 
+def test_depth_rates_from_zero():
+    """Those of ``torch.linspace(0, p, depth)``, by which timm's models are made."""
+    for last, depth in itertools.product((0.0, 0.1, 0.75), (1, 2, 3, 24)):
+        rates = anydrop.depth_rates(last, depth, from_zero=True)
+        assert np.allclose(rates, np.linspace(0, last, depth), rtol=1e-15)
+        assert all(type(rate) is float for rate in rates)
+    assert anydrop.depth_rates(0.1, 4, from_zero=True)[-1] == 0.1
+    with pytest.raises(TypeError, match="from_zero must be True or False"):
+        anydrop.depth_rates(0.1, 4, from_zero=0)
+
+
 def test_depth_rates():
     """The paper: the l-th of L branches survives with probability 1 - l / L * (1 - p_L)."""
     for last, depth in itertools.product((0.0, 0.2, 0.5, 0.875), (1, 2, 7, 54)):

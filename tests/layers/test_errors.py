@@ -112,15 +112,15 @@ def test_no_array(x, named, training):
 
 
 def test_a_library_without_a_backend(monkeypatch):
-    """Its arrays are known to array-api-compat, but nobody has written a backend."""
-    monkeypatch.setattr("anydrop.backends._library", lambda x: ("other", "other"))
+    """Its arrays have no namespace, and nobody has written a backend."""
+    monkeypatch.setattr("anydrop.backends._library", lambda x: ("other", ""))
     monkeypatch.setattr("anydrop.backends._BY_TYPE", {})
     bad(TypeError, "anydrop has no backend for other arrays (", x=Frame())
 
 
 @pytest.mark.parametrize("name", UNSERVED)
 def test_a_library_that_is_not_served(monkeypatch, name):
-    monkeypatch.setattr("anydrop.backends._library", lambda x: (name, name))
+    monkeypatch.setattr("anydrop.backends._library", lambda x: (name, ""))
     monkeypatch.setattr("anydrop.backends._BY_TYPE", {})
     bad(TypeError, f"anydrop does not serve {name} arrays", x=Frame())
     bad(TypeError, f"test_errors.Frame): {UNSERVED[name]}", x=Frame())
@@ -154,6 +154,15 @@ def test_shared_axes():
     drop = Dropout(seed=0, shared_axes=2)
     error(ValueError, "shared axis 2 is out of range", drop, X)
     assert drop.step == 0
+
+
+def test_a_switch_may_be_numpys():
+    """Of no dimensions, as what a comparison of arrays of none returns."""
+    for true in (np.True_, np.array(True), np.asarray([1, 2]).sum() > 2):
+        assert np.array_equal(dropout(X, 0.5, seed=0, training=true), dropout(X, 0.5, seed=0))
+        assert dropout(X, 0.5, training=np.array(False)) is X
+    for wrong in (np.array([True]), np.array(1), 1, "yes", None):
+        bad(TypeError, "training must be True or False, got ", training=wrong)
 
 
 @pytest.mark.parametrize(

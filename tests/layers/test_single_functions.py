@@ -68,3 +68,13 @@ def test_copies_have_no_mask_at_inference():
     copies, mask = anydrop.drop_connect(weights, 0.5, examples=4, training=False, return_mask=True)
     assert mask is None
     assert np.array_equal(copies, np.stack([weights] * 4))
+
+
+def test_a_mode_by_position():
+    """As torchvision has it."""
+    x = np.ones((4, 3))
+    row, batch = (anydrop.StochasticDepth(0.5, mode, seed=0) for mode in ("row", "batch"))
+    assert np.array_equal(row(x), anydrop.stochastic_depth(x, 0.5, "row", seed=0))
+    assert np.array_equal(batch(x), anydrop.stochastic_depth(x, 0.5, "batch", seed=0))
+    with pytest.raises(ValueError, match="mode must be 'row' or 'batch', got int 0"):
+        anydrop.DropPath(0.5, 0)

@@ -145,3 +145,14 @@ def test_what_is_no_floating_point_array():
     error(TypeError, "got dtype key<fry>", lambda: anydrop.dropout(jax.random.key(0), 0.5, seed=0))
     message = "p must be a real number with 0 <= p < 1, got jax."
     error(TypeError, message, jax.jit(lambda p: anydrop.dropout(jnp.ones(3), p, seed=0)), 0.5)
+
+
+def test_a_p_that_is_an_array():
+    """Traced or not; as a static argument it is a float."""
+
+    def drop(p):
+        return anydrop.dropout(jnp.ones(3), p, seed=0)
+
+    for function in (drop, jax.jit(drop)):
+        error(TypeError, "or what a compiler traces. A mask's threshold", function, jnp.array(0.5))
+    assert np.array_equal(jax.jit(drop, static_argnums=0)(0.5), drop(float(jnp.array(0.5))))

@@ -305,6 +305,15 @@ def test_layout_without_dropout():
     for layout in (torch.jagged, torch.strided):
         nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=layout)
         error(TypeError, message, anydrop.dropout, nested, 0.5, seed=0)
+    jagged = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)
+    values = anydrop.dropout(jagged.values(), 0.5, seed=0)  # as the message says
+    back = torch.nested.nested_tensor_from_jagged(values, jagged.offsets())
+    assert torch.equal(torch.cat(back.unbind()), anydrop.dropout(torch.ones(5), 0.5, seed=0))
+
+
+def test_a_p_that_is_a_tensor():
+    message = "p must be a real number with 0 <= p < 1, got torch.Tensor tensor(0.5000): an array"
+    error(TypeError, message, anydrop.dropout, example(), torch.tensor(0.5), seed=0)
 
 
 def test_out_that_can_not_be():
