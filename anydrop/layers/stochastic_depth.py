@@ -121,7 +121,7 @@ def depth_rates(p: float, depth: int, *, from_zero: bool = False) -> tuple[float
     """
     p, depth = check.probability(p), check.positive(depth, "depth")
     if check.flag(from_zero, "from_zero"):
-        return tuple(p * branch / max(1, depth - 1) for branch in range(depth))
+        return tuple(p * (branch / max(1, depth - 1)) for branch in range(depth))
     return tuple(p * branch / depth for branch in range(1, depth + 1))
 
 
