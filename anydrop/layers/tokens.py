@@ -140,8 +140,7 @@ def token_dropout(
     kept = mask.keep(like=ids)
 
     def constant(value: int) -> Array:  # which not every namespace takes as a plain int
-        alone = (1,) * ids.ndim
-        return xp.full(alone, value, dtype=ids.dtype, device=backend.device(ids))
+        return backend.move(xp.full((1,) * ids.ndim, value, dtype=ids.dtype), ids)
 
     for one in stays:
         kept = kept | (ids == constant(one))

@@ -101,6 +101,10 @@ class Arrays:
         """Return the device of an array; the host's memory has the name "cpu"."""
         return array_api_compat.device(x) if hasattr(x, "device") else "cpu"
 
+    def _place(self, x: Array) -> Any:
+        """Return where an array must lie for another to meet it; None: not known yet."""
+        return self.device(x)
+
     def empty(self, device: Any) -> Array:
         """Return an array of no elements, which stands for this library and a device."""
         if self._xp is None:
@@ -179,7 +183,7 @@ class Arrays:
         for what, ours, theirs in (
             ("shape", x.shape, other.shape),
             ("dtype", self.dtype_name(x), self.dtype_name(other)),
-            ("device", self.device(x), self.device(other)),
+            ("device", self._place(x), self._place(other)),
         ):
             # Neither a place that something traced has not yet, nor a length that is NaN as long as
             # it is not computed, differs from another.

@@ -98,6 +98,11 @@ class JaxBackend(Backend):
         x = untraced(x)
         return x.device if isinstance(x, jax.Array) else None
 
+    def _place(self, x: Array) -> Any:
+        """Return the devices on which an array lies, however it is cut over them."""
+        x = untraced(x)
+        return x.devices() if isinstance(x, jax.Array) else None
+
     def empty(self, device: Any) -> Array:
         """Return an array of no elements, which stands for a device or a sharding."""
         ndim = len(device.spec) if isinstance(device, NamedSharding) else 1
@@ -125,8 +130,8 @@ class JaxBackend(Backend):
             return self.move(jnp.asarray(x), like)
 
     def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
-        """Return an array as a NumPy array."""
-        return np.asarray(x)
+        """Return an array as a NumPy array, the whole of it on each of several processes."""
+        return np.asarray(x if x.is_fully_addressable else self.move(x, x))
 
     def probes(self) -> list[tuple[Backend, Array]]:
         """Return an empty array on one device of each platform found here."""

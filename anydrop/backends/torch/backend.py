@@ -240,6 +240,10 @@ class TorchBackend(Backend):
             return torch.from_numpy(flat.view(np.bool_).reshape(shape))
         return super().unpack(bits, shape, like)
 
+    def move(self, x: Tensor, like: Tensor) -> Tensor:
+        """Return a tensor on the device of `like`."""
+        return x.to(like.device)
+
     def from_numpy(self, x: Array, like: Tensor) -> Tensor:
         """Return a copy of a NumPy array as a tensor on the device of `like`."""
         return host.tensor(x).to(like.device)

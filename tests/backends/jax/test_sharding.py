@@ -3,9 +3,13 @@
 import copy
 import math
 import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
+from process import python
 
 import anydrop
 from anydrop import Dropout, Mask, Window
@@ -177,3 +181,61 @@ def test_probes_name_one_device_of_each_platform():
     assert len(platforms) == len(set(platforms))
     assert set(platforms) == {device.platform for device in jax.devices()}
     assert all(backend.kernel == "XLA" for backend, _ in probes)
+
+
+@pytest.mark.parametrize("protected", [(), (7,)])
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_tokens_that_are_cut(mesh, spec, protected):
+    ids = np.arange(math.prod(SHAPE), dtype="i4").reshape(SHAPE)
+    options = {"p": 0.5, "token": 0, "protected": protected, "seed": 0, "step": 3}
+    expected = anydrop.token_dropout(ids, **options)
+    cut, function = on(mesh, spec, ids), partial(anydrop.token_dropout, **options)
+    for y in (function(cut), jax.jit(function)(cut)):
+        assert np.array_equal(y, expected)
+        assert y.sharding.is_equivalent_to(cut.sharding, 2)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_states_that_are_cut(mesh, spec, training):
+    """One of them as it was put, and one as JAX's own operations write its sharding."""
+    new, previous = on(mesh, spec), jnp.negative(on(mesh, spec))
+    expected = anydrop.zoneout(X, -X, 0.5, seed=0, training=training)
+    y = anydrop.zoneout(new, previous, 0.5, seed=0, training=training)
+    assert np.array_equal(y, expected)
+    assert y.sharding.is_equivalent_to(new.sharding, 2)
+
+
+def test_states_on_other_devices():
+    new, previous = (jax.device_put(X, device) for device in jax_ways.DEVICES[:2])
+    with pytest.raises(ValueError, match="previous must have the device of x"):
+        anydrop.zoneout(new, previous, 0.5, seed=0)
+
+
+PROCESS = """
+    import os
+    import jax
+    jax.distributed.initialize(os.environ["ADDRESS"], 2, int(os.environ["RANK"]))
+    import numpy as np, anydrop
+    from jax.sharding import NamedSharding, PartitionSpec
+    x = np.arange(16 * 24, dtype="f4").reshape(16, 24)
+    whole = NamedSharding(jax.make_mesh((2,), ("a",)), PartitionSpec("a"))
+    cut = jax.make_array_from_callback(x.shape, whole, lambda index: x[index])
+    mask = anydrop.Mask.from_seed(x.shape, 0.5, seed=0)
+    y, expected = anydrop.dropout(cut, 0.5, seed=0), anydrop.dropout(x, 0.5, seed=0)
+    parts = [np.array_equal(p.data, expected[p.index]) for p in y.addressable_shards]
+    print(cut.is_fully_addressable, mask.digest(like=cut) == mask.digest(), parts)
+"""
+
+
+def test_a_digest_of_an_array_of_two_processes():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+
+    def process(rank):
+        flags = {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+        return python(PROCESS, RANK=str(rank), ADDRESS=address, **flags).splitlines()[-1]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(process, range(2))) == ["False True [True]"] * 2
