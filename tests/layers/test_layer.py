@@ -248,3 +248,47 @@ def test_recipes_are_small_values():
     assert len(pickle.dumps(mask)) < 300
     assert pickle.loads(pickle.dumps(mask)) == mask
     assert hash(mask) == hash(anydrop.Mask.from_seed((2**20, 2**20), 0.5, seed=0))
+
+
+def test_the_mask_is_at_home_with_the_last_input(subject):
+    """Inputs of two libraries in turn, planned and not: the mask follows each."""
+    layer, x = Dropout(0.5, seed=2), np.ones(40, "f4")
+    for step in range(0, 12, 2):
+        layer(x)
+        assert type(layer.mask) is np.ndarray
+        assert np.array_equal(layer.mask, keep((40,), 0.5, seed=2, step=step))
+        layer(subject.array(x))
+        assert anydrop.resolve(layer.mask) is anydrop.resolve(subject.array(x))
+        assert np.array_equal(subject.numpy(layer.mask), keep((40,), 0.5, seed=2, step=step + 1))
+
+
+def test_a_refused_call_forgets_nothing(subject):
+    """Whether the refusal comes before a plan is asked for, from it, or after it."""
+    layer, x = Dropout(0.5, seed=2), ones(subject, 40)
+    for calls in range(1, 5):
+        layer(x)
+        before = layer.state_dict(), layer.recipe, subject.numpy(layer.mask)
+        for wrong in (np.arange(3), "text", None, np.ones(3, "c16").astype(object)):
+            with pytest.raises(TypeError):
+                layer(wrong)
+        with pytest.raises(TypeError):
+            layer(x, training="yes")
+        assert (layer.state_dict(), layer.recipe) == before[:2]
+        assert np.array_equal(subject.numpy(layer.mask), before[2])
+        kept = subject.numpy(layer.backward(x)) != 0
+        assert np.array_equal(kept, keep((40,), 0.5, seed=2, step=calls - 1))
+
+
+def test_a_step_that_is_set_between_planned_calls(subject):
+    layer, x = Dropout(0.5, seed=2), ones(subject, 40)
+    for step in (0, 1, 2, 7, 2**40, 2**64 - 1, 3, 4):
+        layer.step = step
+        y = subject.numpy(layer(x))
+        kept = keep((40,), 0.5, seed=2, step=step)
+        assert np.array_equal(y != 0, kept)
+        assert np.array_equal(subject.numpy(layer.backward(x)) != 0, kept)
+        assert layer.step == step + 1
+        layer.step = 0  # which changes nothing of what was drawn
+        assert np.array_equal(subject.numpy(layer.backward(x)) != 0, kept)
+        assert np.array_equal(subject.numpy(layer.mask), kept)
+        layer(x)
