@@ -33,15 +33,15 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Laye
     -------
     dict of str to Layer
         The layers, by name, in the order in which they were found. One that has two names is
-        there once, under the shorter one.
+        there once, under the name of fewest parts, or else the one that was found first.
 
     Raises
     ------
     TypeError
         If the seed is of the wrong kind.
     ValueError
-        If there is no layer, two of them come to one name, or one draws from a generator. No
-        layer is changed then.
+        If the seed is out of range, there is no layer, two layers come to one name, or one draws
+        from a generator. No layer is changed then.
 
     Notes
     -----
@@ -78,7 +78,7 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Laye
 
 
 def _named_layers(model: Any) -> Iterator[tuple[str, Layer]]:
-    """Yield the layers that a model leads to, those with short names first."""
+    """Yield the layers that a model leads to, those whose names have few parts first."""
     seen = dict[int, Any]()  # it keeps the objects alive, so that no id is used again
     todo = deque([("", model)])
     while todo:

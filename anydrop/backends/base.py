@@ -42,7 +42,7 @@ class Backend(Arrays):
     ===============  ============================  =================================================
     method           called for                    by default
     ===============  ============================  =================================================
-    keep             masks, composed, verify       in the namespace, an element at a time
+    keep             masks, composed, verify       in the namespace, a block for each element
     select           all                           in the namespace, with the mask of ``keep``
     draw             rng=                          refused; yours if the library has generators
     check_generator  rng=                          asks ``draw`` for a mask of no elements
@@ -56,11 +56,11 @@ class Backend(Arrays):
     owns             all                           by the array's namespace, or its type's module
     dtype_name       noise, composed, monte_carlo  of ``x.dtype``
     shape            all                           ``x.shape``, with no length unknown
-    device           layers, composed, verify      ``x.device``, or ``"cpu"`` if there is none
+    device           layers, verify                ``x.device``, or ``"cpu"`` if there is none
     empty            masks                         in the namespace
-    move             rng=                          by way of NumPy
+    move             rng=, composed                by way of NumPy
     aligned          noise, composed               the array; yours if arrays have a memory order
-    composable       composed                      the array; yours if functions mistake some
+    composable       composed                      the array; yours if functions fail for some
     detached         monte_carlo                   the array; yours if a gradient keeps others alive
     from_numpy       moves                         ``xp.asarray``; yours without a namespace
     to_numpy         moves, digests, verify        DLPack; yours if the library has none

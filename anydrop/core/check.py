@@ -27,8 +27,8 @@ def probability(p: object) -> float:
             hint = "; a schedule is for a layer, or to be called with the step" * callable(p)
             if hasattr(p, "dtype") and hasattr(p, "shape"):
                 hint = (
-                    ": an array, or what a compiler traces. A mask's threshold is made of p in "
-                    "Python, so pass a float: float(p), or a static argument of the compiled call"
+                    ": p can't be an array or a traced value. Pass float(p), or make p a static "
+                    "argument of the compiled function"
                 )
             raise TypeError(f"p must be a real number with 0 <= p < 1, got {described(p)}{hint}")
         p = _float(p)
@@ -237,7 +237,7 @@ def integer(value: Any, name: str, wanted: str = "an int", hint: str = "") -> in
     if number.bit_length() > 14284 and abs(number) >= 10**DIGITS:
         raise ValueError(
             f"{name} must be an int of at most {DIGITS} decimal digits, which is what Python "
-            "prints, got one of more" + "; a hash of it will do" * (name == "seed")
+            "prints, got a longer one"
         )
     return number
 

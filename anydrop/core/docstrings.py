@@ -32,8 +32,8 @@ def described_by(*sources: Callable[..., Any]) -> Callable[[Target], Target]:
     Parameters
     ----------
     *sources : callable
-        Functions or classes. The last one describes what all share. Those before it, which this
-        decorator has completed, give only what they say beside that.
+        Functions or classes. The last one describes what all share. The others must be
+        decorated, too, and only what they add is taken.
     """
     *first, last = sources
 

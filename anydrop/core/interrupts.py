@@ -8,11 +8,11 @@ from collections.abc import Callable
 LEVELS = 3
 
 
-def surely(work: Callable[[], object], finish: Callable[[], object], levels: int = LEVELS) -> None:
+def surely(work: Callable[[], object], finish: Callable[[], object]) -> None:
     """Do some work, and finish it whatever is raised.
 
-    A single ``finally`` is not enough, since an interrupt may come within it. So each level here
-    finishes what the one within it left.
+    A single ``finally`` is not enough, since an interrupt may come within it. So there are some,
+    one around the other, and each finishes what the one within it left.
 
     Parameters
     ----------
@@ -20,12 +20,14 @@ def surely(work: Callable[[], object], finish: Callable[[], object], levels: int
         Whatever it has begun when it raises, `finish` must undo or wait for.
     finish : callable
         May be called more than once, and before `work` has begun.
-    levels : int
-        How many levels there are around the innermost.
     """
+    _surely(work, finish, LEVELS)
+
+
+def _surely(work: Callable[[], object], finish: Callable[[], object], levels: int) -> None:
     try:
         if levels:
-            surely(work, finish, levels - 1)
+            _surely(work, finish, levels - 1)
         else:
             work()
     finally:

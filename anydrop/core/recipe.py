@@ -45,7 +45,7 @@ class Description(tuple[Any, ...]):
 
     __slots__ = ()
 
-    #: Arrays leave operators with a description to it.
+    #: NumPy then calls the operators below.
     __array_ufunc__ = None
 
     def __mul__(self, other: object) -> NoReturn:

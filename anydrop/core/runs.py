@@ -40,8 +40,8 @@ def _run_here() -> bool | None:
 def check_found(layer: object, mode: bool, training: bool | None) -> None:
     """Refuse the call of a layer that has no twin in this thread's run, and is to draw.
 
-    What the call says by `training` counts, and else the layer's mode. In a run that looked for the
-    layers by itself, a layer in inference mode is to draw, too.
+    The call's `training` takes precedence over the layer's mode. In a run that looked for the
+    layers by itself, a layer in inference mode draws too.
     """
     searched = _run_here()
     if searched is None:

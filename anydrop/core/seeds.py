@@ -23,7 +23,7 @@ def checked(value: object) -> Seed:
     if type(value) is int:
         return _word(value, "seed")
     if isinstance(value, np.random.SeedSequence):
-        _fields(**{name: getattr(value, name) for name in FIELDS})
+        _fields({name: getattr(value, name) for name in FIELDS})
         return value
     if _is_sequence(value):
         return _entropy(value, "seed")
@@ -39,7 +39,7 @@ def fresh() -> int:
     return entropy
 
 
-def one_source(seed: object, rng: object) -> None:
+def forbid_two_sources(seed: object, rng: object) -> None:
     """Refuse two sources of randomness."""
     if seed is not None and rng is not None:
         raise ValueError(
@@ -48,7 +48,7 @@ def one_source(seed: object, rng: object) -> None:
         )
 
 
-def generator(rng: object) -> object:
+def checked_generator(rng: object) -> object:
     """Return a generator, of a library that is not known yet; refuse a seed."""
     if isinstance(rng, (Number, str, bytes, Sequence, np.random.SeedSequence)):
         raise TypeError(
@@ -58,7 +58,7 @@ def generator(rng: object) -> object:
     return rng
 
 
-def required(seed: Any) -> Any:
+def require_seed(seed: Any) -> Any:
     """Refuse a training call without a source of randomness."""
     if seed is None:
         raise TypeError(
@@ -68,7 +68,7 @@ def required(seed: Any) -> Any:
     return seed
 
 
-def alone(rng: object) -> None:
+def forbid_rng(rng: object) -> None:
     """Refuse a generator where only a seed will do."""
     if rng is not None:
         raise TypeError(
@@ -89,7 +89,7 @@ def to_json(seed: Seed | None) -> Any:
     """Return a seed as plain JSON, from which `from_json` makes an equal one."""
     if not isinstance(seed, np.random.SeedSequence):
         return list(seed) if isinstance(seed, tuple) else seed
-    fields = _fields(**{name: getattr(seed, name) for name in FIELDS})
+    fields = _fields({name: getattr(seed, name) for name in FIELDS})
     return {name: list(f) if isinstance(f, tuple) else f for name, f in fields.items()}
 
 
@@ -101,23 +101,21 @@ def from_json(value: Any) -> Seed | None:
         return checked(value)
     if value.keys() != set(FIELDS):
         raise ValueError(f"a saved SeedSequence has other keys than {sorted(value, key=str)}")
-    return np.random.SeedSequence(**_fields(**value))
+    return np.random.SeedSequence(**_fields(value))
 
 
-def _fields(
-    entropy: object, spawn_key: object, pool_size: object, n_children_spawned: object
-) -> dict[str, Any]:
+def _fields(given: dict[str, Any]) -> dict[str, Any]:
     """Return what a SeedSequence is made of in normal form; NumPy takes more than it can use."""
-    many = _is_sequence(entropy)
-    size = check.integer(pool_size, "pool_size")
+    entropy = given["entropy"]
+    size = check.integer(given["pool_size"], "pool_size")
     if not 4 <= size <= POOL:
         raise ValueError(f"pool_size must satisfy 4 <= pool_size <= {POOL}, got {size}")
-    children = check.integer(n_children_spawned, "n_children_spawned")
+    children = check.integer(given["n_children_spawned"], "n_children_spawned")
     if not 0 <= children < 2**32:
         raise ValueError(f"n_children_spawned must be >= 0 and < 2**32, got {children}")
     return {
-        "entropy": _entropy(entropy, "entropy") if many else _word(entropy, "entropy"),
-        "spawn_key": check.integers(spawn_key, "spawn_key", _word),
+        "entropy": (_entropy if _is_sequence(entropy) else _word)(entropy, "entropy"),
+        "spawn_key": check.integers(given["spawn_key"], "spawn_key", _word),
         "pool_size": size,
         "n_children_spawned": children,
     }

@@ -52,12 +52,12 @@ class Layer(State, abc.ABC):
         rng: Any = None,
         **options: Any,
     ) -> None:
-        seeds.one_source(seed, rng)
+        seeds.forbid_two_sources(seed, rng)
         self._options = self._check_settings(options)
         self._seed: stream.Seed | None = None
         if rng is None:
             self._seed = seeds.fresh() if seed is None else seeds.checked(seed)
-        self._rng = seeds.generator(rng)
+        self._rng = seeds.checked_generator(rng)
         self._step = 0
         self._training = True
         self._mask: Drawn | None = None
@@ -137,7 +137,7 @@ class Layer(State, abc.ABC):
             if y is not None:
                 # `recipe` sees to what making a mask does beside.
                 mask = tuple.__new__(Mask, (self._key, step, *plan.rest))
-                # All in one line, between whose parts no interrupt can come.
+                # One assignment, so that an interrupt can't leave the layer half changed.
                 self._mask, self._unmasked, self._step = mask, None, step + 1
                 return y
         return self._forward(x, training)
@@ -163,7 +163,7 @@ class Layer(State, abc.ABC):
         key = mask.key if plan else (0, 0)
         # Not +=, which would change a tensor in place that whoever read the step has too.
         new = mask, None, plan, key, (backend, backend.device(x)), self._step + 1
-        # All in one line, between whose parts no interrupt can come.
+        # One assignment, so that an interrupt can't leave the layer half changed.
         self._mask, self._unmasked, self._plan, self._key, self._home, self._step = new
         return y
 

@@ -174,7 +174,7 @@ class Call:
         placed = self.training or window is not None
         self.shape = self.backend.shape(x) if placed else tuple(x.shape)
         self.p = check.probability(p)
-        seeds.one_source(seed, rng)
+        seeds.forbid_two_sources(seed, rng)
         self.seed = None if seed is None else seeds.checked(seed)
         self.step, self.rng = place.step(step), rng
         self.shared_axes = check.all_shared(shared_axes, noise_shape, self.shape)
@@ -272,7 +272,7 @@ class Call:
         if self.rng is None:
             if window or enlarged_by:  # else it is x's, and x has an index for each element
                 check.index_range(window.shape if window else shape)
-            key = stream.key_of(seeds.required(self.seed))
+            key = stream.key_of(seeds.require_seed(self.seed))
             return Mask(key, self.step, shape, p, scale, shared, window)
         check.no_place(self.step, window)
         if self.p == 0.0:  # a mask of any key, since nothing is dropped

@@ -116,7 +116,7 @@ def gaussian_noise(x: Array, std: float = 1.0, **keywords: Unpack[Keywords]) -> 
 
 
 def _disturbed(call: Call, std: float, *, relative: bool) -> Any:
-    seeds.alone(call.rng)
+    seeds.forbid_rng(call.rng)
     if not call.training:
         return call.result(call.inferred())
     call.check_arrays()
@@ -147,7 +147,7 @@ class GaussianDropout(DropLayer):
     _unscaled = UNSCALED
 
     def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
-        seeds.alone(keywords.get("rng"))
+        seeds.forbid_rng(keywords.get("rng"))
         super().__init__(p, **keywords)
 
 
@@ -182,5 +182,5 @@ class GaussianNoise(Layer):
         shared_axes: int | Sequence[int] = (),
         noise_shape: Sequence[int | None] | None = None,
     ) -> None:
-        seeds.alone(rng)
+        seeds.forbid_rng(rng)
         super().__init__(seed=seed, std=std, shared_axes=shared_axes, noise_shape=noise_shape)

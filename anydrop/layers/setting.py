@@ -59,7 +59,7 @@ class Setting(Generic[T]):
             kind = type(layer).__name__
             raise AttributeError(f"{self.name} is settled when a {kind} is made: make another one")
         acting = layer._acting
-        # Not in place: a copy of the layer may have the same dict. And in one line, between whose
-        # parts no interrupt can come.
+        # Not in place: a copy of the layer may have the same dict. And in one assignment, so
+        # that an interrupt can't leave the layer half changed.
         options = acting._options | {self.name: self.normal(value)}
         acting._options, acting._plan = options, None

@@ -92,7 +92,7 @@ class State:
         except (TypeError, ValueError) as error:
             raise ValueError(f"not a state of this layer: {error}") from error
         new = options, seed, step, None, None, None
-        # All in one line, between whose parts no interrupt can come.
+        # One assignment, so that an interrupt can't leave the layer half changed.
         self._options, self._seed, self._step, self._mask, self._unmasked, self._plan = new
         self._home = ()
 
@@ -112,7 +112,7 @@ class State:
         if self._rng is not None:
             raise ValueError("this layer draws from a generator given as rng=, and has no seed")
         new = seeds.checked(seed), 0, None, None, None
-        # All in one line, between whose parts no interrupt can come.
+        # One assignment, so that an interrupt can't leave the layer half changed.
         self._seed, self._step, self._mask, self._unmasked, self._plan = new
         self._home = ()
 

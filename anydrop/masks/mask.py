@@ -23,7 +23,7 @@ def digest(keep: np.ndarray[Any, Any]) -> str:
 
 
 class Linear(Protocol):
-    """What a forward was, to its backward pass."""
+    """Anything whose `apply` computes a backward pass."""
 
     def apply(self, gradient: Array, /) -> Any:
         """Return the gradient of the input for that of the output."""

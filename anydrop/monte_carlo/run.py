@@ -264,8 +264,8 @@ class _AtInference:
     def end(self) -> None:
         """Set the modes of before.
 
-        A thing that sets the mode of its parts with its own undoes what was restored before: again,
-        until all is right. Each round settles those whose owners are settled.
+        A module's `train` and `eval` also change its children. So this repeats until every mode is
+        right; each round settles one more level.
         """
         for _ in self._modes:
             for thing, mode in [pair for pair in self._modes if pair[0].training != pair[1]]:

@@ -38,7 +38,7 @@ def test_every_public_function_and_layer_is_here():
         "Window",
     }
     others |= {"schedules", "depth_rates", "monte_carlo", "MonteCarlo", "__version__"}
-    others |= {"get_num_threads", "set_num_threads"}
+    others |= {"get_num_threads", "set_num_threads", "seed_layers"}
     assert shown == set(anydrop.__all__) - others
 
 

@@ -122,7 +122,7 @@ class Arrays:
         return x
 
     def aligned(self, x: Array, like: Array) -> Array:
-        """Return an array with its axes in the memory order of another, so that both compose to it.
+        """Return x in the memory order of `like`, so that an operation on both keeps that order.
 
         Most libraries have one order, or don't tell.
         """
@@ -185,8 +185,8 @@ class Arrays:
             ("dtype", self.dtype_name(x), self.dtype_name(other)),
             ("device", self._place(x), self._place(other)),
         ):
-            # Neither a place that something traced has not yet, nor a length that is NaN as long as
-            # it is not computed, differs from another.
+            # A traced array has no device yet, and a length that was not computed is NaN: neither
+            # counts as a difference.
             unknown = (what == "device" and None in (ours, theirs)) or str(ours) == str(theirs)
             if ours != theirs and not unknown:
                 raise ValueError(f"{name} must have the {what} of x, {ours}, got {theirs}")

@@ -312,7 +312,7 @@ def test_layout_without_dropout():
 
 
 def test_a_p_that_is_a_tensor():
-    message = "p must be a real number with 0 <= p < 1, got torch.Tensor tensor(0.5000): an array"
+    message = "p must be a real number with 0 <= p < 1, got torch.Tensor tensor(0.5000): p can't"
     error(TypeError, message, anydrop.dropout, example(), torch.tensor(0.5), seed=0)
 
 
