@@ -12,6 +12,14 @@ from anydrop.layers.base import Layer
 
 # What has no layers within.
 ATOMS = (str, bytes, bytearray, int, float, complex, type, FunctionType, MethodType, ModuleType)
+# PyTorch's modules around a model, which are no part of its layers' names, and where they hold it.
+WRAPPERS = {
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "OptimizedModule": "_orig_mod",
+}
+# In a name: the key of a dict that is neither a str nor an int.
+NAMELESS = "\0"
 
 
 def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Layer]:
@@ -62,6 +70,11 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Laye
     checked = seeds.checked(seed)
     found = dict[str, Layer]()
     for name, layer in _named_layers(model):
+        if NAMELESS in name:
+            raise ValueError(
+                f"{layer!r} is in a dict under a key that is neither a str nor an int, and so has "
+                "no name that stays the same: use such keys"
+            )
         if name in found:
             raise ValueError(f"two layers of this model come to the name {name!r}: rename one")
         if layer.seed is None:
@@ -72,8 +85,9 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Laye
             f"no dropout layer of anydrop was found in {check.described(model)}: give the network "
             "that has them as attributes, or a list or dict of them"
         )
-    for name, layer in found.items():
-        layer.reseed(seeds.of_place(checked, name))
+    own = [seeds.of_place(checked, name) for name in found]
+    for layer, seed in zip(found.values(), own, strict=True):
+        layer.reseed(seed)
     return found
 
 
@@ -83,26 +97,35 @@ def _named_layers(model: Any) -> Iterator[tuple[str, Layer]]:
     todo = deque([("", model)])
     while todo:
         name, thing = todo.popleft()
-        if thing is None or isinstance(thing, ATOMS) or id(thing) in seen:
+        kind = type(thing)
+        while kind.__name__ in WRAPPERS and kind.__module__.startswith("torch."):
+            thing = getattr(thing, WRAPPERS[kind.__name__])
+            kind = type(thing)
+        if id(thing) in seen or issubclass(kind, ATOMS):
             continue
         seen[id(thing)] = thing
-        if isinstance(thing, Layer):
+        if issubclass(kind, Layer):
             yield name, thing
             continue
-        todo.extend((f"{name}.{part}" if name else part, held) for part, held in _parts(thing))
+        for part, held in _parts(thing, kind):
+            if held is not None and not issubclass(type(held), ATOMS):
+                todo.append((f"{name}.{part}" if name else part, held))
 
 
-def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a thing holds, by attribute, index or key."""
-    if isinstance(thing, Mapping):
-        yield from ((str(key), value) for key, value in thing.items())
-    elif isinstance(thing, (list, tuple, deque)):
+def _parts(thing: Any, kind: type) -> Iterator[tuple[str, Any]]:
+    """Yield what a thing holds, by attribute, index or key; nothing of it is called."""
+    if issubclass(kind, Mapping):
+        for key, value in thing.items():
+            yield (str(key) if isinstance(key, (str, int)) else NAMELESS), value
+    elif issubclass(kind, (list, tuple, deque)):
         yield from ((str(index), value) for index, value in enumerate(thing))
-    attributes = dict(getattr(thing, "__dict__", {}))
-    if callable(getattr(thing, "named_children", None)):  # PyTorch's modules keep theirs apart
-        attributes = {n: value for n, value in attributes.items() if not n.startswith("_")}
-        attributes |= dict(thing.named_children())
-    slots = (getattr(cls, "__slots__", ()) for cls in type(thing).__mro__)
-    names = [n for own in slots for n in ([own] if isinstance(own, str) else own)]
+    state: Any = object.__getstate__(thing)  # read, and not computed as getattr might
+    state, slots = state if isinstance(state, tuple) else (state, None)
+    attributes = {**(state or {}), **(slots or {})}
+    if hasattr(kind, "named_children"):  # of PyTorch's modules, which keep their parts in a dict
+        attributes |= attributes.pop("_modules", {})
     yield from attributes.items()
-    yield from ((n, getattr(thing, n)) for n in names if hasattr(thing, n))
+    for base in kind.__mro__:
+        for name, value in vars(base).items():
+            if issubclass(type(value), Layer) and name not in attributes:
+                yield name, value

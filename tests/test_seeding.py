@@ -4,6 +4,7 @@ import copy
 import hashlib
 import itertools
 import json
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -122,12 +123,57 @@ def test_any_container_is_a_model():
     assert list(seed_layers(Dropout(0.5), 0)) == [""]
 
 
+class Hidden:
+    """Attributes of a class, private ones, and slots whose names Python changes."""
+
+    __slots__ = ("__dict__", "__secret")
+    shared = Dropout(0.5)
+
+    def __init__(self):
+        self.__secret, self._private = Dropout(0.5), Dropout(0.5)
+
+
+def test_layers_in_every_kind_of_attribute():
+    assert set(seed_layers(Hidden(), 0)) == {"_private", "_Hidden__secret", "shared"}
+
+
+class Raises:
+    def __getattr__(self, name):
+        raise KeyError(name)
+
+
+def test_things_that_answer_oddly():
+    """They are read, and not asked."""
+    model = {"raises": Raises(), "mock": MagicMock(), "drop": Dropout(0.5), "many": range(10**9)}
+    assert list(seed_layers(model, 0)) == ["drop"]
+
+
+def test_a_seed_is_made_for_every_layer_before_one_is_changed():
+    a, b = Dropout(0.5, seed=1), Dropout(0.5, seed=2)
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        seed_layers({"a": a, "\udc80": b}, 0)
+    assert (a.seed, b.seed) == (1, 2)
+
+
+def test_not_within_a_run_of_monte_carlo():
+    layer = Dropout(0.5, seed=1)
+
+    def predict(x):
+        seed_layers([layer], 7)
+        return layer(x)
+
+    with pytest.raises(RuntimeError, match="monte_carlo runs this layer now"):
+        anydrop.monte_carlo(predict, X, samples=2, seed=0, layers=[layer])
+    assert (layer.seed, layer.step) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("model", "kind", "message"),
     [
         ({1: Dropout(0.5), "1": Dropout(0.5)}, ValueError, "two layers .* come to the name '1'"),
         ({"a.b": Dropout(0.5), "a": {"b": Dropout(0.5)}}, ValueError, "come to the name 'a.b'"),
         ([Dropout(0.5), Dropout(0.5, rng=np.random)], ValueError, "the layer '1' draws from a gen"),
+        ({object(): Dropout(0.5)}, ValueError, "under a key that is neither a str nor an int"),
         ([np.ones(3), "text", None], ValueError, "no dropout layer of anydrop was found in"),
         (Network, ValueError, "no dropout layer of anydrop was found in type"),
     ],
@@ -149,6 +195,7 @@ def test_no_seed():
         Dropout(0.5, rng=np.random).reseed(0)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own calls
 @pytest.mark.skipif(not available("torch"), reason="torch is not here; nox -s tests-torch has it")
 def test_names_within_pytorchs_modules_are_pytorchs():
     import torch
@@ -161,3 +208,8 @@ def test_names_within_pytorchs_modules_are_pytorchs():
     model = torch.nn.Sequential(Part(), torch.nn.ModuleDict({"head": Part()}))
     parts = [f"{name}.drop" for name, part in model.named_modules() if isinstance(part, Part)]
     assert list(seed_layers(model, 0)) == parts == ["0.drop", "1.head.drop"]
+    model[0]._drop = Dropout(0.5)
+    names = ["0.drop", "0._drop", "1.head.drop"]
+    assert list(seed_layers(model, 0)) == names
+    for wrapped in (torch.nn.DataParallel(model), torch.compile(model)):
+        assert list(seed_layers(wrapped, 0)) == names

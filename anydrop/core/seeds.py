@@ -25,6 +25,8 @@ def checked(value: object) -> Seed:
     if isinstance(value, np.random.SeedSequence):
         _fields({name: getattr(value, name) for name in FIELDS})
         return value
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if _is_sequence(value):
         return _entropy(value, "seed")
     hint = "" if isinstance(value, (Number, str, bytes)) else "; a generator goes to rng="
@@ -122,7 +124,8 @@ def _fields(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_sequence(value: object) -> bool:
-    return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+    many = isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    return many and not isinstance(value, (str, bytes))
 
 
 def _entropy(values: object, name: str) -> tuple[int, ...]:

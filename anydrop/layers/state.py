@@ -31,6 +31,7 @@ class State:
     _unmasked: Linear | None
     _plan: Plan | None
     _home: tuple[Any, ...]
+    _twin: Any
 
     @classmethod
     def _check_settings(cls, settings: dict[str, Any]) -> dict[str, Any]:
@@ -108,9 +109,15 @@ class State:
         ------
         TypeError, ValueError
             If the seed is of the wrong kind or out of range, or if the layer draws from `rng`.
+        RuntimeError
+            If `monte_carlo` runs the layer.
         """
         if self._rng is not None:
             raise ValueError("this layer draws from a generator given as rng=, and has no seed")
+        if self._twin is not None:
+            raise RuntimeError(
+                "monte_carlo runs this layer now, with a seed of its own: reseed it afterwards"
+            )
         new = seeds.checked(seed), 0, None, None, None
         # One assignment, so that an interrupt can't leave the layer half changed.
         self._seed, self._step, self._mask, self._unmasked, self._plan = new

@@ -92,6 +92,10 @@ def test_every_seed_comes_back(seed):
     assert seeds.to_json(seeds.from_json(seeds.to_json(seed))) == seeds.to_json(seed)
 
 
+def test_a_seed_may_be_an_array_of_no_dimensions():
+    assert anydrop.Dropout(0.5, seed=np.array(7)).state_dict()["seed"] == 7
+
+
 def generators():
     yield np.random.default_rng(0)
     yield np.random.RandomState(0)

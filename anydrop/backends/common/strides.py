@@ -45,5 +45,6 @@ def merged(
 
 def forbid_broadcast(out: Array) -> None:
     """Refuse an `out` with elements that share memory."""
-    if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)):
+    steps = zip(out.shape, out.strides, strict=True)
+    if out.size and any(n > 1 and stride == 0 for n, stride in steps):
         raise ValueError("out must have memory of its own for every element, got a broadcast")

@@ -161,9 +161,15 @@ class Pool:
             return
         turns = _turns(n, threads, max(1, self._grain // elements))
         loop = _Loop(work, turns, threads, self._at_work)
-        surely(lambda: self._lead(loop, len(turns)), loop.finish)
+        try:
+            surely(lambda: self._lead(loop, len(turns)), loop.finish)
+        except Exception as error:
+            loop.errors.append(error)
+        # An interrupt, that came while helpers were waited for, before any other error. It is taken
+        # out of the list, or it would hold itself, and so the arrays, by this frame.
+        loop.errors.sort(key=lambda error: isinstance(error, Exception))
         if loop.errors:
-            raise loop.errors.pop(0)  # which must not hold itself, and so the arrays, by a frame
+            raise loop.errors.pop(0)
 
     def _lead(self, loop: _Loop, turns: int) -> None:
         """Have helpers assist, and take turns."""

@@ -290,13 +290,20 @@ class TorchBackend(Backend):
                 "out= of tensors that require grad must be x itself, and no leaf, as for "
                 "F.dropout(x, inplace=True): leave it out, or call under torch.no_grad()"
             )
-        if any(n > 1 and not stride for n, stride in zip(out.shape, out.stride(), strict=True)):
+        steps = zip(out.shape, out.stride(), strict=True)
+        if out.numel() and any(n > 1 and not stride for n, stride in steps):
             raise ValueError(
                 "out must have memory of its own for every element, got an expanded tensor"
             )
 
     def check_stateful(self, *, counts: bool) -> None:
         """Refuse a layer's pass that is traced once, and a forward that a checkpoint runs again."""
+        if counts and in_vmap():
+            raise TypeError(
+                "a layer counts its forwards, and torch.vmap runs one for all examples, or one for "
+                "each chunk of them. Use the function and pass the step: one for all, "
+                "anydrop.dropout(x, p, seed=seed, step=step), or one that is mapped beside x"
+            )
         if torch.compiler.is_compiling():  # which follows the layer's step
             return
         if is_recorded():
@@ -304,12 +311,6 @@ class TorchBackend(Backend):
                 "a layer counts its steps in Python, which a trace runs once: each run would drop "
                 "the same elements. Use the function and pass the step: "
                 "anydrop.dropout(x, p, seed=seed, step=step)"
-            )
-        if counts and in_vmap():
-            raise TypeError(
-                "a layer counts its forwards, and torch.vmap runs one for all examples, or one for "
-                "each chunk of them. Use the function and pass the step: one for all, "
-                "anydrop.dropout(x, p, seed=seed, step=step), or one that is mapped beside x"
             )
         if counts and in_backward():
             raise TypeError(

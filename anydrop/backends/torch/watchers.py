@@ -20,6 +20,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from anydrop.core import place
 from anydrop.core.recipe import Recipe
+from anydrop.core.tracing import constant
 
 # The types whose memory holds what they mean: other subclasses have a say in every operation.
 PLAIN = (Tensor, torch.nn.Parameter)
@@ -48,9 +49,12 @@ def in_transform() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
+@constant  # which can't trace this, but runs it within the transforms that it traces
 def in_vmap() -> bool:
     """Tell whether ``torch.vmap`` is at work, itself or around another transform."""
-    stack = torch._C._functorch.get_interpreter_stack() or ()
+    if not torch._C._are_functorch_transforms_active():
+        return False
+    stack = torch._C._functorch.get_interpreter_stack()
     return any(one.key() == torch._C._functorch.TransformType.Vmap for one in stack)
 
 

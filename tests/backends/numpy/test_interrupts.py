@@ -151,6 +151,30 @@ def test_a_state_that_is_interrupted_anywhere():
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
+def test_an_interrupt_beside_an_error_is_not_lost():
+    """The error is the caller's own; the interrupt comes while it waits for its helper."""
+    helping, caller = threading.Event(), threading.get_ident()
+
+    def work(start, stop):
+        if threading.get_ident() == caller:
+            assert helping.wait(30)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            raise ZeroDivisionError
+        helping.set()
+        time.sleep(0.2)
+
+    def handler(number, frame):
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with pytest.raises(Interrupt):
+            Pool(2, grain=1).run(work, 2)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
 def test_a_caller_that_is_interrupted_all_the_time():
     """It waits for its helper nevertheless."""
     pool, interrupts, helping = Pool(2, grain=1), [], threading.Event()

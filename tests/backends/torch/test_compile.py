@@ -272,6 +272,18 @@ def test_transforms_in_a_program(transform):
     assert torch.equal(program(X), transform(X))  # which test_torch_transforms holds to numbers
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace:UserWarning")
+@pytest.mark.parametrize("chunk_size", [None, 2])
+def test_a_layer_within_vmap_is_refused_here_too(chunk_size):
+    layer = anydrop.Dropout(0.5, seed=0)
+    program = torch.compile(lambda x: vmap(layer, chunk_size=chunk_size)(x), backend="eager")
+    with pytest.raises(TypeError, match="a layer counts its forwards, and torch"):
+        program(torch.ones(4, 6))
+    assert (layer.step, layer.recipe) == (0, None)
+    twice = torch.compile(lambda x: layer(x) + 0, backend="eager")
+    assert torch.equal(twice(torch.ones(6)), anydrop.dropout(torch.ones(6), 0.5, seed=0))
+
+
 def test_checkpoint_in_a_program():
     def run(x, step):
         return torch.utils.checkpoint.checkpoint(
