@@ -24,12 +24,14 @@ def probability(p: object) -> float:
     """Return the drop probability as a float."""
     if type(p) is not float:
         if isinstance(p, bool) or not isinstance(p, Real):
-            hint = "; a schedule is for a layer, or to be called with the step" * callable(p)
+            hint = ""
             if hasattr(p, "dtype") and hasattr(p, "shape"):
                 hint = (
                     ": p can't be an array or a traced value. Pass float(p), or make p a static "
                     "argument of the compiled function"
                 )
+            elif callable(p):
+                hint = "; a schedule is for a layer, or to be called with the step"
             raise TypeError(f"p must be a real number with 0 <= p < 1, got {described(p)}{hint}")
         p = _float(p)
     if 0.0 <= p <= 1 - 2**-32:  # as a literal: PyTorch's compiler may make a symbol of a global

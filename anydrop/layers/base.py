@@ -15,7 +15,7 @@ from anydrop.core.runs import RUNS, check_found
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Rule
 from anydrop.layers.state import State
-from anydrop.masks.mask import Drawn, Linear, Mask
+from anydrop.masks.mask import Differentiable, Drawn, Mask
 
 
 class Layer(State, abc.ABC):
@@ -62,7 +62,7 @@ class Layer(State, abc.ABC):
         self._training = True
         self._mask: Drawn | None = None
         self._plan: Plan | None = None  # of the call that drew that mask
-        self._unmasked: Linear | None = None  # the last forward, if it was at inference
+        self._unmasked: Differentiable | None = None  # the last forward, if it was at inference
         self._home: tuple[Any, ...] = ()  # backend and device of the last training input
         self._share_batch = False  # whether all examples of a batch share one mask
         self._twin: Self | None = None  # what draws in its place while `monte_carlo` runs it
@@ -167,7 +167,7 @@ class Layer(State, abc.ABC):
         self._mask, self._unmasked, self._plan, self._key, self._home, self._step = new
         return y
 
-    def _inference(self, shape: tuple[int, ...], **inputs: Any) -> Linear:
+    def _inference(self, shape: tuple[int, ...], **inputs: Any) -> Differentiable:
         """Describe an inference forward of an input of a shape, for its backward pass."""
         arguments = self._arguments()
         scale = 1.0 - arguments["p"] if arguments.get("scaling") == "inference" else 1.0

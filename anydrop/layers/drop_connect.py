@@ -12,7 +12,7 @@ from anydrop.layers.call import Call, Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.dropout import dropout
 from anydrop.masks.drop_connect import DropConnectMask
-from anydrop.masks.mask import Linear, Mask
+from anydrop.masks.mask import Differentiable, Mask
 from anydrop.schedules import Rate
 
 RULE = Rule()
@@ -119,7 +119,7 @@ class DropConnect(DropLayer):
         """
         return self._forward(x, training, examples=examples)
 
-    def _inference(self, shape: tuple[int, ...], **inputs: Any) -> Linear:
+    def _inference(self, shape: tuple[int, ...], **inputs: Any) -> Differentiable:
         examples = inputs["examples"]
         if examples is None:
             return super()._inference(shape)

@@ -16,7 +16,7 @@ from anydrop.backends.plan import Plan
 from anydrop.core import check, place, seeds, stream
 from anydrop.core.typing import Array
 from anydrop.layers.setting import Setting
-from anydrop.masks.mask import Drawn, Linear
+from anydrop.masks.mask import Differentiable, Drawn
 
 
 class State:
@@ -28,7 +28,7 @@ class State:
     _step: Any
     _training: bool
     _mask: Drawn | None
-    _unmasked: Linear | None
+    _unmasked: Differentiable | None
     _plan: Plan | None
     _home: tuple[Any, ...]
     _twin: Any
@@ -92,10 +92,7 @@ class State:
             options = self._check_settings({name: state[name] for name in self._options})
         except (TypeError, ValueError) as error:
             raise ValueError(f"not a state of this layer: {error}") from error
-        new = options, seed, step, None, None, None
-        # One assignment, so that an interrupt can't leave the layer half changed.
-        self._options, self._seed, self._step, self._mask, self._unmasked, self._plan = new
-        self._home = ()
+        self._begin(options, seed, step)
 
     def reseed(self, seed: stream.Seed | Sequence[int]) -> None:
         """Begin anew with another seed, at step 0; `anydrop.seed_layers` does it to a whole model.
@@ -118,9 +115,13 @@ class State:
             raise RuntimeError(
                 "monte_carlo runs this layer now, with a seed of its own: reseed it afterwards"
             )
-        new = seeds.checked(seed), 0, None, None, None
+        self._begin(self._options, seeds.checked(seed), 0)
+
+    def _begin(self, options: dict[str, Any], seed: stream.Seed | None, step: Any) -> None:
+        """Go on from a step of a seed, with no mask drawn yet."""
+        new = options, seed, step, None, None, None
         # One assignment, so that an interrupt can't leave the layer half changed.
-        self._seed, self._step, self._mask, self._unmasked, self._plan = new
+        self._options, self._seed, self._step, self._mask, self._unmasked, self._plan = new
         self._home = ()
 
     def _identity(self) -> dict[str, Any]:
@@ -144,9 +145,10 @@ class State:
             setattr(self, name, value)
         if module:
             self._rng = import_module(module)
+        like, self._home = self._home, ()
         if self._mask is not None:
-            backend = resolve(self._home)
-            self._home = (backend, backend.device(self._home))
+            backend = resolve(like)
+            self._home = (backend, backend.device(like))
 
     def __repr__(self) -> str:
         defaults = self._defaults()

@@ -22,14 +22,14 @@ def digest(keep: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(np.packbits(keep, bitorder="little").tobytes()).hexdigest()
 
 
-class Linear(Protocol):
+class Differentiable(Protocol):
     """Anything whose `apply` computes a backward pass."""
 
     def apply(self, gradient: Array, /) -> Any:
         """Return the gradient of the input for that of the output."""
 
 
-class Drawn(Linear, Protocol):
+class Drawn(Differentiable, Protocol):
     """What a function's `return_mask` returns: it can be drawn again at any time."""
 
     def keep(self, like: Array) -> Array:
