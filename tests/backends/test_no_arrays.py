@@ -69,7 +69,8 @@ THINGS = dict(things())
     ids=["function", "layer", "zoneout", "tokens", "like", "gradient", "resolve"],
 )
 def test_it_is_told_that_it_is_no_array(thing, call):
-    with pytest.raises(TypeError, match=r"x must be an? (plain )?array of numpy"):
+    plain = r"x must be an? (plain )?array of numpy"
+    with pytest.raises(TypeError, match=rf"{plain}|anydrop has no backend for cupy arrays"):
         call(thing)
     assert "this" not in sys.modules
 
