@@ -78,7 +78,9 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Laye
         if name in found:
             raise ValueError(f"two layers of this model come to the name {name!r}: rename one")
         if layer.seed is None:
-            raise ValueError(f"the layer {name!r} draws from a generator given as rng=, not a seed")
+            raise ValueError(
+                f"the layer {name!r} draws from a generator given as rng=: make it with seed="
+            )
         found[name] = layer
     if not found:
         raise ValueError(

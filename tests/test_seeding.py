@@ -191,7 +191,7 @@ def test_what_is_refused_changes_nothing(model, kind, message):
 def test_no_seed():
     with pytest.raises(TypeError, match="seed must be an int >= 0"):
         seed_layers(Network(), None)
-    with pytest.raises(ValueError, match="draws from a generator given as rng="):
+    with pytest.raises(ValueError, match="given as rng=: make one with seed="):
         Dropout(0.5, rng=np.random).reseed(0)
 
 

@@ -110,7 +110,7 @@ class State:
             If `monte_carlo` runs the layer.
         """
         if self._rng is not None:
-            raise ValueError("this layer draws from a generator given as rng=, and has no seed")
+            raise ValueError("this layer draws from a generator given as rng=: make one with seed=")
         if self._twin is not None:
             raise RuntimeError(
                 "monte_carlo runs this layer now, with a seed of its own: reseed it afterwards"

@@ -69,9 +69,8 @@ class TorchBackend(Backend):
         """
         if _is_distributed(like):
             raise TypeError(
-                "no keep mask is drawn for a DTensor, and so no blocks, zoneout, tokens or copies "
-                "of weights: take its local part, x.to_local(), and tell where that lies with "
-                "window="
+                "no keep mask is drawn for a DTensor, so it has no blocks, zoneout or tokens: take "
+                "its local part, x.to_local(), and tell where that lies with window="
             )
         recipe, known = read(recipe)
         if known and is_plain(like):

@@ -93,6 +93,7 @@ def aligned(x: Tensor, like: Tensor) -> Tensor:
     """
     if like.is_contiguous():
         return x
+    like = torch.empty_like(like)  # whose axes are in order also where `like` is expanded
     order = memory_order(like)
     back = [order.index(axis) for axis in range(like.ndim)]
     return x.permute(order).contiguous().permute(back)

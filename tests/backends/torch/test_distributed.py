@@ -123,7 +123,7 @@ REFUSED = """
     print(json.dumps(said))
 """
 
-KEEP = "no keep mask is drawn for a DTensor, and so no blocks, zoneout, tokens or copies of weights"
+KEEP = "no keep mask is drawn for a DTensor, so it has no blocks, zoneout or tokens: take its"
 BLOCKS = "dropout needs a DTensor whose parts are blocks of the whole, got the placements .*Strided"
 SAID = {
     "sums": "needs the sum of a partial DTensor",

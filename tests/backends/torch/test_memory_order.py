@@ -34,6 +34,24 @@ def test_a_result_is_laid_out_as_its_tensor(variant, order, dtype):
         assert dx.stride() == x.stride(), keywords
 
 
+EXPANDED = {
+    "a seed's": lambda x: anydrop.dropout(x, 0.5, seed=0),
+    "a generator's": lambda x: anydrop.dropout(x, 0.5, rng=torch.Generator().manual_seed(0)),
+    "gaussian": lambda x: anydrop.gaussian_dropout(x, 0.5, seed=0),
+    "zoneout": lambda x: anydrop.zoneout(x, -x, 0.5, seed=0),
+    "zoneout at inference": lambda x: anydrop.zoneout(x, -x, 0.5, training=False),
+}
+
+
+@pytest.mark.parametrize("call", EXPANDED.values(), ids=EXPANDED)
+def test_an_expanded_tensor(call):
+    """It has no memory along an axis, and its result has."""
+    x = torch.arange(20.0).reshape(4, 1, 5).expand(4, 3, 5)
+    y = call(x)
+    assert y.stride() == torch.empty_like(x).stride()
+    assert torch.equal(y, call(x.contiguous()))
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_states_in_two_orders(training):
     """The new one's counts."""
