@@ -23,7 +23,10 @@ BACKENDS = {
         [*EXTRAS["fast"], *EXTRAS["demo"], "ml_dtypes"],
         ["numba", "sklearn", "rich", "ml_dtypes"],
     ),
-    "strict": (["array-api-strict", *EXTRAS["demo"]], ["array_api_strict", "sklearn"]),
+    "strict": (
+        ["array-api-strict", "cubed", *EXTRAS["demo"]],
+        ["array_api_strict", "cubed", "sklearn"],
+    ),
     "cupy": (
         [*EXTRAS["cuda13"], "nvidia-cuda-nvrtc", "ml_dtypes"],
         ["cupy", "ml_dtypes", "nvrtc", "cuda_on_host"],  # the last two are modules of the tests

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "anydrop.backends"
 
+_CONTRACT = "anydrop.backends.base:Backend"
 # library -> "module:Class". The next array library is one row here, one in the table of
 # capabilities, and one folder beside this.
 _REGISTRY = {
@@ -32,8 +33,10 @@ _REGISTRY = {
     "torch": "anydrop.backends.torch.backend:TorchBackend",
     "jax": "anydrop.backends.jax.backend:JaxBackend",
     "dask": "anydrop.backends.dask.backend:DaskBackend",
-    "array_api_strict": "anydrop.backends.base:Backend",
+    "array_api_strict": _CONTRACT,
 }
+# Libraries that implement the standard, and of which something more must be checked.
+_BY_THE_STANDARD = {"cubed": "anydrop.backends.cubed:CubedBackend"}
 # Libraries that are recognised, and why their arrays are refused.
 UNSERVED = {
     "sparse": "a keep mask is dense, and what a sparse array does not store can't be selected; "
@@ -143,9 +146,13 @@ def _entry_points() -> dict[str, str]:
 @lru_cache
 def load(name: str) -> Backend:
     """Return the one instance of a registered library's backend, imported at the first call."""
-    module, _, cls = registered()[name].partition(":")
-    backend: Backend = getattr(importlib.import_module(module), cls)(name)
-    return backend
+    return _class(registered()[name])(name)
+
+
+def _class(target: str) -> type[Backend]:
+    module, _, name = target.partition(":")
+    cls: type[Backend] = getattr(importlib.import_module(module), name)
+    return cls
 
 
 @constant  # since it imports
@@ -186,9 +193,7 @@ def _resolve(x: Any) -> Backend:
             f"anydrop does not serve {name} arrays ({check.type_name(x)}): {UNSERVED[name]}"
         )
     if namespace:
-        from anydrop.backends.base import Backend
-
-        return Backend(name, namespace)
+        return _class(_BY_THE_STANDARD.get(name, _CONTRACT))(name, namespace)
     if name:
         raise TypeError(
             f"anydrop has no backend for {name} arrays ({check.type_name(x)}); "

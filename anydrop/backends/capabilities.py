@@ -153,6 +153,9 @@ LIBRARIES = {
 # Libraries that implement the standard by themselves. The contract's own code serves them, and no
 # test here does: what was seen once, by hand, in 2026-11.
 BY_THE_STANDARD = {
+    "cubed": "0.27: the published masks, slowly (a minute for the million elements of "
+    "`anydrop verify`); arrays with a `spec=` of their own are refused, so set the spec by "
+    "`cubed.config`",
     "dpnp": "0.20 on OpenCL's CPU device: every published mask, and NumPy's numbers bit by bit",
     "ndonnx": "0.23: the published masks, also from an exported model; a kept -0 comes out as +0, "
     "and it has no DLPack, which digests need",

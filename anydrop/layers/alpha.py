@@ -72,7 +72,7 @@ def alpha_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any
     --------
     >>> import numpy as np, anydrop
     >>> x = np.random.default_rng(0).standard_normal(100_000)
-    >>> y = anydrop.alpha_dropout(x, 0.3, seed=0)
+    >>> y = anydrop.alpha_dropout(x, 0.3, seed=0, step=0)
     >>> f"{abs(y.mean()):.2f} {y.std():.2f}"
     '0.00 1.00'
     """
@@ -118,7 +118,7 @@ def feature_alpha_dropout(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> y = anydrop.feature_alpha_dropout(np.zeros((2, 3, 4)), 0.5, seed=0)
+    >>> y = anydrop.feature_alpha_dropout(np.zeros((2, 3, 4)), 0.5, seed=0, step=0)
     >>> bool((y == y[:, :, :1]).all())
     True
     """

@@ -67,7 +67,7 @@ def attention_dropout(
     --------
     >>> import numpy as np, anydrop
     >>> weights = np.full((2, 8, 16, 16), 1 / 16)
-    >>> y = anydrop.attention_dropout(weights, 0.1, share_heads=True, seed=0)
+    >>> y = anydrop.attention_dropout(weights, 0.1, share_heads=True, seed=0, step=0)
     >>> bool((y == y[:, :1]).all())
     True
     """

@@ -55,11 +55,11 @@ def drop_connect(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> anydrop.drop_connect(np.ones((2, 3)), 0.5, seed=0)
+    >>> anydrop.drop_connect(np.ones((2, 3)), 0.5, seed=0, step=0)
     array([[0., 2., 2.],
            [2., 2., 2.]])
     >>> x, weights = np.ones((4, 2)), np.ones((2, 3))
-    >>> copies = anydrop.drop_connect(weights, 0.5, examples=4, seed=0)
+    >>> copies = anydrop.drop_connect(weights, 0.5, examples=4, seed=0, step=0)
     >>> np.einsum("ni,nio->no", x, copies).shape
     (4, 3)
     """

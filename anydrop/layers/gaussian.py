@@ -63,7 +63,7 @@ def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> 
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> y = anydrop.gaussian_dropout(np.ones(100_000), 0.2, seed=0)
+    >>> y = anydrop.gaussian_dropout(np.ones(100_000), 0.2, seed=0, step=0)
     >>> f"{y.mean():.2f} {y.std():.2f}"
     '1.00 0.50'
     """
@@ -100,7 +100,7 @@ def gaussian_noise(x: Array, std: float = 1.0, **keywords: Unpack[Keywords]) -> 
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> y = anydrop.gaussian_noise(np.zeros(100_000), 0.5, seed=0)
+    >>> y = anydrop.gaussian_noise(np.zeros(100_000), 0.5, seed=0, step=0)
     >>> f"{abs(y.mean()):.2f} {y.std():.2f}"
     '0.00 0.50'
     """

@@ -59,7 +59,7 @@ def locked_dropout(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> anydrop.locked_dropout(np.ones((1, 3, 4)), 0.5, time_axis=1, seed=0)[0]
+    >>> anydrop.locked_dropout(np.ones((1, 3, 4)), 0.5, time_axis=1, seed=0, step=0)[0]
     array([[0., 2., 2., 2.],
            [0., 2., 2., 2.],
            [0., 2., 2., 2.]])
@@ -102,7 +102,7 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> anydrop.zoneout(np.ones(7), np.zeros(7), 0.5, seed=0)
+    >>> anydrop.zoneout(np.ones(7), np.zeros(7), 0.5, seed=0, step=0)
     array([0., 1., 1., 1., 1., 1., 0.])
     >>> anydrop.zoneout(np.ones(3), np.zeros(3), 0.25, training=False)
     array([0.75, 0.75, 0.75])

@@ -96,7 +96,7 @@ def dropout1d(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> anydrop.dropout1d(np.ones((1, 4, 3)), 0.5, seed=0)[0]
+    >>> anydrop.dropout1d(np.ones((1, 4, 3)), 0.5, seed=0, step=0)[0]
     array([[0., 0., 0.],
            [2., 2., 2.],
            [2., 2., 2.],
@@ -129,7 +129,7 @@ def dropout2d(
     --------
     >>> import numpy as np, anydrop
     >>> images = np.ones((8, 4, 4, 16))
-    >>> y = anydrop.dropout2d(images, 0.5, seed=0, data_format="channels_last")
+    >>> y = anydrop.dropout2d(images, 0.5, seed=0, step=0, data_format="channels_last")
     >>> bool((y == y[:, :1, :1, :]).all())
     True
     """
@@ -159,7 +159,7 @@ def dropout3d(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> y = anydrop.dropout3d(np.ones((16, 4, 4, 4)), 0.5, seed=0, batched=False)
+    >>> y = anydrop.dropout3d(np.ones((16, 4, 4, 4)), 0.5, seed=0, step=0, batched=False)
     >>> bool((y == y[:, :1, :1, :1]).all())
     True
     """

@@ -66,7 +66,7 @@ def stochastic_depth(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> anydrop.stochastic_depth(np.ones((4, 3)), 0.5, seed=0)
+    >>> anydrop.stochastic_depth(np.ones((4, 3)), 0.5, seed=0, step=0)
     array([[0., 0., 0.],
            [2., 2., 2.],
            [2., 2., 2.],

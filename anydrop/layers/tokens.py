@@ -55,7 +55,7 @@ def embedding_dropout(table: Array, p: float = 0.5, **keywords: Unpack[Keywords]
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> table = anydrop.embedding_dropout(np.ones((4, 2)), 0.5, seed=0)
+    >>> table = anydrop.embedding_dropout(np.ones((4, 2)), 0.5, seed=0, step=0)
     >>> table[np.asarray([3, 0, 3])]
     array([[2., 2.],
            [0., 0.],

@@ -165,3 +165,13 @@ def test_a_base_class_keeps_its_own():
     """Where subclasses add settings."""
     assert list(inspect.signature(anydrop.DropLayer).parameters)[-1] == "options"
     assert list(entries(anydrop.DropLayer))[-1] == "**options"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_the_example_of_a_function_says_which_step_it_draws(function):
+    """Without one, a loop that was copied from it would draw the same mask for ever."""
+    calls = [
+        line for line in sections(function)["Examples"] if f"anydrop.{function.__name__}(" in line
+    ]
+    assert calls
+    assert all("step=" in line or "training=False" in line for line in calls)

@@ -1,0 +1,61 @@
+"""cubed, which the array API's own code serves: its arrays, and those that are refused."""
+
+import numpy as np
+import pytest
+from subjects import available
+
+import anydrop
+
+if not available("cubed"):
+    pytest.skip(
+        "cubed is not installed here; nox -s tests-strict runs this", allow_module_level=True
+    )
+import cubed
+import cubed.array_api as xp
+
+SHAPE = (4, 6)
+OTHER = cubed.Spec(allowed_mem="500MB")
+REFUSAL = r" has a spec= of its own.*cubed\.config\.set\({'spec\.allowed_mem': 500000000}\)"
+
+
+def array(spec=None):
+    return xp.ones(SHAPE, dtype=xp.float32, chunks=(2, 6), spec=spec)
+
+
+def test_the_mask_is_numpys():
+    y = anydrop.dropout(array(), 0.5, seed=0, step=3)
+    expected = anydrop.dropout(np.ones(SHAPE, np.float32), 0.5, seed=0, step=3)
+    np.testing.assert_array_equal(y.compute(), expected)
+
+
+def test_a_digest_is_numpys():
+    mask = anydrop.Mask.from_seed((5,), 0.5, seed=0)
+    assert mask.digest(like=array()) == mask.digest()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        anydrop.dropout,
+        anydrop.gaussian_dropout,
+        anydrop.alpha_dropout,
+        lambda x, p, seed: anydrop.token_dropout(xp.astype(x, xp.int32), p, token=0, seed=seed),
+        anydrop.stochastic_depth,
+        lambda x, p, **draw: anydrop.zoneout(x, x, p, **draw),
+        lambda x, p, seed: anydrop.Dropout(p, seed=seed)(x),
+    ],
+)
+def test_a_spec_of_ones_own_is_refused(call):
+    with pytest.raises(ValueError, match="x" + REFUSAL):
+        call(array(OTHER), 0.5, seed=0)
+
+
+def test_a_second_array_is_checked_too():
+    with pytest.raises(ValueError, match="previous" + REFUSAL):
+        anydrop.zoneout(array(), array(OTHER), 0.5, seed=0)
+
+
+def test_what_the_message_says_works():
+    with cubed.config.set({"spec.allowed_mem": OTHER.allowed_mem}):
+        y = anydrop.dropout(array(), 0.5, seed=0)
+        assert y.spec.allowed_mem == OTHER.allowed_mem
