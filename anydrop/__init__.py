@@ -1,5 +1,8 @@
 """anydrop: one dropout layer for every array library, with the same mask on all of them."""
 
+import importlib
+from types import ModuleType
+
 from anydrop import schedules
 from anydrop._version import __version__
 from anydrop.backends import register, resolve
@@ -112,3 +115,12 @@ __all__ = [
     "token_dropout",
     "zoneout",
 ]
+
+# Imported by their names alone, since each imports its framework.
+_FRAMEWORKS = ("jax", "torch")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _FRAMEWORKS:
+        return importlib.import_module(f"anydrop.{name}")
+    raise AttributeError(f"module 'anydrop' has no attribute {name!r}")

@@ -38,6 +38,7 @@ LIBRARIES = {
     "backends.jax": {"jax"},
     "backends.cupy": {"cupy"},
     "backends.dask": {"dask"},
+    "torch": {"torch"},
     "monte_carlo.run": {"rich"},
     "testing": {"ml_dtypes"},
     "demo": {"matplotlib", "rich", "sklearn", "threadpoolctl"},

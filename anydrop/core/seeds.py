@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from anydrop.core import check
-from anydrop.core.stream import Seed
+from anydrop.core.stream import Keyed, Seed
 
 # Of a SeedSequence's pool, in words. NumPy mixes one in a time that grows with its square, and
 # heeds no signal meanwhile.
@@ -22,6 +22,8 @@ def checked(value: object) -> Seed:
     """Return a seed as an int, a tuple of ints or a SeedSequence."""
     if type(value) is int:
         return _word(value, "seed")
+    if isinstance(value, Keyed):
+        return value
     if isinstance(value, np.random.SeedSequence):
         _fields({name: getattr(value, name) for name in FIELDS})
         return value
@@ -81,10 +83,18 @@ def forbid_rng(rng: object) -> None:
 
 def of_place(seed: Seed, name: str) -> np.random.SeedSequence:
     """Return the seed of a layer, by the name of its place in a model: `anydrop.seed_layers`."""
-    words = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], ">u4").tolist()
+    return _child(seed, *np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], ">u4").tolist())
+
+
+def _child(seed: Seed, *words: int) -> np.random.SeedSequence:
     parent = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     key = (*parent.spawn_key, *words)
     return np.random.SeedSequence(parent.entropy, spawn_key=key, pool_size=parent.pool_size)
+
+
+def of_rank(seed: Seed, rank: int) -> np.random.SeedSequence:
+    """Return the seed of one of several processes, which draw masks of their own."""
+    return _child(seed, rank)
 
 
 def to_json(seed: Seed | None) -> Any:
@@ -104,6 +114,14 @@ def from_json(value: Any) -> Seed | None:
     if value.keys() != set(FIELDS):
         raise ValueError(f"a saved SeedSequence has other keys than {sorted(value, key=str)}")
     return np.random.SeedSequence(**_fields(value))
+
+
+def described(seed: Seed | None) -> str:
+    """Return a seed as it is shown."""
+    if not isinstance(seed, np.random.SeedSequence):
+        return repr(seed)
+    pool = f", pool_size={seed.pool_size}" * (seed.pool_size != 4)
+    return f"SeedSequence(entropy={seed.entropy}, spawn_key={seed.spawn_key}{pool})"
 
 
 def _fields(given: dict[str, Any]) -> dict[str, Any]:

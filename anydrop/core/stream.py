@@ -11,7 +11,7 @@ SC 2011, https://doi.org/10.1145/2063384.2063405.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -24,13 +24,21 @@ ROUNDS = 10
 WORD = 0xFFFFFFFF
 LAST_STEP = 2**64 - 1
 
-Seed: TypeAlias = "int | tuple[int, ...] | np.random.SeedSequence"
+Seed: TypeAlias = "int | tuple[int, ...] | np.random.SeedSequence | Keyed"
 # The low and high 32 bits of a 64-bit number, such as a key or a step.
 Words: TypeAlias = tuple[int, int]
 Key: TypeAlias = Words
 
 
-@constant  # which can't trace a SeedSequence
+class Keyed(NamedTuple):
+    """A seed of which the key is known: what modules for frameworks give to functions.
+
+    Where a compiler traces the call, its words may be integer scalar arrays, as a step may.
+    """
+
+    key: Any
+
+
 def key_of(seed: Seed) -> Key:
     """Return the 64-bit key of a seed, as two 32-bit words.
 
@@ -39,6 +47,14 @@ def key_of(seed: Seed) -> Key:
     >>> key_of(0)
     (2968811710, 3677149159)
     """
+    if isinstance(seed, Keyed):
+        key: Key = seed.key
+        return key
+    return _key_of(seed)
+
+
+@constant  # which can't trace a SeedSequence
+def _key_of(seed: int | tuple[int, ...] | np.random.SeedSequence) -> Key:
     if type(seed) is not int and isinstance(seed, np.random.SeedSequence):
         return _first_words(seed)
     return key_of_entropy(seed)

@@ -101,9 +101,9 @@ def drop(
         plans is not None
         and training is True
         and type(p) is float
-        and type(seed) is int
         and type(step) is int
-        and not (seed | step) >> 64  # neither negative, nor of more than 64 bits
+        and not step >> 64  # neither negative, nor of more than 64 bits
+        and ((type(seed) is int and not seed >> 64) or type(seed) is stream.Keyed)
         and rng is None
         and shared_axes is NO_AXES
         and noise_shape is None
@@ -119,7 +119,7 @@ def drop(
             # trace, which are no key.
             plan = None
         if plan:
-            key = key_of_entropy(seed)
+            key = key_of_entropy(seed) if type(seed) is int else stream.key_of(seed)
             y = plan.forward(x, key, step, 0, out)
             if y is not None and return_mask is False:
                 return y

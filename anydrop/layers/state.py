@@ -8,8 +8,6 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from anydrop import schedules
 from anydrop.backends import resolve
 from anydrop.backends.plan import Plan
@@ -155,12 +153,8 @@ class State:
         shown = [f"{n}={v!r}" for n, v in self._options.items() if n == "p" or v != defaults.get(n)]
         if self._rng is not None:
             shown.append(f"rng={self._rng!r}")
-        elif isinstance(self._seed, np.random.SeedSequence):
-            entropy, spawn_key = self._seed.entropy, self._seed.spawn_key
-            pool = f", pool_size={self._seed.pool_size}" * (self._seed.pool_size != 4)
-            shown.append(f"seed=SeedSequence(entropy={entropy}, spawn_key={spawn_key}{pool})")
         else:
-            shown.append(f"seed={self._seed!r}")
+            shown.append(f"seed={seeds.described(self._seed)}")
         shown.append(f"step={self._step}")
         if not self._training:
             shown.append("training=False")

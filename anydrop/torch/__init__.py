@@ -1,6 +1,7 @@
-"""PyTorch: import this before a saved program that drops is loaded in a new process.
+"""Modules for PyTorch: drop-in replacements of its own, with the masks of every other library.
 
-``torch.export.load`` and ``torch.jit.load`` then find the operator ``anydrop::select``.
+A program that was exported or saved with anydrop's operators needs this import, too, before it is
+loaded in a new process.
 """
 
 try:
@@ -10,3 +11,9 @@ except ModuleNotFoundError as error:
         f"anydrop.torch needs PyTorch, which can't be imported here ({error}): "
         "pip install 'anydrop[torch]'"
     ) from error
+
+from anydrop.torch.explicit import steps, without_steps
+from anydrop.torch.module import Module
+from anydrop.torch.standard import Dropout
+
+__all__ = ["Dropout", "Module", "steps", "without_steps"]

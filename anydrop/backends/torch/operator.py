@@ -3,7 +3,7 @@
 It is opaque to them, and linear in x but for a constant: its derivative is itself, so the backward
 pass draws the mask again, and nothing is kept of a call but its arguments. Those of them that may
 be tensors, the step and a window's offset, travel in one int64 tensor: a compiled program takes
-any step.
+any step. The words of a key that are tensors stand before them, and the argument `key` is empty.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from anydrop.backends.torch.int64 import number, signed
 from anydrop.backends.torch.watchers import apply_in_transform, apply_of, below_autograd
 from anydrop.core.place import parts
 from anydrop.core.recipe import Affine, Recipe, Window
+from anydrop.core.stream import WORD
 
 LIBRARY = torch.library.Library("anydrop", "DEF")
 LIBRARY.define(
@@ -41,6 +42,9 @@ def select(x: Tensor, recipe: Recipe, affine: Affine, kernel: str) -> Tensor:
     The kernel that draws the mask is "cpu", "triton" or "int64", or "" for that of the device.
     """
     place = parts(recipe)
+    key = recipe.key
+    if isinstance(key[0], Tensor):
+        place, key = (*key, *place), ()  # type: ignore[assignment]
     device = next((value.device for value in place if isinstance(value, Tensor)), "cpu")
     numbers = [number(value, device) for value in place]
     if str(device) == "meta" and x.device.type != "meta":
@@ -50,7 +54,7 @@ def select(x: Tensor, recipe: Recipe, affine: Affine, kernel: str) -> Tensor:
         torch.stack(numbers),
         # It makes strides, which count modulo 2**64.
         [signed(n) for n in recipe.window.shape] if recipe.window else (),
-        recipe.key,
+        key,
         recipe.p,
         recipe.shared_axes,
         kernel,
@@ -85,14 +89,17 @@ def _triton() -> Any:
 
 @torch.library.impl(LIBRARY, "select", "CompositeExplicitAutograd")
 def _run(x: Tensor, place: Tensor, *rest: Any) -> Tensor:
-    extent, (low, high), p, shared_axes, kernel, scale, shift, fill = rest
+    extent, key, p, shared_axes, kernel, scale, shift, fill = rest
+    if not key:
+        key = [word & WORD for word in place[:2].tolist()]
+        place = place[2:]
     kernel = kernel or kernel_for(x.device)
     if kernel == "cpu" or place.device.type == "cpu":
         step, *offset = (value & (2**64 - 1) for value in place.tolist())
     else:  # Reading it would wait for the device.
         step, *offset = place.unbind()
     window = Window(tuple(offset), tuple(n % 2**64 for n in extent)) if extent else None
-    recipe = Recipe((low, high), step, tuple(x.shape), p, scale, tuple(shared_axes), window)
+    recipe = Recipe(tuple(key), step, tuple(x.shape), p, scale, tuple(shared_axes), window)
     y = kernels(kernel).select(x, recipe, Affine(scale, shift, fill))
     like = torch.empty_like(x)  # whose strides are promised
     return y if y.stride() == like.stride() else like.copy_(y)
@@ -142,8 +149,8 @@ def _batched(info: Any, dims: Any, x: Tensor, place: Tensor, *rest: Any) -> tupl
         return torch.stack([OPERATOR(a, b, *rest) for a, b in pairs]), 0
     extent, key, p, shared_axes, *others = rest
     if extent:
-        extent = [n, *extent]
-        place = torch.cat([place[:1], torch.zeros_like(place[:1]), place[1:]])
+        extent, first = [n, *extent], 1 if key else 3  # of the offset
+        place = torch.cat([place[:first], torch.zeros_like(place[:1]), place[first:]])
     shared_axes = [0, *(axis + 1 for axis in shared_axes)]
     return OPERATOR(x.movedim(dims[0], 0), place, extent, key, p, shared_axes, *others), 0
 

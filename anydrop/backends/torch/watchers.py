@@ -39,6 +39,11 @@ def is_traced() -> bool:
     )
 
 
+def is_jit_traced() -> bool:
+    """Tell whether ``torch.jit.trace`` writes operations down, to be run many times."""
+    return torch._C._get_tracing_state() is not None
+
+
 def is_recorded() -> bool:
     """Tell whether operations are written down once, by a trace, to be run many times."""
     return torch._C._get_tracing_state() is not None or get_proxy_mode() is not None
@@ -107,7 +112,7 @@ def mode_of(x: Tensor) -> AbstractContextManager[Any]:
 def read(recipe: Recipe) -> tuple[Recipe, bool]:
     """Return a recipe whose tensors are read where that needs no waiting, and whether all were."""
     found = place.known(recipe, stays=lambda v: isinstance(v, Tensor) and not is_memory(v))
-    # Without tensors it comes back as it is.
+    # Without tensors it comes back as it is. A key of tensors has a step that is one.
     return found, found is recipe or place.is_known(found)
 
 

@@ -1,0 +1,186 @@
+"""Which step a module draws, and how a recompute finds the step that its forward had.
+
+A checkpoint of activations runs a forward a second time, within the backward pass, and restores
+PyTorch's CPU generator before. So each forward takes a token from that generator, 64 bits, and
+remembers its step by it; the second run gets the same token, and looks the step up.
+
+In compiled programs the operator ``anydrop::draw`` does the same when the program runs. Compilers
+can't look inside, and take it for random, so they never leave it out, repeat it or reorder it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from itertools import count
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+from anydrop.backends.torch.int64 import signed
+from anydrop.backends.torch.watchers import in_backward
+from anydrop.core import seeds, stream
+from anydrop.core.stream import LAST_STEP, Keyed
+from anydrop.core.tracing import constant
+
+if TYPE_CHECKING:
+    from anydrop.torch.module import Module
+
+# Forwards of one module that are remembered. Each takes some hundred bytes.
+MEMORY = 2**12
+# The seed of all modules without a seed: their steps are random.
+UNSEEDED = Keyed(stream.key_of(seeds.of_place(0, "anydrop.torch")))
+_AMBIGUOUS = -1
+
+# Modules by the number in their handle, a tensor that compiled programs get as an argument.
+_MODULES: WeakValueDictionary[int, Module] = WeakValueDictionary()
+# Of modules without a seed in programs that another process exported.
+_FOREIGN: dict[int, Draws] = {}
+_sites = count()
+
+
+class Draws:
+    """The steps of one module: what it drew, and what it draws next.
+
+    Parameters
+    ----------
+    step : int, optional
+        What comes next, counted from here; None if PyTorch's CPU generator says it.
+    """
+
+    def __init__(self, step: int | None) -> None:
+        self.step = step
+        self._told: list[int] | None = None  # the step of `steps`, until it was drawn
+        self._of_token: OrderedDict[int, int] = OrderedDict()
+        self._lock = Lock()
+
+    def next(self) -> int:
+        """Return the step of a forward, and count it; in a backward pass, that of its first run.
+
+        Raises
+        ------
+        RuntimeError
+            If a recompute's first run is not known, or all steps were drawn.
+        """
+        token = _token()
+        if in_backward():
+            return self._recomputed(token)
+        with self._lock:
+            if self._told is not None:
+                step = self._one_told()
+            elif self.step is None:
+                step = token
+            elif self.step > LAST_STEP:
+                raise RuntimeError("all 2**64 steps of this module's seed were drawn: reseed it")
+            else:
+                step, self.step = self.step, self.step + 1
+            known = self._of_token.setdefault(token, step)
+            if known != step:  # The generator was seeded alike before both.
+                self._of_token[token] = _AMBIGUOUS
+            if len(self._of_token) > MEMORY:
+                self._of_token.popitem(last=False)
+        return step
+
+    def undo(self, step: int) -> None:
+        """Count back, after a forward that was refused."""
+        with self._lock:
+            if self._told is not None and not self._told:
+                self._told.append(step)
+            elif self.step is not None and self.step == step + 1:
+                self.step = step
+
+    def tell(self, step: int) -> Any:
+        """Say the step of the next forward; return what was said before."""
+        before, self._told = self._told, [step]
+        return before
+
+    def restore(self, before: Any) -> None:
+        """Take back what `tell` said."""
+        self._told = before
+
+    def _one_told(self) -> int:
+        if not self._told:
+            raise RuntimeError(
+                "this module is called a second time within one block of anydrop.torch.steps, and "
+                "would draw the same mask again: pass a step to each call, module(x, step=t)"
+            )
+        return self._told.pop()
+
+    def _recomputed(self, token: int) -> int:
+        step = self._of_token.get(token)
+        if step is None:
+            raise RuntimeError(
+                "this forward is within a backward pass, so it is a checkpoint's second run of an "
+                "earlier one, whose mask it needs. It finds that by the state of PyTorch's CPU "
+                f"generator, and none of this module's last {MEMORY} forwards had this state: let "
+                "the checkpoint restore it (preserve_rng_state=True, the default), or pass the "
+                "step of a module with a seed: module(x, step=t)"
+            )
+        if step == _AMBIGUOUS:
+            raise RuntimeError(
+                "this forward is a checkpoint's second run of an earlier one, whose mask it needs, "
+                "and can't tell which: PyTorch's CPU generator was in the same state before "
+                "several. Call torch.manual_seed once and not before each forward, or pass the "
+                "step: module(x, step=t)"
+            )
+        return step
+
+
+def _token() -> int:
+    """Return 64 bits of PyTorch's CPU generator, which every checkpoint restores."""
+    bits: int = torch.empty((), dtype=torch.int64, device="cpu").random_(-(2**63), None).item()
+    return bits & LAST_STEP
+
+
+# The operator ------------------------------------------------------------------------------------
+
+LIBRARY = torch.library.Library("anydrop", "FRAGMENT")
+LIBRARY.define(
+    "draw(Tensor handle, int site, bool counts) -> Tensor",
+    tags=(torch.Tag.nondeterministic_seeded, torch.Tag.pt2_compliant_tag),
+)
+
+
+def draw(module: Module) -> tuple[Keyed, Tensor]:
+    """Return seed and step of a module's next draw, which are known when the program runs."""
+    words = torch.ops.anydrop.draw(module.handle, _site(), module.counts)
+    return Keyed((words[0], words[1])), words[2]
+
+
+@constant
+def _site() -> int:
+    """Return another number for each call that is traced, so that no two of them are merged."""
+    return next(_sites)
+
+
+def handle_of(module: Module) -> Tensor:
+    """Return a tensor that stands for a module, in this process alone."""
+    number = int.from_bytes(os.urandom(8), "big") >> 1
+    _MODULES[number] = module
+    return torch.tensor(number, dtype=torch.int64, device="cpu")
+
+
+@torch.library.impl(LIBRARY, "draw", "CompositeExplicitAutograd")
+def _run(handle: Tensor, site: int, counts: bool) -> Tensor:
+    number = int(handle.item())
+    module = _MODULES.get(number)
+    if module is not None:
+        seed, step = module.next_draw()
+    elif counts:
+        raise RuntimeError(
+            "this program draws the masks of a module with a seed, which counts its steps, and "
+            "that module is not in this process: a program that was exported in training mode "
+            "goes on only where its module lives. Export it with a module without a seed, or with "
+            "a function that takes the step: anydrop.dropout(x, p, seed=seed, step=step)"
+        )
+    else:
+        seed, step = UNSEEDED, _FOREIGN.setdefault(number, Draws(None)).next()
+    return torch.tensor([*seed.key, signed(step)], dtype=torch.int64, device="cpu")
+
+
+@torch.library.register_fake("anydrop::draw", lib=LIBRARY)
+def _shape_of(handle: Tensor, site: int, counts: bool) -> Tensor:
+    return torch.empty(3, dtype=torch.int64, device="cpu")

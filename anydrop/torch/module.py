@@ -1,0 +1,383 @@
+"""`Module`: what all modules have in common. It says which mask a forward draws, and saves that."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, distributed
+
+from anydrop import schedules
+from anydrop.backends import resolve
+from anydrop.backends.torch.watchers import in_backward, in_vmap, is_jit_traced, is_traced
+from anydrop.core import check, place, seeds, stream
+from anydrop.core.stream import LAST_STEP, Keyed, Seed
+from anydrop.torch import draws
+from anydrop.torch.draws import UNSEEDED, Draws
+
+# What a copy or a pickle must not share with its original.
+OF_ONE_OBJECT = ("_draws", "_keys", "counts", "handle")
+
+_is_warned = False
+
+
+class Module(torch.nn.Module):
+    """A dropout module. Its subclasses name the function, and what it takes.
+
+    Parameters
+    ----------
+    *arguments, **keywords
+        Of the class of PyTorch's that a subclass stands for.
+    seed : int, sequence of int or numpy.random.SeedSequence, optional
+        With a seed the module counts its forwards, and each draws the next mask of the seed. By
+        default each forward draws a mask that PyTorch's CPU generator chooses: it follows
+        ``torch.manual_seed``, as PyTorch's own modules do.
+    per_rank : bool or int, optional
+        For a module with a seed in several processes: whether each draws masks of its own. True
+        takes the global rank, an int is the rank among processes that have different rows, and
+        False draws the same masks in all. A ``DTensor`` has one global mask whatever this says.
+    """
+
+    #: The function of anydrop's that draws and applies the mask.
+    _function: ClassVar[Callable[..., Any]]
+
+    #: Stands for the module in compiled programs.
+    handle: Tensor
+    #: Whether the module has a seed, and counts its forwards.
+    counts: bool
+    p: Any
+    inplace: bool = False
+
+    def __init__(
+        self,
+        *arguments: Any,
+        seed: Seed | Sequence[int] | None = None,
+        per_rank: bool | int | None = None,
+        **keywords: Any,
+    ) -> None:
+        super().__init__(*arguments, **keywords)
+        self._seed = None if seed is None else seeds.checked(seed)
+        self._place: str | None = None  # the name that makes the seed of a model this module's own
+        self._copy: tuple[int, ...] = ()  # which copy of which copy it is
+        self._copies = 0  # that were made of it
+        self._per_rank = _checked_rank(per_rank)
+        if self._seed is None and per_rank is not None:
+            raise ValueError(
+                "per_rank= is for a module with a seed: without one, each process draws from its "
+                "own generator"
+            )
+        self._begin(None if self._seed is None else 0)
+
+    def _begin(self, step: int | None) -> None:
+        """Set what belongs to this object alone."""
+        # Of these, compilers see the last two alone: a seed would be a constant of the program.
+        self._draws = Draws(step)
+        self._keys: dict[int | None, Keyed] = {}
+        self.counts = step is not None
+        self.handle = draws.handle_of(self)
+
+    # Passes ------------------------------------------------------------------------------------
+
+    def forward(self, input: Tensor, *, step: Any = None) -> Tensor:
+        """Drop from a tensor in training mode; return it as it is otherwise.
+
+        Parameters
+        ----------
+        input : Tensor
+            Of a shape and dtype that the module's function takes.
+        step : int or Tensor, optional
+            Which mask of the seed to draw, instead of the next one; it is not counted.
+
+        Returns
+        -------
+        Tensor
+            With the shape, dtype and device of `input`.
+        """
+        return self._run(input, step=step) if self.training else input
+
+    def _run(self, *inputs: Tensor, step: Any = None) -> Any:
+        """Return what the function makes of its inputs with a mask: the next one, or a step's."""
+        x = inputs[0]
+        if step is not None:
+            if not self.counts:
+                raise TypeError(
+                    f"step= is for a module with a seed, and this one has none: make it with "
+                    f"{type(self).__name__}(..., seed=0)"
+                )
+            return self._drop(*inputs, seed=self._keyed(x), step=step)
+        if is_jit_traced():
+            raise TypeError(
+                "torch.jit.trace runs a module once and would repeat that run's mask for ever: "
+                "trace it in eval mode, or use torch.export or torch.compile"
+            )
+        if in_vmap():
+            # It knows whether examples are to have one mask or several, or to be refused.
+            at = torch.randint(-(2**63), 2**63 - 1, (), device="cpu")
+            return self._drop(*inputs, seed=self._keyed(x), step=at)
+        if is_traced() and (torch.compiler.is_compiling() or not _is_distributed(x)):
+            seed, at = draws.draw(self)
+            return self._drop(*inputs, seed=seed, step=at)
+        if x.is_cuda and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError(
+                "a CUDA graph that is captured now would repeat this mask at each replay: capture "
+                "it in eval mode, or leave the module out of the graph"
+            )
+        seed, at = self.next_draw(x)
+        try:
+            return self._drop(*inputs, seed=seed, step=at)
+        except Exception:
+            if not in_backward():
+                self._draws.undo(at)
+            raise
+
+    def _drop(self, x: Tensor, *, seed: Keyed, step: Any) -> Any:
+        """Return what the function makes of an input with a mask."""
+        p = self.p if type(self.p) is float else self._rate(step)
+        if p == 1.0:
+            return _zeros(x, self.inplace)
+        out = x if self.inplace else None
+        return self._function(x, p, seed=seed, step=step, out=out, **self._settings(x))
+
+    def _settings(self, x: Tensor) -> dict[str, Any]:
+        """Return what the function takes beside, for such an input."""
+        return {}
+
+    def _rate(self, step: Any) -> float:
+        """Return the drop probability at a step."""
+        p = self._check_rate()
+        if not isinstance(p, schedules.Schedule):
+            return p
+        if torch.compiler.is_compiling():
+            raise TypeError(
+                "p follows a schedule, and a compiled program has one p: leave this module out of "
+                "the program, e.g. with torch.compiler.disable(module)"
+            )
+        return schedules.at(p, place.known_step(step))
+
+    def _check_rate(self) -> Any:
+        """Refuse a drop probability that the module can't draw with."""
+        p = self.p
+        if isinstance(p, schedules.Schedule) and not self.counts:
+            raise ValueError(
+                f"{p!r} says p at each step, and a module without a seed doesn't count steps: "
+                f"make it with {type(self).__name__}(..., seed=0)"
+            )
+        return 1.0 if type(p) in (int, float) and p == 1 else schedules.rate(p)
+
+    # Which mask --------------------------------------------------------------------------------
+
+    def next_draw(self, x: Tensor | None = None) -> tuple[Keyed, int]:
+        """Return seed and step of a forward of `x`, and count it: what ``anydrop::draw`` does."""
+        return self._keyed(x), self._draws.next()
+
+    def _keyed(self, x: Tensor | None) -> Keyed:
+        """Return the key of the masks that this process draws."""
+        if self._seed is None:
+            if _is_distributed(x):
+                raise TypeError(
+                    "a DTensor has one mask on all ranks, and a module without a seed draws from "
+                    f"each rank's own generator: make it with {type(self).__name__}(..., seed=0)"
+                )
+            return UNSEEDED
+        rank = None if _is_distributed(x) else self._rank()
+        known = self._keys.get(rank)
+        if known is None:
+            known = self._keys[rank] = Keyed(stream.key_of(self._own_seed(rank)))
+        return known
+
+    def _rank(self) -> int | None:
+        """Return which process's masks are drawn; None: the same in all."""
+        if self._per_rank is True:
+            return distributed.get_rank() if _is_in_a_group() else 0
+        if self._per_rank is None and _is_in_a_group() and distributed.get_world_size() > 1:
+            _warn_of_ranks()
+        return None if self._per_rank is False else self._per_rank
+
+    def _own_seed(self, rank: int | None) -> Seed:
+        """Return the seed of this place, copy and rank."""
+        seed = self._placed()
+        for n in self._copy:
+            # No module's name begins with NUL.
+            seed = seeds.of_place(seed, f"\0copy {n}")
+        return seed if rank is None else seeds.of_rank(seed, rank)
+
+    def _placed(self) -> Seed:
+        assert self._seed is not None
+        return self._seed if self._place is None else seeds.of_place(self._seed, self._place)
+
+    @property
+    def seed(self) -> Seed | None:
+        """The seed of the masks that this module draws here; None if it has none.
+
+        ``anydrop.dropout(x, m.p, seed=m.seed, step=m.step)`` is what ``m(x)`` draws next. The seeds
+        of a place, a copy and a rank are `numpy.random.SeedSequence`.
+        """
+        return None if self._seed is None else self._own_seed(self._rank())
+
+    @property
+    def step(self) -> int | None:
+        """Which draw of its seed comes next; None of a module without a seed. It may be set."""
+        return self._draws.step
+
+    @step.setter
+    def step(self, value: int) -> None:
+        if not self.counts:
+            raise TypeError("a module without a seed has no step: make it with seed=")
+        self._draws.step = place.known_step(place.step(value))
+
+    def tell(self, step: int) -> Any:
+        """Say the step of the next forward, as `steps` does; return what was said before."""
+        return self._draws.tell(step)
+
+    def restore(self, before: Any) -> None:
+        """Take back what `tell` said."""
+        self._draws.restore(before)
+
+    @property
+    def place(self) -> str | None:
+        """The name by which a seed of the whole model became this module's own."""
+        return self._place
+
+    def reseed(self, seed: Seed | Sequence[int], place: str | None = None) -> None:
+        """Begin anew with another seed, at step 0; `anydrop.seed_layers` does it to a whole model.
+
+        Parameters
+        ----------
+        seed : int, sequence of int or numpy.random.SeedSequence
+            Ints must be >= 0 and of at most 4,300 decimal digits.
+        place : str, optional
+            A name, which makes a seed of its own of a seed that several modules share.
+        """
+        self._seed, self._place = seeds.checked(seed), place
+        self._copy, self._copies = (), 0
+        self._keys, self._draws, self.counts = {}, Draws(0), True
+
+    # State -------------------------------------------------------------------------------------
+
+    def _identity(self) -> list[int]:
+        return list(stream.key_of(self._placed()))
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self._draws.step is not None:
+            words = [*stream.halves(self._draws.step), *self._identity()]
+            destination[f"{prefix}step"] = torch.tensor(words, dtype=torch.int64, device="cpu")
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        super()._load_from_state_dict(
+            *(state_dict, prefix, local_metadata, strict),
+            *(missing_keys, unexpected_keys, error_msgs),
+        )
+        name = f"{prefix}step"
+        if not self.counts or name not in state_dict:
+            return
+        if name in unexpected_keys:
+            unexpected_keys.remove(name)
+        try:
+            low, high, *key = state_dict[name].tolist()
+            step = low | high << 32
+            if len(key) != 2 or not (0 <= low < 2**32 and 0 <= step <= LAST_STEP + 1):
+                raise ValueError
+        except (AttributeError, TypeError, ValueError):
+            error_msgs.append(f"{name} is no state of a module of anydrop.torch.")
+            return
+        if key != self._identity():
+            theirs, ours = (f"{low | high << 32:016x}" for low, high in (key, self._identity()))
+            error_msgs.append(
+                f"{name} was saved by a module with another seed or in another place: its key is "
+                f"{theirs}, and the one of {self!r} is {ours}. To load all but the steps: "
+                "model.load_state_dict(anydrop.torch.without_steps(state, model))."
+            )
+            return
+        self._draws = Draws(step)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in vars(self).items() if name not in OF_ONE_OBJECT}
+        return {**state, "_step": self._draws.step}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        step = state.pop("_step")
+        super().__setstate__(state)
+        self._begin(step)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        new = memo[id(self)] = type(self).__new__(type(self))
+        new.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        if self.counts:
+            new._copy, new._copies = (*self._copy, self._copies), 0
+            self._copies += 1
+        return new
+
+    def _replicate_for_data_parallel(self) -> Self:
+        if self.counts and self.training:
+            raise RuntimeError(
+                "DataParallel calls copies of a module in threads, which would share the count of "
+                "its steps: use DistributedDataParallel, or a module without a seed"
+            )
+        replica: Self = super()._replicate_for_data_parallel()
+        return replica
+
+    def extra_repr(self) -> str:
+        """Return what PyTorch shows of the module, and its seed and step."""
+        shown = super().extra_repr()
+        if not self.counts:
+            return shown
+        more = [f"seed={seeds.described(self._seed)}"]
+        if self._place is not None:
+            more.append(f"place={self._place!r}")
+        if self._copy:
+            more.append(f"copy={'.'.join(map(str, self._copy))}")
+        if self._per_rank is not None:
+            more.append(f"per_rank={self._per_rank}")
+        return ", ".join([shown, *more, f"step={self._draws.step}"])
+
+
+def _checked_rank(value: object) -> bool | int | None:
+    if value is None or isinstance(value, bool):
+        return value
+    rank = check.integer(value, "per_rank", "True, False, or the rank as an int >= 0")
+    if not 0 <= rank < 2**32:
+        raise ValueError(f"per_rank must satisfy 0 <= per_rank < 2**32, got {rank}")
+    return rank
+
+
+def _zeros(x: Tensor, inplace: bool) -> Tensor:
+    """Return zeros, also for NaN and Inf, whose gradient is zeros."""
+    resolve(x).check_input(x)
+    everywhere = torch.ones((), dtype=torch.bool, device=x.device)
+    return x.masked_fill_(everywhere, 0) if inplace else x.masked_fill(everywhere, 0)
+
+
+def _is_distributed(x: object) -> bool:
+    return type(x).__name__ == "DTensor"
+
+
+def _is_in_a_group() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _warn_of_ranks() -> None:
+    global _is_warned
+    if _is_warned:
+        return
+    _is_warned = True
+    warnings.warn(
+        "a module with a seed draws the same mask on every rank of this process group, also where "
+        "ranks have different rows. Make it with per_rank=True for masks of each rank's own (or "
+        "with the data-parallel rank as an int, where tensor-parallel ranks must agree), or with "
+        "per_rank=False if they are to be the same",
+        stacklevel=2,
+    )
