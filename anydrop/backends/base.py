@@ -51,6 +51,7 @@ class Backend(Arrays):
     plan             all                           None; yours if calls of few elements must be fast
     at_step          rng=                          the generator; yours if generators have no state
     check_stateful   layers                        nothing; yours if a compiler runs Python once
+    counted          layers                        the step; yours if a program may run it twice
     probes           verify                        an array on each device of the namespace
     xp               noise, composed, monte_carlo  the module that ``namespace`` names
     owns             all                           by the array's namespace, or its type's module
@@ -246,6 +247,13 @@ class Backend(Arrays):
         counts : bool
             Whether the pass spends a step, as a forward does.
         """
+
+    def counted(self, step: Any) -> Any:
+        """Return the step of a layer's forward, of which a compiled program makes its own.
+
+        Such a program may be run again without the layer's knowledge, and must refuse it then.
+        """
+        return step
 
     def probes(self) -> list[tuple[Backend, Array]]:
         """Return an empty array for each device and kernel found here, and who draws for it."""

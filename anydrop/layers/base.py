@@ -72,7 +72,7 @@ class Layer(State, abc.ABC):
         """Return what the function makes of an input, the mask that it drew, and its plan."""
         arguments = self._arguments()
         if training and self._rng is None:
-            arguments |= {"seed": self._seed, "step": self._step}
+            arguments |= {"seed": self._seed, "step": resolve(x).counted(self._step)}
         elif training:
             arguments["rng"] = resolve(x).at_step(self._rng, self._step)
         if training and self._share_batch:

@@ -303,20 +303,20 @@ class TorchBackend(Backend):
                 "each chunk of them. Use the function and pass the step: one for all, "
                 "anydrop.dropout(x, p, seed=seed, step=step), or one that is mapped beside x"
             )
-        if torch.compiler.is_compiling():  # which follows the layer's step
-            return
-        if is_recorded():
+        if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+            return  # The compiler follows the layer's step; `counted` sees to the rest.
+        if torch.compiler.is_exporting() or is_recorded():
             raise TypeError(
                 "a layer counts its steps in Python, which a trace runs once: each run would drop "
-                "the same elements. Use the function and pass the step: "
-                "anydrop.dropout(x, p, seed=seed, step=step)"
+                "the same elements. Use a module, such as anydrop.torch.Dropout, or the function "
+                "with its step: anydrop.dropout(x, p, seed=seed, step=step)"
             )
         if counts and in_backward():
-            raise TypeError(
-                "a layer counts its forwards, and this one is within a backward pass, where "
-                "torch.utils.checkpoint runs it again: it would draw the next mask. Use the "
-                "function there and pass the step: anydrop.dropout(x, p, seed=seed, step=step)"
-            )
+            raise TypeError(operator.RUN_AGAIN)
+
+    def counted(self, step: Any) -> Any:
+        """Return a layer's step, as a tensor that a compiled program reads at each run."""
+        return operator.once(step) if torch.compiler.is_compiling() else step
 
 
 def _takes(out: Tensor, x: Tensor) -> bool:

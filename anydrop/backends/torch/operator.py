@@ -20,10 +20,15 @@ from torch import Tensor
 
 from anydrop.backends.torch import host, int64
 from anydrop.backends.torch.int64 import number, signed
-from anydrop.backends.torch.watchers import apply_in_transform, apply_of, below_autograd
+from anydrop.backends.torch.watchers import (
+    apply_in_transform,
+    apply_of,
+    below_autograd,
+    in_backward,
+)
 from anydrop.core.place import parts
 from anydrop.core.recipe import Affine, Recipe, Window
-from anydrop.core.stream import WORD
+from anydrop.core.stream import WORD, halves
 
 LIBRARY = torch.library.Library("anydrop", "DEF")
 LIBRARY.define(
@@ -32,6 +37,14 @@ LIBRARY.define(
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 OPERATOR = torch.ops.anydrop.select.default
+# It stands for random, so that no compiler leaves it out or runs it again on its own.
+LIBRARY.define("once(Tensor step) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
+RUN_AGAIN = (
+    "a layer counts its forwards, and this one is within a backward pass, where "
+    "torch.utils.checkpoint runs it again: it would draw the next mask. Use a module, such as "
+    "anydrop.torch.Dropout, or the function with its step: "
+    "anydrop.dropout(x, p, seed=seed, step=step)"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -153,6 +166,25 @@ def _batched(info: Any, dims: Any, x: Tensor, place: Tensor, *rest: Any) -> tupl
         place = torch.cat([place[:first], torch.zeros_like(place[:1]), place[first:]])
     shared_axes = [0, *(axis + 1 for axis in shared_axes)]
     return OPERATOR(x.movedim(dims[0], 0), place, extent, key, p, shared_axes, *others), 0
+
+
+def once(step: int | Tensor) -> Tensor:
+    """Return the step of a layer in a compiled program, which refuses to run within a backward."""
+    if not isinstance(step, Tensor):
+        step = torch.stack([number(word, "cpu") for word in halves(step)])
+    return torch.ops.anydrop.once(step)
+
+
+@torch.library.impl(LIBRARY, "once", "CompositeExplicitAutograd")
+def _once(step: Tensor) -> Tensor:
+    if in_backward():
+        raise TypeError(RUN_AGAIN)
+    return step.clone()
+
+
+@torch.library.register_fake("anydrop::once", lib=LIBRARY)
+def _once_shape(step: Tensor) -> Tensor:
+    return torch.empty_like(step)
 
 
 class _Recompute(torch.autograd.Function):

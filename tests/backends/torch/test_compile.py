@@ -19,6 +19,7 @@ if not available("torch"):
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.func import grad, jvp, vmap
+from torch.utils.checkpoint import checkpoint
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning"),  # torch's own calls
@@ -229,6 +230,24 @@ def test_a_layer_whose_step_is_a_tensor_is_compiled_once(kind):
         assert torch.equal(layer.mask, expected(step=step) != 0)
     assert counter.frame_count == 1
     assert layer.state_dict()["step"] == 12
+
+
+@pytest.mark.parametrize("step", [0, 2**64 - 3, torch.tensor(0)], ids=["int", "last", "tensor"])
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_a_compiled_layer_in_a_checkpoint_is_refused(step, use_reentrant):
+    """The checkpoint runs the program again, where no Python code of the layer's is left."""
+    layer = Dropout(0.5, seed=3)
+    layer.step = step
+    program, _ = compiled(layer.forward)
+    x = X.clone().requires_grad_()
+    y = checkpoint(program, x, use_reentrant=use_reentrant)
+    with pytest.raises(TypeError, match=r"within a backward pass.*anydrop\.torch\.Dropout"):
+        y.sum().backward()
+    first = 2**64 - 3 if step == 2**64 - 3 else 0
+    y = program(x)
+    assert torch.equal(y, expected(step=first + 1))
+    assert torch.equal(torch.autograd.grad(y.sum(), x)[0], 2.0 * layer.mask)
+    assert layer.state_dict()["step"] == first + 2
 
 
 def test_two_calls_of_a_layer_in_one_program():

@@ -54,3 +54,26 @@ def test_a_new_process_draws_the_same(saved, tmp_path):
     for step, y in zip(STEPS, json.loads(printed), strict=True):
         expected = anydrop.dropout(X.numpy(), 0.5, seed=3, step=step)
         assert np.array_equal(np.asarray(y, "f4"), expected)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.filterwarnings("ignore:While compiling, we found certain side effects:UserWarning")
+def test_a_layer_is_not_exported(strict):
+    """The program would draw one mask for ever."""
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.drop = anydrop.Dropout(0.5, seed=3)
+
+        def forward(self, x):
+            return self.drop(x)
+
+    network = Network()
+    with pytest.raises(
+        Exception, match=r"the same elements\. Use a module, such as anydrop\.torch"
+    ):
+        torch.export.export(network, (X,), strict=strict)
+    assert network.drop.step == 0
+    network.drop.eval()
+    assert torch.equal(torch.export.export(network, (X,), strict=strict).module()(X), X)
