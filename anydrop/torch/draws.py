@@ -11,12 +11,13 @@ can't look inside, and take it for random, so they never leave it out, repeat it
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
+from array import array
 from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,11 +30,10 @@ from anydrop.core.tracing import constant
 if TYPE_CHECKING:
     from anydrop.torch.module import Module
 
-# Forwards of one module that are remembered. Each takes some hundred bytes.
+# Forwards of one module that are remembered. Each takes 16 bytes.
 MEMORY = 2**12
 # The seed of all modules without a seed: their steps are random.
 UNSEEDED = Keyed(stream.key_of(seeds.of_place(0, "anydrop.torch")))
-_AMBIGUOUS = -1
 
 # Modules by the number in their handle, a tensor that compiled programs get as an argument.
 _MODULES: WeakValueDictionary[int, Module] = WeakValueDictionary()
@@ -54,7 +54,9 @@ class Draws:
     def __init__(self, step: int | None) -> None:
         self.step = step
         self._told: list[int] | None = None  # the step of `steps`, until it was drawn
-        self._of_token: OrderedDict[int, int] = OrderedDict()
+        # The last forwards, in a ring: what was drawn, and by which token it is found.
+        self._tokens, self._steps = array("Q"), array("Q")
+        self._oldest = 0
         self._lock = Lock()
 
     def next(self) -> int:
@@ -77,11 +79,13 @@ class Draws:
                 raise RuntimeError("all 2**64 steps of this module's seed were drawn: reseed it")
             else:
                 step, self.step = self.step, self.step + 1
-            known = self._of_token.setdefault(token, step)
-            if known != step:  # The generator was seeded alike before both.
-                self._of_token[token] = _AMBIGUOUS
-            if len(self._of_token) > MEMORY:
-                self._of_token.popitem(last=False)
+            if len(self._tokens) < MEMORY:
+                self._tokens.append(token)
+                self._steps.append(step)
+            else:
+                at = self._oldest
+                self._tokens[at], self._steps[at] = token, step
+                self._oldest = (at + 1) % MEMORY
         return step
 
     def undo(self, step: int) -> None:
@@ -110,8 +114,10 @@ class Draws:
         return self._told.pop()
 
     def _recomputed(self, token: int) -> int:
-        step = self._of_token.get(token)
-        if step is None:
+        with self._lock:
+            found = np.asarray(self._tokens) == token
+            steps = set(np.asarray(self._steps)[found].tolist())
+        if not steps:
             raise RuntimeError(
                 "this forward is within a backward pass, so it is a checkpoint's second run of an "
                 "earlier one, whose mask it needs. It finds that by the state of PyTorch's CPU "
@@ -119,14 +125,14 @@ class Draws:
                 "the checkpoint restore it (preserve_rng_state=True, the default), or pass the "
                 "step of a module with a seed: module(x, step=t)"
             )
-        if step == _AMBIGUOUS:
+        if len(steps) > 1:
             raise RuntimeError(
                 "this forward is a checkpoint's second run of an earlier one, whose mask it needs, "
                 "and can't tell which: PyTorch's CPU generator was in the same state before "
                 "several. Call torch.manual_seed once and not before each forward, or pass the "
                 "step: module(x, step=t)"
             )
-        return step
+        return steps.pop()
 
 
 def _token() -> int:
