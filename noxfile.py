@@ -50,13 +50,14 @@ def pytest(session: nox.Session, packages: list[str], *arguments: str) -> None:
     session.run("python", "-m", "pytest", *arguments, *session.posargs)
 
 
-# What every library must pass, beside the tests in its own folder.
+# What every library must pass, beside the tests in its own folders.
 EVERYWHERE = ["tests/testing", "tests/masks", "tests/monte_carlo"]
 
 
 def add_tests(name: str, packages: list[str], required: list[str]) -> None:
-    own = Path("tests", "backends", name)
-    files = [*EVERYWHERE, str(own)] if own.is_dir() and name != "numpy" else ["tests"]
+    places = (Path("tests", "backends", name), Path("tests", name))
+    own = [str(place) for place in places if place.is_dir()]
+    files = [*EVERYWHERE, *own] if own and name != "numpy" else ["tests"]
 
     @nox.session(name=f"tests-{name}")
     def tests(session: nox.Session) -> None:
