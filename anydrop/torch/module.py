@@ -116,7 +116,8 @@ class Module(torch.nn.Module):
         if in_vmap():
             # It knows whether examples are to have one mask or several, or to be refused.
             at = torch.randint(-(2**63), 2**63 - 1, (), device="cpu")
-            return self._drop(*inputs, seed=self._keyed(x), step=at)
+            seed, _ = draws.draw(self)  # which refuses a recompute with other random numbers
+            return self._drop(*inputs, seed=seed, step=at)
         if is_traced() and (torch.compiler.is_compiling() or not _is_distributed(x)):
             seed, at = draws.draw(self)
             return self._drop(*inputs, seed=seed, step=at)
