@@ -322,6 +322,12 @@ class Module(torch.nn.Module):
             self._copies += 1
         return new
 
+    def __prepare_scriptable__(self) -> Any:
+        raise TypeError(
+            "torch.jit.script can't compile a module of anydrop.torch: use torch.export, or put "
+            "nn.Identity() in its place for inference"
+        )
+
     def _replicate_for_data_parallel(self) -> Self:
         if self.counts and self.training:
             raise RuntimeError(
