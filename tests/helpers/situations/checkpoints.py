@@ -127,6 +127,30 @@ def ckpt_nested_context_fn(make: Make) -> None:
     by_step(Checkpointed(make, **SELECTIVE), **SELECTIVE)
 
 
+def ckpt_mixed(make: Make) -> None:
+    """Forwards with and without a checkpoint, of both kinds, then their backward passes."""
+    trial = Trial(Net(make))
+    trial.forward(around(trial.net))
+    trial.forward()
+    trial.net.eval()
+    trial.net(torch.ones(N))
+    trial.net.train()
+    trial.forward(around(trial.net, use_reentrant=True))
+    trial.backward(reverse=True)
+    trial.judge()
+
+
+def ckpt_double_backward(make: Make) -> None:
+    """A gradient penalty on a checkpointed model."""
+    trial = Trial(Net(make))
+    x = torch.ones(N, requires_grad=True)
+    y = around(lambda x: trial.net(x) * x)(x)
+    (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    gradient.sum().backward()
+    assert_equal(gradient, 2 * y, WRONG)
+    assert_equal(x.grad, 2 * y, WRONG)
+
+
 def ckpt_vmap(make: Make, **options: Any) -> None:
     """``vmap`` in a checkpoint."""
     for randomness in ("same", "different"):
@@ -184,6 +208,8 @@ SITUATIONS = {
         ckpt_nested,
         ckpt_nested_reentrant,
         ckpt_nested_context_fn,
+        ckpt_mixed,
+        ckpt_double_backward,
         ckpt_vmap,
         ckpt_vmap_no_rng,
         ckpt_retain_graph,

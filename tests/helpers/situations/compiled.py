@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+import torch._functorch.config
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -90,6 +91,12 @@ def ffbb(backend: str, make: Make) -> None:
         trial.judge()
 
 
+def memory_budget(make: Make) -> None:
+    """A model that is compiled with ``torch._functorch.config.activation_memory_budget = 0.1``."""
+    with torch._functorch.config.patch(activation_memory_budget=0.1):
+        alone("inductor", make)
+
+
 SITUATIONS: dict[str, Callable[[Make], None]] = {}
 for _backend in ("aot_eager", "inductor"):
     for _name, _function in {
@@ -104,3 +111,4 @@ for _backend in ("aot_eager", "inductor"):
     }.items():
         SITUATIONS[_name.format(_backend)] = _one = partial(_function, _backend)
         _one.__doc__ = f"{_function.__doc__.removesuffix('.')} (``{_backend}``)."
+SITUATIONS["compile_inductor_memory_budget"] = memory_budget
