@@ -13,6 +13,7 @@ sys.path.insert(0, str(HERE))
 
 import performance_tables  # noqa: E402
 import pictures  # noqa: E402
+import situation_tables  # noqa: E402
 import support_tables  # noqa: E402
 
 project = "anydrop"
@@ -73,7 +74,8 @@ def draw_pictures(app):
 
 
 def write_tables(app):
-    """Write the support matrix from the tests' table, and the bench's from its last run."""
+    """Write what the tests and the bench found: in the tests' tables, and in files beside this."""
+    situation_tables.write(HERE / "_tables")
     support_tables.write(HERE / "_tables")
     performance_tables.write(HERE / "_tables", HERE / "_pictures")
 

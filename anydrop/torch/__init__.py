@@ -12,8 +12,16 @@ except ModuleNotFoundError as error:
         "pip install 'anydrop[torch]'"
     ) from error
 
+import numpy as np
+import torch
+
+from anydrop.backends import resolve
 from anydrop.torch.explicit import steps, without_steps
 from anydrop.torch.module import Module
 from anydrop.torch.standard import Dropout
+
+# A compiled program is compiled anew when a library's arrays are first seen: so see them before.
+for _array in (torch.empty(0), np.empty(0)):
+    resolve(_array)
 
 __all__ = ["Dropout", "Module", "steps", "without_steps"]

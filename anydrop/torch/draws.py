@@ -148,12 +148,19 @@ LIBRARY.define(
     "draw(Tensor handle, int site, bool counts) -> Tensor",
     tags=(torch.Tag.nondeterministic_seeded, torch.Tag.pt2_compliant_tag),
 )
+LIBRARY.define("key(Tensor handle) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,))
 
 
 def draw(module: Module) -> tuple[Keyed, Tensor]:
     """Return seed and step of a module's next draw, which are known when the program runs."""
     words = torch.ops.anydrop.draw(module.handle, _site(), module.counts)
     return Keyed((words[0], words[1])), words[2]
+
+
+def key(module: Module) -> Keyed:
+    """Return a module's seed, which is known when the program runs."""
+    words = torch.ops.anydrop.key(module.handle)
+    return Keyed((words[0], words[1]))
 
 
 @constant
@@ -176,17 +183,34 @@ def _run(handle: Tensor, site: int, counts: bool) -> Tensor:
     if module is not None:
         seed, step = module.next_draw()
     elif counts:
-        raise RuntimeError(
-            "this program draws the masks of a module with a seed, which counts its steps, and "
-            "that module is not in this process: a program that was exported in training mode "
-            "goes on only where its module lives. Export it with a module without a seed, or with "
-            "a function that takes the step: anydrop.dropout(x, p, seed=seed, step=step)"
-        )
+        raise _not_here()
     else:
         seed, step = UNSEEDED, _FOREIGN.setdefault(number, Draws(None)).next()
     return torch.tensor([*seed.key, signed(step)], dtype=torch.int64, device="cpu")
 
 
+@torch.library.impl(LIBRARY, "key", "CompositeExplicitAutograd")
+def _key(handle: Tensor) -> Tensor:
+    module = _MODULES.get(int(handle.item()))
+    if module is None:
+        raise _not_here()
+    return torch.tensor(module.key().key, dtype=torch.int64, device="cpu")
+
+
+def _not_here() -> RuntimeError:
+    return RuntimeError(
+        "this program draws the masks of a module with a seed, which counts its steps, and "
+        "that module is not in this process: a program that was exported in training mode "
+        "goes on only where its module lives. Export it with a module without a seed, or with "
+        "a function that takes the step: anydrop.dropout(x, p, seed=seed, step=step)"
+    )
+
+
 @torch.library.register_fake("anydrop::draw", lib=LIBRARY)
 def _shape_of(handle: Tensor, site: int, counts: bool) -> Tensor:
     return torch.empty(3, dtype=torch.int64, device="cpu")
+
+
+@torch.library.register_fake("anydrop::key", lib=LIBRARY)
+def _shape_of_key(handle: Tensor) -> Tensor:
+    return torch.empty(2, dtype=torch.int64, device="cpu")

@@ -107,7 +107,11 @@ class Module(torch.nn.Module):
                     f"step= is for a module with a seed, and this one has none: make it with "
                     f"{type(self).__name__}(..., seed=0)"
                 )
-            return self._drop(*inputs, seed=self._keyed(x), step=step)
+            # Programs read the key when they run: one serves all seeds, and what makes a key of a
+            # place's name can't be compiled.
+            read = torch.compiler.is_dynamo_compiling() and not _is_distributed(x)
+            seed = draws.key(self) if read else self._keyed(x)
+            return self._drop(*inputs, seed=seed, step=step)
         if is_jit_traced():
             raise TypeError(
                 "torch.jit.trace runs a module once and would repeat that run's mask for ever: "
@@ -116,7 +120,8 @@ class Module(torch.nn.Module):
         if in_vmap():
             # It knows whether examples are to have one mask or several, or to be refused.
             at = torch.randint(-(2**63), 2**63 - 1, (), device="cpu")
-            return self._drop(*inputs, seed=self._keyed(x), step=at)
+            seed, _ = draws.draw(self)  # which refuses a recompute with other random numbers
+            return self._drop(*inputs, seed=seed, step=at)
         if is_traced() and (torch.compiler.is_compiling() or not _is_distributed(x)):
             seed, at = draws.draw(self)
             return self._drop(*inputs, seed=seed, step=at)
@@ -168,6 +173,10 @@ class Module(torch.nn.Module):
         return 1.0 if type(p) in (int, float) and p == 1 else schedules.rate(p)
 
     # Which mask --------------------------------------------------------------------------------
+
+    def key(self) -> Keyed:
+        """Return the key of the masks that this process draws: what ``anydrop::key`` does."""
+        return self._keyed(None)
 
     def next_draw(self, x: Tensor | None = None) -> tuple[Keyed, int]:
         """Return seed and step of a forward of `x`, and count it: what ``anydrop::draw`` does."""
@@ -320,6 +329,12 @@ class Module(torch.nn.Module):
             new._copy, new._copies = (*self._copy, self._copies), 0
             self._copies += 1
         return new
+
+    def __prepare_scriptable__(self) -> Any:
+        raise TypeError(
+            "torch.jit.script can't compile a module of anydrop.torch: use torch.export, or put "
+            "nn.Identity() in its place for inference"
+        )
 
     def _replicate_for_data_parallel(self) -> Self:
         if self.counts and self.training:

@@ -1,0 +1,153 @@
+"""How often a model is compiled: as often as with nn.Dropout."""
+
+import pytest
+from process import python
+from subjects import available
+
+if not available("torch"):
+    pytest.skip(
+        "torch is not installed here; nox -s tests-torch runs this", allow_module_level=True
+    )
+
+import torch
+from situations import COLUMNS
+from situations.trial import N, Net, Trial, all_differ, masks
+from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.utils.checkpoint import checkpoint
+
+STOCK, *OURS = COLUMNS.values()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_compiled():
+    torch.compiler.reset()
+
+
+def counted(model, run, **options):
+    """Return how often a model was compiled in a run."""
+    torch.compiler.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    run(torch.compile(model, backend=counter, **options))
+    return counter.frame_count
+
+
+class Blocks(nn.Module):
+    def __init__(self, make, n=12):
+        super().__init__()
+        self.blocks = nn.ModuleList([Net(make) for _ in range(n)])
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def twenty_steps(call):
+    for step in range(20):
+        x = torch.ones(1 + step % 5, N, requires_grad=True)
+        y = call(x)
+        y.sum().backward()
+        assert torch.equal(x.grad, y)
+
+
+@pytest.mark.parametrize("make", OURS)
+def test_changing_shapes_and_twenty_steps(make):
+    expected = counted(Net(STOCK), twenty_steps, fullgraph=True)
+    assert counted(Net(make), twenty_steps, fullgraph=True) == expected
+
+
+@pytest.mark.parametrize("make", OURS)
+def test_dynamic_shapes(make):
+    expected = counted(Net(STOCK), twenty_steps, fullgraph=True, dynamic=True)
+    assert counted(Net(make), twenty_steps, fullgraph=True, dynamic=True) == expected
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_a_new_process_compiles_once(seed):
+    printed = python(
+        f"""
+        import numpy as np
+        import torch
+        from torch._dynamo.testing import CompileCounterWithBackend
+        import anydrop.torch
+        counter = CompileCounterWithBackend("eager")
+        drop = torch.compile(anydrop.torch.Dropout(0.5, seed={seed}), backend=counter)
+        drop(torch.ones(3))
+        anydrop.dropout(np.ones(3), 0.5, seed=0, step=0)
+        anydrop.dropout(torch.ones(3), 0.5, seed=0, step=0)
+        drop(torch.ones(3))
+        print(counter.frame_count)
+        """
+    )
+    assert printed == "1"
+
+
+@pytest.mark.parametrize("make", OURS)
+def test_twenty_steps_compile_once(make):
+    trial = Trial(Net(make))
+    assert counted(trial.net, lambda call: trial.step(call, times=20), fullgraph=True) == 1
+    trial.judge()
+
+
+def blocks_one_by_one(make, n=12):
+    """Return how often the first of equal blocks is compiled, and how often all are."""
+    torch.compiler.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    blocks = [Net(lambda place, n=n: make(place + 2 * n)) for n in range(n)]
+    drawn = []
+    for block in blocks:
+        trial = Trial(block)
+        trial.step(torch.compile(block, backend=counter, fullgraph=True), times=2)
+        trial.judge()
+        drawn += [mask for _, y in trial.runs for mask in masks(y)]
+    all_differ(drawn)
+    return counter.frame_count
+
+
+@pytest.mark.parametrize("make", OURS)
+def test_twelve_equal_blocks_compile_as_often(make):
+    assert blocks_one_by_one(make) == blocks_one_by_one(STOCK)
+
+
+@pytest.mark.parametrize("make", OURS)
+def test_a_model_of_twelve_blocks_compiles_once(make):
+    def run(call):
+        for _ in range(2):
+            x = torch.ones(N, requires_grad=True)
+            y = call(x)
+            y.sum().backward()
+            assert torch.equal(x.grad, y)
+
+    assert counted(Blocks(make), run, fullgraph=True) == 1
+
+
+@pytest.mark.parametrize("make", OURS)
+def test_training_and_eval_compile_as_often(make):
+    def run(model):
+        def inner(call):
+            for _ in range(3):
+                call(torch.ones(N))
+                model.eval()
+                assert torch.equal(call(torch.ones(N)), torch.full((N,), 9.0))
+                model.train()
+
+        return inner
+
+    stock, ours = Net(STOCK), Net(make)
+    assert counted(ours, run(ours)) == counted(stock, run(stock))
+
+
+@pytest.mark.parametrize("make", OURS)
+def test_checkpointed_blocks_compile_as_often(make):
+    def of(make):
+        net = Net(make)
+        call = torch.nn.Module()
+        call.net = net
+        call.forward = lambda x: checkpoint(net, x, use_reentrant=False)
+        trial = Trial(net)
+        count = counted(call, lambda call: trial.step(call, times=4))
+        trial.judge()
+        return count
+
+    assert of(make) == of(STOCK)

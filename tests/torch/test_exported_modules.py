@@ -1,0 +1,181 @@
+"""Programs that were exported or traced: here, and loaded in a process that has not seen them."""
+
+import json
+
+import numpy as np
+import pytest
+from process import python
+from subjects import available
+
+import anydrop
+
+if not available("torch"):
+    pytest.skip(
+        "torch is not installed here; nox -s tests-torch runs this", allow_module_level=True
+    )
+
+import torch
+from situations.trial import N, Net, Trial
+
+import anydrop.torch
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning"),  # torch's own calls
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+ONES = torch.ones(N)
+
+
+def unseeded(seed):
+    return anydrop.torch.Dropout(0.5)
+
+
+def seeded(seed):
+    return anydrop.torch.Dropout(0.5, seed=seed)
+
+
+def exported(net, path, strict=False):
+    torch.export.save(torch.export.export(net, (ONES,), strict=strict), path)
+    return f"torch.export.load({str(path)!r}).module()"
+
+
+def in_a_new_process(load, more=""):
+    """Return outputs of three runs of a program, or the error."""
+    return json.loads(
+        python(
+            f"""
+            import json, warnings
+            warnings.simplefilter("ignore")
+            import torch
+            import anydrop.torch
+            program = {load}
+            try:
+                {more or "torch.manual_seed(3)"}
+                print(json.dumps([program(torch.ones({N})).tolist() for _ in range(3)]))
+            except RuntimeError as error:
+                print(json.dumps(str(error)))
+            """
+        )
+    )
+
+
+@pytest.mark.parametrize("make", [unseeded, seeded])
+def test_an_eval_program_in_a_new_process(make, tmp_path):
+    found = in_a_new_process(exported(Net(make).eval(), tmp_path / "program.pt2"))
+    assert found == [[9.0] * N] * 3
+
+
+@pytest.mark.parametrize("make", [unseeded, seeded])
+def test_an_eval_trace_in_a_new_process(make, tmp_path):
+    path = tmp_path / "program.pt"
+    torch.jit.save(torch.jit.trace(Net(make).eval(), ONES), path)
+    assert in_a_new_process(f"torch.jit.load({str(path)!r})") == [[9.0] * N] * 3
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_unseeded_training_program_draws_in_a_new_process_what_its_model_draws(strict, tmp_path):
+    net = Net(unseeded)
+    found = in_a_new_process(exported(net, tmp_path / "program.pt2", strict))
+    torch.manual_seed(3)
+    assert found == [net(ONES).tolist() for _ in range(3)]
+
+
+def test_an_unseeded_training_program_is_checkpointed_in_a_new_process(tmp_path):
+    load = exported(Net(unseeded), tmp_path / "program.pt2")
+    printed = python(
+        f"""
+        import warnings
+        warnings.simplefilter("ignore")
+        import torch
+        import anydrop.torch
+        from situations.checkpoints import around
+        from situations.trial import Trial
+        trial = Trial({load})
+        trial.step(around(trial.net))
+        trial.judge()
+        print("right")
+        """
+    )
+    assert printed == "right"
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_seeded_training_program_counts_where_its_module_lives(strict, tmp_path):
+    net = Net(seeded)
+    load = exported(net, tmp_path / "program.pt2", strict)
+    assert net.one.step == net.two.step == 0
+    trial = Trial(eval(load))
+    trial.step()
+    trial.judge()
+    assert net.one.step == net.two.step == 3
+    for step, (_, y) in enumerate(trial.runs):
+        one, two = (anydrop.dropout(np.ones(N, "f4"), 0.5, seed=s, step=step) for s in (1, 2))
+        assert np.array_equal(y.detach(), one + 8 * two)
+
+
+def test_a_seeded_training_program_in_a_new_process_says_why_it_does_not_run(tmp_path):
+    found = in_a_new_process(exported(Net(seeded), tmp_path / "program.pt2"))
+    assert "that module is not in this process" in found
+    assert (
+        "a program that was exported in training mode goes on only where its module lives" in found
+    )
+    assert "anydrop.dropout(x, p, seed=seed, step=step)" in found
+
+
+def test_an_exported_program_takes_a_step(tmp_path):
+    """As the message above recommends, the step is an argument of the program."""
+
+    class Stepped(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.drop = seeded(1)
+
+        def forward(self, x, step):
+            return self.drop(x, step=step)
+
+    path = tmp_path / "program.pt2"
+    torch.export.save(torch.export.export(Stepped(), (ONES, torch.tensor(0))), path)
+    printed = python(
+        f"""
+        import json
+        import torch
+        import anydrop.torch
+        program = torch.export.load({str(path)!r}).module()
+        x = torch.ones({N})
+        print(json.dumps([program(x, torch.tensor(t)).tolist() for t in (0, 5, 2**40)]))
+        """
+    )
+    for step, y in zip((0, 5, 2**40), json.loads(printed), strict=True):
+        assert y == anydrop.dropout(np.ones(N, "f4"), 0.5, seed=1, step=step).tolist()
+
+
+@pytest.mark.parametrize("make", [unseeded, seeded])
+def test_a_training_trace_is_refused(make):
+    with pytest.raises(TypeError, match="would repeat that run's mask for ever: trace it in eval"):
+        torch.jit.trace(Net(make), ONES)
+
+
+@pytest.mark.parametrize("make", [unseeded, seeded])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_script_is_refused(make, training):
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), make(1)).train(training)
+    with pytest.raises(TypeError, match=r"torch\.jit\.script can't compile .*use torch\.export"):
+        torch.jit.script(net)
+    net[1] = torch.nn.Identity()
+    assert torch.jit.script(net)(torch.ones(2)).shape == (2,)
+
+
+@pytest.mark.parametrize("make", [unseeded, seeded])
+def test_a_captured_cuda_graph_is_refused(make, monkeypatch):
+    """Told by what is asked: the tests run without a GPU."""
+
+    class OnGPU(torch.Tensor):
+        is_cuda = True
+
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    module, x = make(1), ONES.as_subclass(OnGPU)
+    with pytest.raises(RuntimeError, match="would repeat this mask at each replay: capture it in"):
+        module(x)
+    assert module.step in (None, 0)
+    assert module.eval()(x) is x
+    assert module.train()(ONES).shape == (N,)
