@@ -1,6 +1,7 @@
 """Configuration of the documentation."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from docutils.nodes import Text, literal_block
@@ -37,22 +38,25 @@ nitpick_ignore_regex = [
     ("py:class", r"(stream\..*|np\..*|numpy\..*|anydrop\.core\.typing\..*|collections\.abc\..*)"),
     ("py:class", r"anydrop\.(backends|core|masks|layers)\..*"),
     ("py:obj", r"typing\..*"),
+    ("py:(class|obj)", r"(torch\..*|Tensor|mapping of .*|numpy\.random\.SeedSequence)"),
     # Parts of anydrop that the reference leaves out.
     ("py:obj", r"COMPUTE|Setting|standard_normal"),
 ]
 # Parameters and attributes that docstrings name: each by itself, so that the misspelled name of a
 # function fails the build.
 PARAMETERS = """
-    array backward batched data_format dtype entropy examples fill gradient ids keep_shape key like
-    mode name new noise_shape out p placement predict recipe rng same_masks samples scale scaling
-    seed shape shared_axes shift size std step step_words steps table threads threshold token
-    training weights window x
+    array backward batched data_format dtype entropy examples fill gradient ids input keep_shape
+    key like mode name new noise_shape out p placement predict recipe rng same_masks samples scale
+    scaling seed shape shared_axes shift size std step step_words steps table threads threshold
+    token training weights window x
 """
 nitpick_ignore = [("py:obj", name) for name in PARAMETERS.split()]
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
 autodoc_typehints = "none"
+# The reference of `anydrop.torch` is read where PyTorch is missing, too.
+autodoc_mock_imports = [] if find_spec("torch") else ["torch", "anydrop.backends.torch"]
 autosummary_generate = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
