@@ -1,10 +1,15 @@
 """Configuration of the documentation."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import patch
 
 from docutils.nodes import Text, literal_block
 from sphinx.errors import ExtensionError
+from sphinx.ext.autodoc.mock import mock
+from sphinx.util.inspect import signature as signature_of
+from sphinx.util.inspect import stringify_signature
 
 import anydrop
 
@@ -15,6 +20,10 @@ import performance_tables  # noqa: E402
 import pictures  # noqa: E402
 import situation_tables  # noqa: E402
 import support_tables  # noqa: E402
+
+if not find_spec("torch"):  # The reference of `anydrop.torch` needs its docstrings alone.
+    with mock(["torch", "anydrop.backends.torch"]), patch("anydrop.backends.resolve"):
+        import anydrop.torch
 
 project = "anydrop"
 author = "the anydrop developers"
@@ -38,16 +47,17 @@ nitpick_ignore_regex = [
     ("py:class", r"(stream\..*|np\..*|numpy\..*|anydrop\.core\.typing\..*|collections\.abc\..*)"),
     ("py:class", r"anydrop\.(backends|core|masks|layers)\..*"),
     ("py:obj", r"typing\..*"),
+    ("py:(class|obj)", r"(torch\..*|Tensor|mapping of .*|numpy\.random\.SeedSequence)"),
     # Parts of anydrop that the reference leaves out.
     ("py:obj", r"COMPUTE|Setting|standard_normal"),
 ]
 # Parameters and attributes that docstrings name: each by itself, so that the misspelled name of a
 # function fails the build.
 PARAMETERS = """
-    array backward batched data_format dtype entropy examples fill gradient ids keep_shape key like
-    mode name new noise_shape out p placement predict recipe rng same_masks samples scale scaling
-    seed shape shared_axes shift size std step step_words steps table threads threshold token
-    training weights window x
+    array backward batched data_format dtype entropy examples fill gradient ids inplace input
+    keep_shape key like mode name new noise_shape out p placement predict recipe rng same_masks
+    samples scale scaling seed shape shared_axes shift size std step step_words steps table
+    threads threshold token training weights window x
 """
 nitpick_ignore = [("py:obj", name) for name in PARAMETERS.split()]
 
@@ -83,10 +93,17 @@ def write_tables(app):
 def check_that_every_public_name_is_documented(app, env):
     """Fail the build if the reference lacks a name that ``import anydrop`` offers."""
     documented = set(env.get_domain("py").objects)
-    public = set(anydrop.__all__) - {"__version__"}
-    missing = {name for name in public if f"anydrop.{name}" not in documented}
+    public = {f"anydrop.{name}" for name in anydrop.__all__ if name != "__version__"}
+    missing = (public | {f"anydrop.torch.{name}" for name in anydrop.torch.__all__}) - documented
     if missing:
         raise ExtensionError(f"docs/reference.md lacks the public names {sorted(missing)}")
+
+
+def sign_by_init(app, what, name, obj, options, signature, returns):
+    """Show what the modules for PyTorch take, which a mocked base class hides."""
+    if what == "class" and name.startswith("anydrop.torch."):
+        signature = stringify_signature(signature_of(obj.__init__, bound_method=True), False)
+    return signature, returns
 
 
 def end_blocks_with_their_last_line(app, doctree):
@@ -99,6 +116,7 @@ def end_blocks_with_their_last_line(app, doctree):
 
 def setup(app):
     """Connect the above to Sphinx."""
+    app.connect("autodoc-process-signature", sign_by_init)
     app.connect("doctree-read", end_blocks_with_their_last_line)
     app.connect("builder-inited", draw_pictures)
     app.connect("builder-inited", write_tables)

@@ -178,6 +178,11 @@ def handle_of(module: Module) -> Tensor:
 
 @torch.library.impl(LIBRARY, "draw", "CompositeExplicitAutograd")
 def _run(handle: Tensor, site: int, counts: bool) -> Tensor:
+    if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            "a CUDA graph that is captured now would repeat the masks of this compiled program at "
+            "each replay: leave the program out of the graph, or compile it in eval mode"
+        )
     number = int(handle.item())
     module = _MODULES.get(number)
     if module is not None:

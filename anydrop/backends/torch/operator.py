@@ -34,7 +34,8 @@ LIBRARY = torch.library.Library("anydrop", "DEF")
 LIBRARY.define(
     "select(Tensor x, Tensor place, SymInt[] extent, int[] key, float p, int[] shared_axes, "
     "str kernel, float scale, float? shift, float fill) -> Tensor",
-    tags=(torch.Tag.pt2_compliant_tag,),
+    # A captured CUDA graph would keep a step that was read on the host, and repeat its mask.
+    tags=(torch.Tag.cudagraph_unsafe, torch.Tag.pt2_compliant_tag),
 )
 OPERATOR = torch.ops.anydrop.select.default
 # It stands for random, so that no compiler leaves it out or runs it again on its own.

@@ -18,7 +18,9 @@ if not available("torch"):
 
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._inductor.utils import get_first_incompatible_cudagraph_node
 from torch.func import grad, jvp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
 pytestmark = [
@@ -341,3 +343,10 @@ def test_the_operator_keeps_the_rules_of_operators():
         (place, [9, 9], [1, 2], 0.5, [1], "int64", 2.0, 0.5, 0.1),
     ):
         torch.library.opcheck(torch.ops.anydrop.select.default, (x, *arguments))
+
+
+def test_inductor_captures_no_mask_in_a_cuda_graph():
+    """A captured kernel would keep the step that it got from the host, and repeat its mask."""
+    program = make_fx(lambda x, step: drop(x, step))(X, torch.tensor(2))
+    (node,) = (n for n in program.graph.nodes if "anydrop" in str(n.target))
+    assert get_first_incompatible_cudagraph_node(program) is node
