@@ -14,6 +14,23 @@ except ModuleNotFoundError as error:
 
 from anydrop.torch.explicit import steps, without_steps
 from anydrop.torch.module import Module
-from anydrop.torch.standard import Dropout
+from anydrop.torch.standard import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
 
-__all__ = ["Dropout", "Module", "steps", "without_steps"]
+__all__ = [
+    "AlphaDropout",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
+    "Module",
+    "steps",
+    "without_steps",
+]
