@@ -12,8 +12,20 @@ except ModuleNotFoundError as error:
         "pip install 'anydrop[torch]'"
     ) from error
 
+from anydrop.torch.blocks import DropBlock1d, DropBlock2d, DropBlock3d
+from anydrop.torch.catalogue import (
+    AttentionDropout,
+    DropConnect,
+    EmbeddingDropout,
+    GaussianDropout,
+    GaussianNoise,
+    LockedDropout,
+    TokenDropout,
+    Zoneout,
+)
 from anydrop.torch.explicit import steps, without_steps
 from anydrop.torch.module import Module
+from anydrop.torch.paths import DropPath, StochasticDepth
 from anydrop.torch.standard import (
     AlphaDropout,
     Dropout,
@@ -25,12 +37,25 @@ from anydrop.torch.standard import (
 
 __all__ = [
     "AlphaDropout",
+    "AttentionDropout",
+    "DropBlock1d",
+    "DropBlock2d",
+    "DropBlock3d",
+    "DropConnect",
+    "DropPath",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "EmbeddingDropout",
     "FeatureAlphaDropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "LockedDropout",
     "Module",
+    "StochasticDepth",
+    "TokenDropout",
+    "Zoneout",
     "steps",
     "without_steps",
 ]
