@@ -12,6 +12,9 @@ except ModuleNotFoundError as error:
         "pip install 'anydrop[torch]'"
     ) from error
 
+import torch as _torch
+
+from anydrop.backends import resolve as _resolve
 from anydrop.torch.blocks import DropBlock1d, DropBlock2d, DropBlock3d
 from anydrop.torch.catalogue import (
     AttentionDropout,
@@ -59,3 +62,8 @@ __all__ = [
     "steps",
     "without_steps",
 ]
+
+# A program is compiled once more when it is the first to meet a tensor, whose backend it looks up.
+for _first in (_torch.empty(0), _torch.nn.Parameter(_torch.empty(0))):
+    _resolve(_first)
+del _first
