@@ -12,16 +12,50 @@ except ModuleNotFoundError as error:
         "pip install 'anydrop[torch]'"
     ) from error
 
-import numpy as np
-import torch
-
-from anydrop.backends import resolve
+from anydrop.torch.blocks import DropBlock1d, DropBlock2d, DropBlock3d
+from anydrop.torch.catalogue import (
+    AttentionDropout,
+    DropConnect,
+    EmbeddingDropout,
+    GaussianDropout,
+    GaussianNoise,
+    LockedDropout,
+    TokenDropout,
+    Zoneout,
+)
 from anydrop.torch.explicit import steps, without_steps
 from anydrop.torch.module import Module
-from anydrop.torch.standard import Dropout
+from anydrop.torch.paths import DropPath, StochasticDepth
+from anydrop.torch.standard import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
 
-# A compiled program is compiled anew when a library's arrays are first seen: so see them before.
-for _array in (torch.empty(0), np.empty(0)):
-    resolve(_array)
-
-__all__ = ["Dropout", "Module", "steps", "without_steps"]
+__all__ = [
+    "AlphaDropout",
+    "AttentionDropout",
+    "DropBlock1d",
+    "DropBlock2d",
+    "DropBlock3d",
+    "DropConnect",
+    "DropPath",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "EmbeddingDropout",
+    "FeatureAlphaDropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "LockedDropout",
+    "Module",
+    "StochasticDepth",
+    "TokenDropout",
+    "Zoneout",
+    "steps",
+    "without_steps",
+]

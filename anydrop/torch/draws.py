@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anydrop.backends import resolve
 from anydrop.backends.torch.int64 import signed
 from anydrop.backends.torch.watchers import in_backward
 from anydrop.core import seeds, stream
@@ -40,6 +41,9 @@ _MODULES: WeakValueDictionary[int, Module] = WeakValueDictionary()
 # Of modules without a seed in programs that another process exported.
 _FOREIGN: dict[int, Draws] = {}
 _sites = count()
+# A program is compiled anew when a library's arrays are first seen, so see them before.
+for _first in (torch.empty(0), torch.nn.Parameter(torch.empty(0)), np.empty(0)):
+    resolve(_first)
 
 
 class Draws:

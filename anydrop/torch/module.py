@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, distributed
 
-from anydrop import schedules
-from anydrop.backends import resolve
 from anydrop.backends.torch.watchers import in_backward, in_vmap, is_jit_traced, is_traced
 from anydrop.core import check, place, seeds, stream
 from anydrop.core.stream import LAST_STEP, Keyed, Seed
 from anydrop.torch import draws
 from anydrop.torch.draws import UNSEEDED, Draws
+from anydrop.torch.rates import Rated
 
 # What a copy or a pickle must not share with its original.
 OF_ONE_OBJECT = ("_draws", "_keys", "counts", "handle")
@@ -24,7 +23,7 @@ OF_ONE_OBJECT = ("_draws", "_keys", "counts", "handle")
 _is_warned = False
 
 
-class Module(torch.nn.Module):
+class Module(Rated):
     """A dropout module. Its subclasses name the function, and what it takes.
 
     Parameters
@@ -41,15 +40,10 @@ class Module(torch.nn.Module):
         False draws the same masks in all. A ``DTensor`` has one global mask whatever this says.
     """
 
-    #: The function of anydrop's that draws and applies the mask.
-    _function: ClassVar[Callable[..., Any]]
-
     #: Stands for the module in compiled programs.
     handle: Tensor
     #: Whether the module has a seed, and counts its forwards.
     counts: bool
-    p: Any
-    inplace: bool = False
 
     def __init__(
         self,
@@ -96,7 +90,7 @@ class Module(torch.nn.Module):
         Tensor
             With the shape, dtype and device of `input`.
         """
-        return self._run(input, step=step) if self.training else input
+        return self._run(input, step=step) if self.training else self._infer(input)
 
     def _run(self, *inputs: Tensor, step: Any = None) -> Any:
         """Return what the function makes of its inputs with a mask: the next one, or a step's."""
@@ -137,40 +131,6 @@ class Module(torch.nn.Module):
             if not in_backward():
                 self._draws.undo(at)
             raise
-
-    def _drop(self, x: Tensor, *, seed: Keyed, step: Any) -> Any:
-        """Return what the function makes of an input with a mask."""
-        p = self.p if type(self.p) is float else self._rate(step)
-        if p == 1.0:
-            return _zeros(x, self.inplace)
-        out = x if self.inplace else None
-        return self._function(x, p, seed=seed, step=step, out=out, **self._settings(x))
-
-    def _settings(self, x: Tensor) -> dict[str, Any]:
-        """Return what the function takes beside, for such an input."""
-        return {}
-
-    def _rate(self, step: Any) -> float:
-        """Return the drop probability at a step."""
-        p = self._check_rate()
-        if not isinstance(p, schedules.Schedule):
-            return p
-        if torch.compiler.is_compiling():
-            raise TypeError(
-                "p follows a schedule, and a compiled program has one p: leave this module out of "
-                "the program, e.g. with torch.compiler.disable(module)"
-            )
-        return schedules.at(p, place.known_step(step))
-
-    def _check_rate(self) -> Any:
-        """Refuse a drop probability that the module can't draw with."""
-        p = self.p
-        if isinstance(p, schedules.Schedule) and not self.counts:
-            raise ValueError(
-                f"{p!r} says p at each step, and a module without a seed doesn't count steps: "
-                f"make it with {type(self).__name__}(..., seed=0)"
-            )
-        return 1.0 if type(p) in (int, float) and p == 1 else schedules.rate(p)
 
     # Which mask --------------------------------------------------------------------------------
 
@@ -347,7 +307,7 @@ class Module(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """Return what PyTorch shows of the module, and its seed and step."""
-        shown = super().extra_repr()
+        shown = self._shown()
         if not self.counts:
             return shown
         more = [f"seed={seeds.described(self._seed)}"]
@@ -359,6 +319,10 @@ class Module(torch.nn.Module):
             more.append(f"per_rank={self._per_rank}")
         return ", ".join([shown, *more, f"step={self._draws.step}"])
 
+    def _shown(self) -> str:
+        """Return what `extra_repr` shows of a module without a seed."""
+        return super().extra_repr()
+
 
 def _checked_rank(value: object) -> bool | int | None:
     if value is None or isinstance(value, bool):
@@ -367,13 +331,6 @@ def _checked_rank(value: object) -> bool | int | None:
     if not 0 <= rank < 2**32:
         raise ValueError(f"per_rank must satisfy 0 <= per_rank < 2**32, got {rank}")
     return rank
-
-
-def _zeros(x: Tensor, inplace: bool) -> Tensor:
-    """Return zeros, also for NaN and Inf, whose gradient is zeros."""
-    resolve(x).check_input(x)
-    everywhere = torch.ones((), dtype=torch.bool, device=x.device)
-    return x.masked_fill_(everywhere, 0) if inplace else x.masked_fill(everywhere, 0)
 
 
 def _is_distributed(x: object) -> bool:

@@ -1,0 +1,119 @@
+"""`Layered` and `Own`: what the modules with the settings of anydrop's layers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypedDict
+
+from torch import Tensor
+
+from anydrop.core import check
+from anydrop.core.stream import Seed
+from anydrop.layers.base import Layer
+from anydrop.schedules import Rate
+from anydrop.torch.module import Module
+
+# Values of settings that a function is not told, since it takes them by default.
+_DEFAULTS: tuple[Any, ...] = ((), None, "train")
+
+
+class Keywords(TypedDict, total=False):
+    """The keywords of the constructor of every module here."""
+
+    seed: Seed | Sequence[int] | None
+    per_rank: bool | int | None
+    shared_axes: int | Sequence[int]
+    noise_shape: Sequence[int | None] | None
+    scaling: check.Scaling
+
+
+class Layered(Module):
+    """A module with the settings of one of anydrop's layers, which checks them."""
+
+    _layer: ClassVar[type[Layer]]
+
+    def __init__(
+        self,
+        *,
+        seed: Seed | Sequence[int] | None = None,
+        per_rank: bool | int | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(seed=seed, per_rank=per_rank)
+        layer = self._layer(seed=0, **settings)
+        for name in settings:
+            setattr(self, name, getattr(layer, name))
+        self._names = tuple(name for name in settings if name != self._rate_name)
+        self._check_rate()
+
+    def _infer(self, *inputs: Any) -> Any:
+        if getattr(self, "scaling", "train") == "train":
+            return inputs[0]
+        return self._at_inference(*inputs)
+
+    def _at_inference(self, *inputs: Any) -> Any:
+        settings = self._settings(inputs[0])
+        return self._function(*inputs, self._rate(), training=False, **settings)
+
+    def _settings(self, x: Tensor) -> dict[str, Any]:
+        settings = {name: getattr(self, name) for name in self._names}
+        return {name: value for name, value in settings.items() if value not in _DEFAULTS}
+
+    def _shown(self) -> str:
+        settings = {name: getattr(self, name) for name in (self._rate_name, *self._names)}
+        shown = {n: v for n, v in settings.items() if v is not False and v not in _DEFAULTS}
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+
+
+class Own(Layered):
+    """A module of one of anydrop's own layers with a drop probability.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        Probability that an element is dropped, ``0 <= p < 1``. A Schedule needs a `seed`.
+    seed : int, sequence of int or numpy.random.SeedSequence, optional
+        With a seed the module counts its forwards, and each draws the next mask of the seed. By
+        default each forward draws a mask that PyTorch's CPU generator chooses, as it does for
+        PyTorch's own modules.
+    per_rank : bool or int, optional
+        For a module with a seed in several processes: whether each draws masks of its own. True
+        takes the global rank, an int is the rank among processes that have different rows, and
+        False draws the same masks in all.
+    shared_axes : int or sequence of int, optional
+        Axes along which all elements share one fate, in addition to those that a module shares by
+        itself; negative ones count from the end.
+    noise_shape : sequence of int or None, optional
+        Another spelling of `shared_axes`, Keras's: 1 along those axes, None along the others.
+    scaling : {"train", "inference"}
+        "train" scales survivors in training (inverted dropout); "inference" scales everything by
+        ``1 - p`` at inference, as the paper of 2014 did.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or outside its range.
+    """
+
+    p: Any
+
+    def __init__(
+        self,
+        p: Rate = 0.5,
+        *,
+        seed: Seed | Sequence[int] | None = None,
+        per_rank: bool | int | None = None,
+        shared_axes: int | Sequence[int] = (),
+        noise_shape: Sequence[int | None] | None = None,
+        scaling: check.Scaling = "train",
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            seed=seed,
+            per_rank=per_rank,
+            p=p,
+            **options,
+            shared_axes=shared_axes,
+            noise_shape=noise_shape,
+            scaling=scaling,
+        )

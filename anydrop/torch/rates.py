@@ -1,0 +1,91 @@
+"""`Rated`: what a module makes of its inputs with a mask, and with which drop probability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from anydrop import schedules
+from anydrop.backends import resolve
+from anydrop.core import check, place
+from anydrop.core.stream import Keyed
+
+
+class Rated(torch.nn.Module):
+    """A module with a drop probability, which may be set at any time."""
+
+    #: The function of anydrop's that draws and applies the mask. It takes the inputs and `p` by
+    #: position.
+    _function: ClassVar[Callable[..., Any]]
+    #: The attribute that holds the drop probability, and whether that may be 1.
+    _rate_name: ClassVar[str] = "p"
+    _takes_one: ClassVar[bool] = False
+    inplace: bool = False
+
+    #: Whether the module has a seed and counts steps, and which of them comes next.
+    counts: bool
+    step: Any
+
+    def _infer(self, input: Tensor) -> Any:
+        """Return what the module makes of an input at inference."""
+        return input
+
+    def _drop(self, *inputs: Any, seed: Keyed, step: Any) -> Any:
+        """Return what the function makes of its inputs with a mask."""
+        p = getattr(self, self._rate_name)
+        if not (type(p) is float and 0.0 <= p < 1.0):
+            p = self._rate(step)
+        out = inputs[0] if self.inplace else None
+        if out is not None and out.requires_grad and out.is_leaf and torch.is_grad_enabled():
+            raise RuntimeError(
+                "inplace=True would change a leaf that requires grad, which autograd can't follow: "
+                "leave it out, or call under torch.no_grad()"
+            )
+        if p == 1.0 and self._takes_one:
+            return _zeros(inputs[0], self.inplace)
+        settings = self._settings(inputs[0])
+        return self._function(*inputs, p, seed=seed, step=step, out=out, **settings)
+
+    def _settings(self, x: Tensor) -> dict[str, Any]:
+        """Return what the function takes beside, for such an input."""
+        return {}
+
+    def _rate(self, step: Any = None) -> float:
+        """Return the drop probability at a step; by default at the next one."""
+        p = self._check_rate()
+        if not isinstance(p, schedules.Schedule):
+            return p
+        if torch.compiler.is_compiling():
+            raise TypeError(
+                f"{self._rate_name} follows a schedule, and a compiled program has one "
+                "probability: leave this module out of the program, e.g. with "
+                "torch.compiler.disable(module)"
+            )
+        return schedules.at(p, place.known_step(self.step if step is None else step))
+
+    def _check_rate(self) -> Any:
+        """Refuse a drop probability that the module can't draw with."""
+        p, name = getattr(self, self._rate_name), self._rate_name
+        if isinstance(p, schedules.Schedule):
+            if not self.counts:
+                raise ValueError(
+                    f"{p!r} says {name} at each step, and a module without a seed doesn't count "
+                    f"steps: make it with {type(self).__name__}(..., seed=0)"
+                )
+            return schedules.rate(p)
+        if not self._takes_one:
+            return check.probability(p)
+        number = check.number(p, name)
+        if not 0.0 <= number <= 1.0:
+            raise ValueError(f"{name} must satisfy 0 <= {name} <= 1, got {number!r}")
+        return number if number == 1.0 else check.probability(number)
+
+
+def _zeros(x: Tensor, inplace: bool) -> Tensor:
+    """Return zeros, also for NaN and Inf, whose gradient is zeros."""
+    resolve(x).check_input(x)
+    everywhere = torch.ones((), dtype=torch.bool, device=x.device)
+    return x.masked_fill_(everywhere, 0) if inplace else x.masked_fill(everywhere, 0)
