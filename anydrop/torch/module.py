@@ -14,8 +14,8 @@ from anydrop import schedules
 from anydrop.backends import resolve
 from anydrop.backends.torch.watchers import in_backward, in_vmap, is_jit_traced, is_traced
 from anydrop.core import check, place, seeds, stream
-from anydrop.core.stream import LAST_STEP, Keyed, Seed
-from anydrop.torch import draws
+from anydrop.core.stream import Key, Keyed, Seed
+from anydrop.torch import draws, saved
 from anydrop.torch.draws import UNSEEDED, Draws
 
 # What a copy or a pickle must not share with its original.
@@ -257,14 +257,13 @@ class Module(torch.nn.Module):
 
     # State -------------------------------------------------------------------------------------
 
-    def _identity(self) -> list[int]:
-        return list(stream.key_of(self._placed()))
+    def _identity(self) -> Key:
+        return stream.key_of(self._placed())
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self._draws.step is not None:
-            words = [*stream.halves(self._draws.step), *self._identity()]
-            destination[f"{prefix}step"] = torch.tensor(words, dtype=torch.int64, device="cpu")
+            destination[f"{prefix}step"] = saved.words(self._draws.step, self._identity())
 
     def _load_from_state_dict(
         self,
@@ -286,20 +285,9 @@ class Module(torch.nn.Module):
         if name in unexpected_keys:
             unexpected_keys.remove(name)
         try:
-            low, high, *key = state_dict[name].tolist()
-            step = low | high << 32
-            if len(key) != 2 or not (0 <= low < 2**32 and 0 <= step <= LAST_STEP + 1):
-                raise ValueError
-        except (AttributeError, TypeError, ValueError):
-            error_msgs.append(f"{name} is no state of a module of anydrop.torch.")
-            return
-        if key != self._identity():
-            theirs, ours = (f"{low | high << 32:016x}" for low, high in (key, self._identity()))
-            error_msgs.append(
-                f"{name} was saved by a module with another seed or in another place: its key is "
-                f"{theirs}, and the one of {self!r} is {ours}. To load all but the steps: "
-                "model.load_state_dict(anydrop.torch.without_steps(state, model))."
-            )
+            step = saved.step_of(state_dict[name], self._identity(), self)
+        except ValueError as error:
+            error_msgs.append(f"{name} {error}.")
             return
         self._draws = Draws(step)
 
