@@ -14,6 +14,7 @@ from anydrop import schedules
 from anydrop.backends import resolve
 from anydrop.backends.torch.watchers import in_backward, in_vmap, is_jit_traced, is_traced
 from anydrop.core import check, place, seeds, stream
+from anydrop.core.seedable import Seedable
 from anydrop.core.stream import Key, Keyed, Seed
 from anydrop.torch import draws, saved
 from anydrop.torch.draws import UNSEEDED, Draws
@@ -24,7 +25,7 @@ OF_ONE_OBJECT = ("_draws", "_keys", "counts", "handle")
 _is_warned = False
 
 
-class Module(torch.nn.Module):
+class Module(Seedable, torch.nn.Module):
     """A dropout module. Its subclasses name the function, and what it takes.
 
     Parameters
