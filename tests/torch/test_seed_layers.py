@@ -139,7 +139,7 @@ def test_what_only_looks_like_a_module_is_left_alone():
 
     model = nn.Sequential(Stranger(), Block())
     assert list(anydrop.seed_layers(model, 0)) == ["1.drop"]
-    with pytest.raises(ValueError, match="no dropout layer of anydrop was found in .*Stranger"):
+    with pytest.raises(ValueError, match=r"no dropout layer of anydrop was found in .*Stranger"):
         anydrop.seed_layers(Stranger(), 0)
 
 
