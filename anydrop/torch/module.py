@@ -40,6 +40,12 @@ class Module(Seedable, torch.nn.Module):
         For a module with a seed in several processes: whether each draws masks of its own. True
         takes the global rank, an int is the rank among processes that have different rows, and
         False draws the same masks in all. A ``DTensor`` has one global mask whatever this says.
+
+    Notes
+    -----
+    A deep copy of a module with a seed draws masks of its own: the first copy of a module draws
+    the same ones in each run, the second others, and so on. ``copy.copy``, pickle and
+    ``torch.save`` give the same module once more, which goes on with the same masks by itself.
     """
 
     #: The function of anydrop's that draws and applies the mask.
@@ -280,6 +286,9 @@ class Module(Seedable, torch.nn.Module):
             *(state_dict, prefix, local_metadata, strict),
             *(missing_keys, unexpected_keys, error_msgs),
         )
+        if hasattr(self.handle, "fake_mode"):
+            # It was made of fake tensors, which compiled programs would take for its real ones.
+            self.handle = draws.handle_of(self)
         name = f"{prefix}step"
         if not self.counts or name not in state_dict:
             return

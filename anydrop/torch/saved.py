@@ -29,7 +29,7 @@ def step_of(value: Any, key: Key, module: object) -> int:
     ValueError
         Which says what to do.
     """
-    if not is_words(value) or value.is_meta:
+    if not is_words(value) or _has_no_value(value):
         raise ValueError(
             f"must be an int64 tensor of shape (4,), got {_described(value)}: save it unchanged, "
             f"or {_WAY_OUT}"
@@ -57,7 +57,12 @@ _WAY_OUT = (
 def _described(value: Any) -> str:
     if not isinstance(value, Tensor):
         return check.described(value)
-    return f"{value.dtype} of shape {tuple(value.shape)} on {value.device}"
+    kind = "a tensor without a value, " if _has_no_value(value) else ""
+    return f"{kind}{value.dtype} of shape {tuple(value.shape)} on {value.device}"
+
+
+def _has_no_value(value: Tensor) -> bool:
+    return value.is_meta or hasattr(value, "fake_mode")
 
 
 def _hex(low: int, high: int) -> str:
