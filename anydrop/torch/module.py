@@ -14,13 +14,15 @@ from anydrop import schedules
 from anydrop.backends import resolve
 from anydrop.backends.torch.watchers import in_backward, in_vmap, is_jit_traced, is_traced
 from anydrop.core import check, place, seeds, stream
+from anydrop.core.runs import RUNS, check_thread
 from anydrop.core.seedable import Seedable
 from anydrop.core.stream import Key, Keyed, Seed
 from anydrop.torch import draws, saved
 from anydrop.torch.draws import UNSEEDED, Draws
+from anydrop.torch.loan import Loan, check_run
 
 # What a copy or a pickle must not share with its original.
-OF_ONE_OBJECT = ("_draws", "_keys", "counts", "handle")
+OF_ONE_OBJECT = ("_draws", "_keys", "_lent_in", "_rate", "counts", "handle")
 
 _is_warned = False
 
@@ -51,6 +53,8 @@ class Module(Seedable, torch.nn.Module):
     #: The function of anydrop's that draws and applies the mask.
     _function: ClassVar[Callable[..., Any]]
 
+    #: The thread in which `anydrop.monte_carlo` runs the module.
+    _lent_in: int | None = None
     #: Stands for the module in compiled programs.
     handle: Tensor
     #: Whether the module has a seed, and counts its forwards.
@@ -178,7 +182,14 @@ class Module(Seedable, torch.nn.Module):
 
     def next_draw(self, x: Tensor | None = None) -> tuple[Keyed, int]:
         """Return seed and step of a forward of `x`, and count it: what ``anydrop::draw`` does."""
+        if RUNS:
+            check_run(self, self._lent_in)
         return self._keyed(x), self._draws.next()
+
+    def lend(self, seed: Seed) -> Loan:
+        """Return what has the module draw from another seed for a time: for `monte_carlo`."""
+        check_thread(self, self._lent_in)
+        return Loan(self, seed, self._rate(self.step))
 
     def _keyed(self, x: Tensor | None) -> Keyed:
         """Return the key of the masks that this process draws."""
@@ -258,6 +269,10 @@ class Module(Seedable, torch.nn.Module):
         place : str, optional
             A name, which makes a seed of its own of a seed that several modules share.
         """
+        if self._lent_in is not None:
+            raise RuntimeError(
+                "monte_carlo runs this module now, with a seed of its own: reseed it afterwards"
+            )
         self._seed, self._place = seeds.checked(seed), place
         self._copy, self._copies = (), 0
         self._keys, self._draws, self.counts = {}, Draws(0), True
