@@ -16,6 +16,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.checkpoint import state_dict as dcp_state
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
@@ -24,6 +25,7 @@ from anydrop.torch import Dropout
 # What PyTorch says of its distributed checkpoints in one process, and of its own calls.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning"),
+    pytest.mark.filterwarnings("ignore:FSDP is switching to use `NO_SHARD`:UserWarning"),
     pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning"),
     pytest.mark.filterwarnings("ignore:Please use DTensor instead:FutureWarning"),
 ]
@@ -235,6 +237,8 @@ def test_a_distributed_checkpoint_of_a_group(tmp_path):
         for load in (by_dcp, by_dcp_of_model):
             new = load(model, "eager", 0, tmp_path / load.__name__)
             assert (new.first[1].step, new.second[1].step) == (3, 6)
-        assert list(anydrop.seed_layers(wrapped, 0)) == ["first.1", "second.1"]
+        sharded = FullyShardedDataParallel(copy.deepcopy(model), device_id=torch.device("cpu"))
+        for wrapper in (wrapped, sharded):
+            assert list(anydrop.seed_layers(wrapper, 0)) == ["first.1", "second.1"]
     finally:
         torch.distributed.destroy_process_group()
