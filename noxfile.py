@@ -32,8 +32,8 @@ BACKENDS = {
         ["cupy", "ml_dtypes", "nvrtc", "cuda_on_host"],  # the last two are modules of the tests
     ),
     "torch": (
-        [*EXTRAS["fast"], *EXTRAS["torch"], "triton", "ml_dtypes"],
-        ["torch", "triton", "numba", "ml_dtypes"],
+        [*EXTRAS["fast"], *EXTRAS["torch"], "triton", "ml_dtypes", "safetensors"],
+        ["torch", "triton", "numba", "ml_dtypes", "safetensors"],
     ),
     "jax": (EXTRAS["jax"], ["jax"]),
     "dask": (

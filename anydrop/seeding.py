@@ -8,22 +8,28 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from anydrop.core import check, seeds, stream
+from anydrop.core.seedable import Seedable
 from anydrop.layers.base import Layer
 
 # What has no layers within.
 ATOMS = (str, bytes, bytearray, int, float, complex, type, FunctionType, MethodType, ModuleType)
 # PyTorch's modules around a model, which are no part of its layers' names, and where they hold it.
 WRAPPERS = {
+    "CheckpointWrapper": "_checkpoint_wrapped_module",
     "DataParallel": "module",
     "DistributedDataParallel": "module",
+    "FullyShardedDataParallel": "_fsdp_wrapped_module",
     "OptimizedModule": "_orig_mod",
 }
 # In a name: the key of a dict that is neither a str nor an int.
 NAMELESS = "\0"
 
 
-def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Layer]:
+def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Any]:
     """Give each dropout layer of a model a seed of its own, made of one seed and of its name.
+
+    The modules of `anydrop.torch` are layers, too. One that had no seed has one from then on, and
+    counts its steps; its ``place`` is the name.
 
     A layer's name is how the model's code gets to it: attributes, indices and keys, joined by
     dots, such as ``"blocks.2.drop"``. So layers never share their masks, a layer that is added
@@ -39,7 +45,7 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Laye
 
     Returns
     -------
-    dict of str to Layer
+    dict of str to Layer or anydrop.torch.Module
         The layers, by name, in the order in which they were found. One that has two names is
         there once, under the name of fewest parts, or else the one that was found first.
 
@@ -68,7 +74,7 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Laye
     ['drop', 'blocks.0', 'blocks.1']
     """
     checked = seeds.checked(seed)
-    found = dict[str, Layer]()
+    found = dict[str, Layer | Seedable]()
     for name, layer in _named_layers(model):
         if NAMELESS in name:
             raise ValueError(
@@ -77,7 +83,7 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Laye
             )
         if name in found:
             raise ValueError(f"two layers of this model come to the name {name!r}: rename one")
-        if layer.seed is None:
+        if isinstance(layer, Layer) and layer.seed is None:
             raise ValueError(
                 f"the layer {name!r} draws from a generator given as rng=: make it with seed="
             )
@@ -88,12 +94,15 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Laye
             "that has them as attributes, or a list or dict of them"
         )
     own = [seeds.of_place(checked, name) for name in found]
-    for layer, seed in zip(found.values(), own, strict=True):
-        layer.reseed(seed)
+    for (name, layer), seed in zip(found.items(), own, strict=True):
+        if isinstance(layer, Layer):
+            layer.reseed(seed)
+        else:  # It makes the same seed of both, and shows them.
+            layer.reseed(checked, name)
     return found
 
 
-def _named_layers(model: Any) -> Iterator[tuple[str, Layer]]:
+def _named_layers(model: Any) -> Iterator[tuple[str, Layer | Seedable]]:
     """Yield the layers that a model leads to, those whose names have few parts first."""
     seen = dict[int, Any]()  # it keeps the objects alive, so that no id is used again
     todo = deque([("", model)])
@@ -106,9 +115,8 @@ def _named_layers(model: Any) -> Iterator[tuple[str, Layer]]:
         if id(thing) in seen or issubclass(kind, ATOMS):
             continue
         seen[id(thing)] = thing
-        if issubclass(kind, Layer):
+        if issubclass(kind, (Layer, Seedable)):
             yield name, thing
-            continue
         for part, held in _parts(thing, kind):
             if held is not None and not issubclass(type(held), ATOMS):
                 todo.append((f"{name}.{part}" if name else part, held))
@@ -116,6 +124,11 @@ def _named_layers(model: Any) -> Iterator[tuple[str, Layer]]:
 
 def _parts(thing: Any, kind: type) -> Iterator[tuple[str, Any]]:
     """Yield what a thing holds, by attribute, index or key; nothing of it is called."""
+    if issubclass(kind, Layer):
+        return
+    if issubclass(kind, Seedable):  # It holds its own affairs, and PyTorch's module its children.
+        yield from vars(thing).get("_modules", {}).items()
+        return
     if issubclass(kind, Mapping):
         for key, value in thing.items():
             yield (str(key) if isinstance(key, (str, int)) else NAMELESS), value

@@ -37,6 +37,15 @@ def _run_here() -> bool | None:
     return RUNS.get(threading.get_ident())
 
 
+def check_thread(layer: object, thread: int | None) -> None:
+    """Refuse a layer that a run in another thread has."""
+    if thread is not None and thread != threading.get_ident():
+        raise RuntimeError(
+            f"this {type(layer).__name__} is at work in another thread: one layer belongs to one "
+            "thread at a time, so give each thread a copy.deepcopy of the model"
+        )
+
+
 def check_found(layer: object, mode: bool, training: bool | None) -> None:
     """Refuse the call of a layer that has no twin in this thread's run, and is to draw.
 

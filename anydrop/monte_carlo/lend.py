@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import threading
+from typing import Any
 
 from anydrop.core import stream
+from anydrop.core.runs import check_thread
 from anydrop.layers.base import Layer
 
 
@@ -18,11 +20,8 @@ class Loan:
 
     def __init__(self, layer: Layer, seed: stream.Seed, *, share_batch: bool) -> None:
         here, around = threading.get_ident(), layer._twin
-        if around is not None and around._thread != here:
-            raise RuntimeError(
-                f"this {type(layer).__name__} is at work in another thread: one layer belongs to "
-                "one thread at a time, so give each thread a copy.deepcopy of the model"
-            )
+        if around is not None:
+            check_thread(layer, around._thread)
         twin = copy.copy(layer)
         twin._options = layer._options | layer._arguments()
         twin._seed, twin._rng = seed, None
@@ -31,6 +30,16 @@ class Loan:
         twin._mask, twin._unmasked, twin._plan, twin._home = None, None, None, ()
         twin._training, twin._share_batch, twin._thread = True, share_batch, here
         self._layer, self._twin, self._around = layer, twin, around
+
+    @property
+    def rate(self) -> Any:
+        """The drop probability, or the deviation of noise, at the layer's own step."""
+        return self._twin._options.get("p", self._twin._options.get("std"))
+
+    @property
+    def drew(self) -> bool:
+        """Whether the twin drew a mask."""
+        return self._twin.recipe is not None
 
     def begin(self) -> None:
         """Have the twin draw."""

@@ -14,6 +14,7 @@ import numpy as np
 from anydrop.core import check, seeds, stream
 from anydrop.core.interrupts import surely
 from anydrop.core.runs import Run
+from anydrop.core.seedable import Lent, Seedable
 from anydrop.core.typing import Array
 from anydrop.layers.base import Layer
 from anydrop.monte_carlo.lend import Loan
@@ -66,7 +67,7 @@ def monte_carlo(
     outputs: Outputs = "values",
     axis: int = -1,
     same_masks: bool = False,
-    layers: Sequence[Layer] | None = None,
+    layers: Sequence[Layer | Seedable] | None = None,
     return_samples: bool = False,
     progress: bool = False,
 ) -> MonteCarlo:
@@ -94,7 +95,7 @@ def monte_carlo(
     same_masks : bool, default False
         Whether all examples of a batch share one mask in each sample, so that a sample is one
         function of the inputs.
-    layers : sequence of Layer, optional
+    layers : sequence of Layer or anydrop.torch.Module, optional
         The layers to run in training mode. By default all that `predict` leads to, by its object,
         attributes, containers, closure, and the globals that it names.
     return_samples : bool, default False
@@ -115,7 +116,8 @@ def monte_carlo(
     ValueError
         If an argument is out of range; if no dropout was found, every `p` is 0, or none drew a mask
         in the first sample; if the outputs change their shape, are no probabilities though said to
-        be, or if `same_masks` is asked of a function with a `step`.
+        be, or if `same_masks` is asked of a function with a `step`, or of a module of
+        `anydrop.torch`.
     RuntimeError
         If `predict` calls a layer that was not found, or trains one that was not named; if a layer
         is at work in another thread.
@@ -179,13 +181,13 @@ def monte_carlo(
             "predict leads to no dropout layer of anydrop: name them by layers=[...], or let "
             "predict take step= and pass it to functions such as anydrop.dropout"
         )
-    if "step" not in taken:
-        _check_rates(chosen)
     _warn_of(filter(is_their_dropout, things))
     others = [one for one in found if not any(one is layer for layer in chosen)]
-    loans = [Loan(layer, _child(seed, i), share_batch=same_masks) for i, layer in enumerate(chosen)]
+    loans = [_lent(layer, _child(seed, i), same_masks) for i, layer in enumerate(chosen)]
+    if "step" not in taken:
+        _check_rates(chosen, loans)
     modes, run = _AtInference(others, chosen), Run(searched=layers is None)
-    spans: list[Loan | _AtInference | Run] = [*loans, modes, run]
+    spans: list[Lent | _AtInference | Run] = [*loans, modes, run]
     bar = _bar(samples) if check.flag(progress, "progress") else nullcontext(lambda: None)
 
     def sample() -> None:
@@ -196,7 +198,7 @@ def monte_carlo(
                 given = {"step": t, "seed": seed}
                 statistics.add(predict(x, **{name: given[name] for name in taken}))
                 if t == 0 and "step" not in taken:
-                    _check_drawn(chosen)
+                    _check_drawn(chosen, loans)
                 tick()
 
     def restore() -> None:
@@ -227,16 +229,30 @@ def _taken(predict: Callable[..., Any]) -> list[str]:
     ]
 
 
-def _chosen(layers: Sequence[Layer] | None, found: list[HasMode]) -> list[Layer]:
+def _chosen(
+    layers: Sequence[Layer | Seedable] | None, found: list[HasMode]
+) -> list[Layer | Seedable]:
     """Return the layers to run in training mode, each once."""
     if layers is None:
-        return [one for one in found if isinstance(one, Layer)]
-    if isinstance(layers, Layer) or not isinstance(layers, Sequence):
+        return [one for one in found if isinstance(one, (Layer, Seedable))]
+    if isinstance(layers, (Layer, Seedable)) or not isinstance(layers, Sequence):
         raise TypeError(f"layers must be a sequence of layers, got {check.described(layers)}")
     for layer in layers:
-        if not isinstance(layer, Layer):
+        if not isinstance(layer, (Layer, Seedable)):
             raise TypeError(f"layers must hold layers of anydrop, got {check.described(layer)}")
     return list({id(layer): layer for layer in layers}.values())
+
+
+def _lent(layer: Layer | Seedable, seed: stream.Seed, share_batch: bool) -> Lent:
+    """Return what has a layer draw from a seed for the time."""
+    if isinstance(layer, Layer):
+        return Loan(layer, seed, share_batch=share_batch)
+    if share_batch:
+        raise ValueError(
+            f"same_masks=True is for anydrop's plain layers, and {check.type_name(layer)} draws a "
+            "mask for each example: put a plain layer in its place, such as anydrop.Dropout"
+        )
+    return layer.lend(seed)
 
 
 def _child(seed: stream.Seed, i: int) -> np.random.SeedSequence:
@@ -250,7 +266,7 @@ def _child(seed: stream.Seed, i: int) -> np.random.SeedSequence:
 class _AtInference:
     """Has things run in inference mode, but for layers that they may reach, and then as before."""
 
-    def __init__(self, things: list[HasMode], layers: list[Layer]) -> None:
+    def __init__(self, things: list[HasMode], layers: list[Layer | Seedable]) -> None:
         self._modes, self._layers = [(thing, thing.training) for thing in things], layers
 
     def begin(self) -> None:
@@ -258,7 +274,7 @@ class _AtInference:
         for thing, training in self._modes:
             if training:
                 thing.eval()
-        for layer in self._layers:
+        for layer in filter(has_mode, self._layers):
             layer.train()
 
     def end(self) -> None:
@@ -272,13 +288,12 @@ class _AtInference:
                 thing.train(mode)
 
 
-def _names(layers: list[Layer]) -> str:
+def _names(layers: list[Layer | Seedable]) -> str:
     return f"{len(layers)} ({', '.join(type(layer).__name__ for layer in layers)})"
 
 
-def _check_rates(layers: list[Layer]) -> None:
-    settings = (layer._arguments() for layer in layers)
-    if all(given.get("p", given.get("std")) == 0 for given in settings):
+def _check_rates(layers: list[Layer | Seedable], loans: list[Lent]) -> None:
+    if all(loan.rate == 0 for loan in loans):
         raise ValueError(
             f"every p is 0, so all samples would be alike: of {_names(layers)} none drops "
             "anything. Give one a p above 0; a schedule counts at the step where its layer is"
@@ -294,8 +309,8 @@ def _warn_of(theirs: Iterable[Any]) -> None:
         )
 
 
-def _check_drawn(layers: list[Layer]) -> None:
-    if all(layer.recipe is None for layer in layers):
+def _check_drawn(layers: list[Layer | Seedable], loans: list[Lent]) -> None:
+    if not any(loan.drew for loan in loans):
         raise ValueError(
             f"no dropout layer drew a mask in the first sample, so all samples would be alike: of "
             f"{_names(layers)} predict called none in training mode. Let it call them "

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, Protocol, TypeGuard
 
+from anydrop.core.seedable import Seedable
 from anydrop.layers.base import Layer
 
 
@@ -85,10 +86,14 @@ def has_mode(thing: Any) -> TypeGuard[HasMode]:
 
 def is_their_dropout(thing: Any) -> bool:
     """Tell whether a thing is a dropout layer of another library, and drops something."""
-    return any(
-        base.__module__.partition(".")[0] in FRAMEWORKS and THEIR_DROPOUT.search(base.__name__)
-        for base in type(thing).__mro__
-    ) and 0 not in (getattr(thing, "p", None), getattr(thing, "rate", None))
+    return (
+        not isinstance(thing, Seedable)
+        and any(
+            base.__module__.partition(".")[0] in FRAMEWORKS and THEIR_DROPOUT.search(base.__name__)
+            for base in type(thing).__mro__
+        )
+        and 0 not in (getattr(thing, "p", None), getattr(thing, "rate", None))
+    )
 
 
 def _parts(thing: Any, kind: type, home: str) -> Iterator[Any]:

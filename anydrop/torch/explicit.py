@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from anydrop.core import place
 from anydrop.torch.module import Module
+from anydrop.torch.saved import is_words
 
 
 @contextmanager
@@ -56,22 +58,23 @@ def steps(model: torch.nn.Module, step: int) -> Iterator[None]:
             module.restore(said)
 
 
-def without_steps(state: Mapping[str, Any], model: torch.nn.Module) -> dict[str, Any]:
+def without_steps(state: dict[str, Any], model: torch.nn.Module) -> dict[str, Any]:
     """Return a state without the steps of a model's dropout modules.
 
-    A model with PyTorch's own dropout loads it strictly, and so does one whose dropout has
-    another seed, and goes on counting as before.
+    A model with PyTorch's own dropout loads it strictly. So does one whose dropout has another
+    seed, or stands in another place, and its steps stay as they are.
 
     Parameters
     ----------
-    state : mapping of str to Any
-        What ``model.state_dict()`` returned, now or earlier.
+    state : dict of str to Any
+        What ``state_dict()`` of a model returned, now or earlier.
     model : torch.nn.Module
-        Whose modules' names those of the state are.
+        The model that is to load it, or the one that it is from.
 
     Returns
     -------
     dict of str to Any
+        A new one, with the same values.
 
     Examples
     --------
@@ -82,6 +85,17 @@ def without_steps(state: Mapping[str, Any], model: torch.nn.Module) -> dict[str,
     >>> list(anydrop.torch.without_steps(model.state_dict(), model))
     ['0.weight', '0.bias']
     """
-    named = model.named_modules(remove_duplicate=False)
-    names = {f"{name}.step".removeprefix(".") for name, m in named if isinstance(m, Module)}
-    return {name: value for name, value in state.items() if name not in names}
+    ours = {
+        f"{name}.step".removeprefix(".")
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, Module)
+    }
+    # A model with other dropout knows no names of ours, but all that it holds itself.
+    tensors = *model.named_parameters(remove_duplicate=False), *model.named_buffers()
+    held = {name for name, _ in tensors}
+    kept = copy.copy(state)  # with the versions that PyTorch keeps beside the values
+    for name, value in state.items():
+        is_ours = name.rpartition(".")[2] == "step" and is_words(value) and name not in held
+        if is_ours or name in ours:
+            del kept[name]
+    return kept

@@ -12,18 +12,21 @@ from torch import Tensor, distributed
 
 from anydrop.backends.torch.watchers import in_backward, in_vmap, is_jit_traced, is_traced
 from anydrop.core import check, place, seeds, stream
-from anydrop.core.stream import LAST_STEP, Keyed, Seed
-from anydrop.torch import draws
+from anydrop.core.runs import RUNS, check_thread
+from anydrop.core.seedable import Seedable
+from anydrop.core.stream import Key, Keyed, Seed
+from anydrop.torch import draws, saved
 from anydrop.torch.draws import UNSEEDED, Draws
+from anydrop.torch.loan import Loan, check_run
 from anydrop.torch.rates import Rated
 
 # What a copy or a pickle must not share with its original.
-OF_ONE_OBJECT = ("_draws", "_keys", "counts", "handle")
+OF_ONE_OBJECT = ("_draws", "_keys", "_lent_in", "_rate", "counts", "handle")
 
 _is_warned = False
 
 
-class Module(Rated):
+class Module(Seedable, Rated):
     """A dropout module. Its subclasses name the function, and what it takes.
 
     Parameters
@@ -38,8 +41,16 @@ class Module(Rated):
         For a module with a seed in several processes: whether each draws masks of its own. True
         takes the global rank, an int is the rank among processes that have different rows, and
         False draws the same masks in all. A ``DTensor`` has one global mask whatever this says.
+
+    Notes
+    -----
+    A deep copy of a module with a seed draws masks of its own: the first copy of a module draws
+    the same ones in each run, the second others, and so on. ``copy.copy``, pickle and
+    ``torch.save`` give the same module once more, which goes on with the same masks by itself.
     """
 
+    #: The thread in which `anydrop.monte_carlo` runs the module.
+    _lent_in: int | None = None
     #: Stands for the module in compiled programs.
     handle: Tensor
     #: Whether the module has a seed, and counts its forwards.
@@ -140,7 +151,14 @@ class Module(Rated):
 
     def next_draw(self, x: Tensor | None = None) -> tuple[Keyed, int]:
         """Return seed and step of a forward of `x`, and count it: what ``anydrop::draw`` does."""
+        if RUNS:
+            check_run(self, self._lent_in)
         return self._keyed(x), self._draws.next()
+
+    def lend(self, seed: Seed) -> Loan:
+        """Return what has the module draw from another seed for a time: for `monte_carlo`."""
+        check_thread(self, self._lent_in)
+        return Loan(self, seed, self._rate(self.step))
 
     def _keyed(self, x: Tensor | None) -> Keyed:
         """Return the key of the masks that this process draws."""
@@ -220,20 +238,23 @@ class Module(Rated):
         place : str, optional
             A name, which makes a seed of its own of a seed that several modules share.
         """
+        if self._lent_in is not None:
+            raise RuntimeError(
+                "monte_carlo runs this module now, with a seed of its own: reseed it afterwards"
+            )
         self._seed, self._place = seeds.checked(seed), place
         self._copy, self._copies = (), 0
         self._keys, self._draws, self.counts = {}, Draws(0), True
 
     # State -------------------------------------------------------------------------------------
 
-    def _identity(self) -> list[int]:
-        return list(stream.key_of(self._placed()))
+    def _identity(self) -> Key:
+        return stream.key_of(self._placed())
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self._draws.step is not None:
-            words = [*stream.halves(self._draws.step), *self._identity()]
-            destination[f"{prefix}step"] = torch.tensor(words, dtype=torch.int64, device="cpu")
+            destination[f"{prefix}step"] = saved.words(self._draws.step, self._identity())
 
     def _load_from_state_dict(
         self,
@@ -249,26 +270,18 @@ class Module(Rated):
             *(state_dict, prefix, local_metadata, strict),
             *(missing_keys, unexpected_keys, error_msgs),
         )
+        if hasattr(self.handle, "fake_mode"):
+            # It was made of fake tensors, which compiled programs would take for its real ones.
+            self.handle = draws.handle_of(self)
         name = f"{prefix}step"
         if not self.counts or name not in state_dict:
             return
         if name in unexpected_keys:
             unexpected_keys.remove(name)
         try:
-            low, high, *key = state_dict[name].tolist()
-            step = low | high << 32
-            if len(key) != 2 or not (0 <= low < 2**32 and 0 <= step <= LAST_STEP + 1):
-                raise ValueError
-        except (AttributeError, TypeError, ValueError):
-            error_msgs.append(f"{name} is no state of a module of anydrop.torch.")
-            return
-        if key != self._identity():
-            theirs, ours = (f"{low | high << 32:016x}" for low, high in (key, self._identity()))
-            error_msgs.append(
-                f"{name} was saved by a module with another seed or in another place: its key is "
-                f"{theirs}, and the one of {self!r} is {ours}. To load all but the steps: "
-                "model.load_state_dict(anydrop.torch.without_steps(state, model))."
-            )
+            step = saved.step_of(state_dict[name], self._identity(), self)
+        except ValueError as error:
+            error_msgs.append(f"{name} {error}.")
             return
         self._draws = Draws(step)
 
