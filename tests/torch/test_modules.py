@@ -15,6 +15,7 @@ if not available("torch"):
 import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch.utils.checkpoint import checkpoint
 from torch_modules import CASES, at_a_rate, cases_where, numbers, takes_one
 
 import anydrop.torch as modules
@@ -303,6 +304,21 @@ def test_in_a_sequence():
     expected = anydrop.gaussian_noise(expected, 0.1, seed=2, step=0)
     assert torch.equal(model(x), expected)
     assert torch.equal(model.eval()(x), hidden)
+
+
+@cases_where(numbers)
+@pytest.mark.parametrize("seed", [0, None])
+def test_a_checkpoint_gives_the_gradient_of_its_forward(case, seed):
+    x = case.input().requires_grad_()
+
+    def gradient(run):
+        torch.manual_seed(4)
+        module = case.make(seed=seed)
+        y = run(lambda x: case.run(module, x) ** 2, x)
+        return torch.autograd.grad(y.sum(), x)[0]
+
+    recomputed = gradient(lambda f, x: checkpoint(f, x, use_reentrant=False))
+    assert torch.equal(recomputed, gradient(lambda f, x: f(x)))
 
 
 @cases_where()
