@@ -63,13 +63,8 @@ class Module(torch.nn.Module):
         self._place: str | None = None  # the name that makes the seed of a model this module's own
         self._copy: tuple[int, ...] = ()  # which copy of which copy it is
         self._copies = 0  # that were made of it
-        self._per_rank = _checked_rank(per_rank)
-        if self._seed is None and per_rank is not None:
-            raise ValueError(
-                "per_rank= is for a module with a seed: without one, each process draws from its "
-                "own generator"
-            )
         self._begin(None if self._seed is None else 0)
+        self.per_rank = per_rank
 
     def _begin(self, step: int | None) -> None:
         """Set what belongs to this object alone."""
@@ -187,6 +182,24 @@ class Module(torch.nn.Module):
         if known is None:
             known = self._keys[rank] = Keyed(stream.key_of(self._own_seed(rank)))
         return known
+
+    @property
+    def per_rank(self) -> bool | int | None:
+        """Whether each process draws masks of its own, as the constructor took it. It may be set.
+
+        No `state_dict` holds it, so the checkpoint of one process resumes all.
+        """
+        return self._per_rank
+
+    @per_rank.setter
+    def per_rank(self, value: bool | int | None) -> None:
+        rank = _checked_rank(value)
+        if rank is not None and not self.counts:
+            raise ValueError(
+                "per_rank= is for a module with a seed: without one, each process draws from its "
+                "own generator"
+            )
+        self._per_rank = rank
 
     def _rank(self) -> int | None:
         """Return which process's masks are drawn; None: the same in all."""
