@@ -21,7 +21,19 @@ from anydrop.torch.draws import UNSEEDED, Draws
 # What a copy or a pickle must not share with its original.
 OF_ONE_OBJECT = ("_draws", "_keys", "counts", "handle")
 
-_is_warned = False
+ONE_MASK = (
+    "a module with a seed draws the same mask on every rank of this process group, also where "
+    "ranks have different rows. Make it with per_rank=True for masks of each rank's own (or "
+    "with the data-parallel rank as an int, where tensor-parallel ranks must agree), or with "
+    "per_rank=False if they are to be the same"
+)
+NO_STEP = (
+    "the state that is loaded has no {name}, so this rank goes on with step {step}. Where other "
+    "ranks loaded one, their steps differ from now on: set_model_state_dict with "
+    "broadcast_from_rank0=True doesn't send it. Load the state on each rank, or set module.step"
+)
+
+_warned = set[str]()
 
 
 class Module(torch.nn.Module):
@@ -205,8 +217,8 @@ class Module(torch.nn.Module):
         """Return which process's masks are drawn; None: the same in all."""
         if self._per_rank is True:
             return distributed.get_rank() if _is_in_a_group() else 0
-        if self._per_rank is None and _is_in_a_group() and distributed.get_world_size() > 1:
-            _warn_of_ranks()
+        if self._per_rank is None and _are_several():
+            _warn_once(ONE_MASK)
         return None if self._per_rank is False else self._per_rank
 
     def _own_seed(self, rank: int | None) -> Seed:
@@ -294,7 +306,11 @@ class Module(torch.nn.Module):
             *(missing_keys, unexpected_keys, error_msgs),
         )
         name = f"{prefix}step"
-        if not self.counts or name not in state_dict:
+        if not self.counts:
+            return
+        if name not in state_dict:
+            if _are_several():
+                _warn_once(NO_STEP, name=name, step=self._draws.step)
             return
         if name in unexpected_keys:
             unexpected_keys.remove(name)
@@ -382,15 +398,12 @@ def _is_in_a_group() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-def _warn_of_ranks() -> None:
-    global _is_warned
-    if _is_warned:
-        return
-    _is_warned = True
-    warnings.warn(
-        "a module with a seed draws the same mask on every rank of this process group, also where "
-        "ranks have different rows. Make it with per_rank=True for masks of each rank's own (or "
-        "with the data-parallel rank as an int, where tensor-parallel ranks must agree), or with "
-        "per_rank=False if they are to be the same",
-        stacklevel=2,
-    )
+def _are_several() -> bool:
+    return _is_in_a_group() and distributed.get_world_size() > 1
+
+
+def _warn_once(message: str, **values: Any) -> None:
+    """Warn, unless this process was told so before."""
+    if message not in _warned:
+        _warned.add(message)
+        warnings.warn(message.format(**values), stacklevel=3)

@@ -162,6 +162,21 @@ def network(drop, way=plain):
     return nn.Sequential(Block(drop(0), way), Block(drop(1), way), nn.Linear(8, 1))
 
 
+def rows(rank, step=0):
+    """Return other rows for each rank and step."""
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(10 * step + rank))
+
+
+def train(model, rank, steps):
+    """Return the parameters after some steps."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for step in steps:
+        optimizer.zero_grad()
+        model(rows(rank, step).requires_grad_()).square().mean().backward()
+        optimizer.step()
+    return [p.detach() for p in model.parameters()]
+
+
 def same(some, others):
     return all(torch.equal(a, b) for a, b in zip(some, others, strict=True))
 

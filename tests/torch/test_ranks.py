@@ -28,8 +28,10 @@ from ranks import (
     nonreentrant,
     of_all,
     plain,
+    rows,
     same,
     seeded,
+    train,
 )
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -101,7 +103,7 @@ def test_the_rank_comes_after_the_place(rank):
 
 @two_ranks
 def test_one_that_was_not_told_warns_once_and_draws_one_mask(rank):
-    modules._is_warned = False
+    modules._warned.clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(2):
@@ -110,21 +112,6 @@ def test_one_that_was_not_told_warns_once_and_draws_one_mask(rank):
     (warning,) = caught
     assert "per_rank=True" in str(warning.message)
     assert "per_rank=False" in str(warning.message)
-
-
-def rows(rank, step=0):
-    """Return other rows for each rank and step."""
-    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(10 * step + rank))
-
-
-def train(model, rank, steps):
-    """Return the parameters after some steps."""
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    for step in steps:
-        optimizer.zero_grad()
-        model(rows(rank, step).requires_grad_()).square().mean().backward()
-        optimizer.step()
-    return [p.detach() for p in model.parameters()]
 
 
 @two_ranks
