@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from anydrop import schedules
 from anydrop.backends import resolve
 from anydrop.backends.torch.watchers import in_backward, in_vmap, is_jit_traced, is_traced
-from anydrop.core import check, place, seeds, stream
+from anydrop.core import place, seeds, stream
 from anydrop.core.stream import LAST_STEP, Keyed, Seed
-from anydrop.torch import draws
+from anydrop.torch import draws, ranks
 from anydrop.torch.draws import UNSEEDED, Draws
 
 # What a copy or a pickle must not share with its original.
 OF_ONE_OBJECT = ("_draws", "_keys", "counts", "handle")
-
-ONE_MASK = (
-    "a module with a seed draws the same mask on every rank of this process group, also where "
-    "ranks have different rows. Make it with per_rank=True for masks of each rank's own (or "
-    "with the data-parallel rank as an int, where tensor-parallel ranks must agree), or with "
-    "per_rank=False if they are to be the same"
-)
-NO_STEP = (
-    "the state that is loaded has no {name}, so this rank goes on with step {step}. Where other "
-    "ranks loaded one, their steps differ from now on: set_model_state_dict with "
-    "broadcast_from_rank0=True doesn't send it. Load the state on each rank, or set module.step"
-)
-
-_warned = set[str]()
 
 
 class Module(torch.nn.Module):
@@ -205,7 +190,7 @@ class Module(torch.nn.Module):
 
     @per_rank.setter
     def per_rank(self, value: bool | int | None) -> None:
-        rank = _checked_rank(value)
+        rank = ranks.checked(value)
         if rank is not None and not self.counts:
             raise ValueError(
                 "per_rank= is for a module with a seed: without one, each process draws from its "
@@ -215,11 +200,7 @@ class Module(torch.nn.Module):
 
     def _rank(self) -> int | None:
         """Return which process's masks are drawn; None: the same in all."""
-        if self._per_rank is True:
-            return distributed.get_rank() if _is_in_a_group() else 0
-        if self._per_rank is None and _are_several():
-            _warn_once(ONE_MASK)
-        return None if self._per_rank is False else self._per_rank
+        return ranks.of(self._per_rank)
 
     def _own_seed(self, rank: int | None) -> Seed:
         """Return the seed of this place, copy and rank."""
@@ -309,8 +290,7 @@ class Module(torch.nn.Module):
         if not self.counts:
             return
         if name not in state_dict:
-            if _are_several():
-                _warn_once(NO_STEP, name=name, step=self._draws.step)
+            ranks.warn_of_no_step(name, self._draws.step)
             return
         if name in unexpected_keys:
             unexpected_keys.remove(name)
@@ -374,15 +354,6 @@ class Module(torch.nn.Module):
         return ", ".join([shown, *more, f"step={self._draws.step}"])
 
 
-def _checked_rank(value: object) -> bool | int | None:
-    if value is None or isinstance(value, bool):
-        return value
-    rank = check.integer(value, "per_rank", "True, False, or the rank as an int >= 0")
-    if not 0 <= rank < 2**32:
-        raise ValueError(f"per_rank must satisfy 0 <= per_rank < 2**32, got {rank}")
-    return rank
-
-
 def _zeros(x: Tensor, inplace: bool) -> Tensor:
     """Return zeros, also for NaN and Inf, whose gradient is zeros."""
     resolve(x).check_input(x)
@@ -392,18 +363,3 @@ def _zeros(x: Tensor, inplace: bool) -> Tensor:
 
 def _is_distributed(x: object) -> bool:
     return type(x).__name__ == "DTensor"
-
-
-def _is_in_a_group() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
-
-
-def _are_several() -> bool:
-    return _is_in_a_group() and distributed.get_world_size() > 1
-
-
-def _warn_once(message: str, **values: Any) -> None:
-    """Warn, unless this process was told so before."""
-    if message not in _warned:
-        _warned.add(message)
-        warnings.warn(message.format(**values), stacklevel=3)

@@ -39,7 +39,7 @@ from torch.nn.parallel import DistributedDataParallel
 import anydrop
 import anydrop.torch
 from anydrop.core import seeds
-from anydrop.torch import module as modules
+from anydrop.torch import ranks as told
 
 two_ranks = TwoRanks(__file__)
 pytestmark = pytest.mark.skipif(
@@ -103,7 +103,7 @@ def test_the_rank_comes_after_the_place(rank):
 
 @two_ranks
 def test_one_that_was_not_told_warns_once_and_draws_one_mask(rank):
-    modules._warned.clear()
+    told._warned.clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(2):
@@ -156,6 +156,20 @@ def test_one_ranks_checkpoint_resumes_all(rank):
         for n, block in enumerate(resumed.module[:2]):
             assert torch.equal(block.drop(torch.ones(SHAPE)), drawn(n, 4, rank=rank))
         dist.barrier()
+
+
+@two_ranks
+def test_the_model_within_ddp_takes_the_state_that_functions_get(rank):
+    from torch.distributed.checkpoint import state_dict as states
+
+    saved, model = (network(seeded(per_rank=True)) for _ in range(2))
+    saved[0].drop.step = 5
+    state = states.get_model_state_dict(DistributedDataParallel(saved))
+    # PyTorch puts the wrapper's prefix before the names of parameters and buffers alone.
+    with pytest.raises(RuntimeError, match=r'Unexpected key.*"0\.drop\.step"'):
+        states.set_model_state_dict(DistributedDataParallel(model), dict(state))
+    states.set_model_state_dict(model, dict(state))
+    assert [block.drop.step for block in model[:2]] == [5, 0]
 
 
 @pytest.mark.parametrize(

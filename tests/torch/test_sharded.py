@@ -32,7 +32,7 @@ from ranks import (
 from torch import nn
 
 import anydrop.torch
-from anydrop.torch import module as modules
+from anydrop.torch import ranks as told
 
 two_ranks = TwoRanks(__file__)
 pytestmark = pytest.mark.skipif(
@@ -210,7 +210,7 @@ def test_a_rank_that_is_sent_no_step_says_so(rank):
     saved[0].drop.step = 5
     state = saved.state_dict()
     options = states.StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
-    modules._warned.clear()
+    told._warned.clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         states.set_model_state_dict(model, state if rank == 0 else {}, options=options)
