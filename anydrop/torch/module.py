@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from anydrop.backends.torch.watchers import in_backward, in_vmap, is_jit_traced, is_traced
-from anydrop.core import check, place, seeds, stream
+from anydrop.core import place, seeds, stream
 from anydrop.core.runs import RUNS, check_thread
 from anydrop.core.seedable import Seedable
 from anydrop.core.stream import Key, Keyed, Seed
-from anydrop.torch import draws, saved
+from anydrop.torch import draws, ranks, saved
 from anydrop.torch.draws import UNSEEDED, Draws
 from anydrop.torch.loan import Loan, check_run
 from anydrop.torch.rates import Rated
 
 # What a copy or a pickle must not share with its original.
 OF_ONE_OBJECT = ("_draws", "_keys", "_lent_in", "_rate", "counts", "handle")
-
-_is_warned = False
 
 
 class Module(Seedable, Rated):
@@ -68,13 +65,8 @@ class Module(Seedable, Rated):
         self._place: str | None = None  # the name that makes the seed of a model this module's own
         self._copy: tuple[int, ...] = ()  # which copy of which copy it is
         self._copies = 0  # that were made of it
-        self._per_rank = _checked_rank(per_rank)
-        if self._seed is None and per_rank is not None:
-            raise ValueError(
-                "per_rank= is for a module with a seed: without one, each process draws from its "
-                "own generator"
-            )
         self._begin(None if self._seed is None else 0)
+        self.per_rank = per_rank
 
     def _begin(self, step: int | None) -> None:
         """Set what belongs to this object alone."""
@@ -175,13 +167,27 @@ class Module(Seedable, Rated):
             known = self._keys[rank] = Keyed(stream.key_of(self._own_seed(rank)))
         return known
 
+    @property
+    def per_rank(self) -> bool | int | None:
+        """Whether each process draws masks of its own, as the constructor took it. It may be set.
+
+        No `state_dict` holds it, so the checkpoint of one process resumes all.
+        """
+        return self._per_rank
+
+    @per_rank.setter
+    def per_rank(self, value: bool | int | None) -> None:
+        rank = ranks.checked(value)
+        if rank is not None and not self.counts:
+            raise ValueError(
+                "per_rank= is for a module with a seed: without one, each process draws from its "
+                "own generator"
+            )
+        self._per_rank = rank
+
     def _rank(self) -> int | None:
         """Return which process's masks are drawn; None: the same in all."""
-        if self._per_rank is True:
-            return distributed.get_rank() if _is_in_a_group() else 0
-        if self._per_rank is None and _is_in_a_group() and distributed.get_world_size() > 1:
-            _warn_of_ranks()
-        return None if self._per_rank is False else self._per_rank
+        return ranks.of(self._per_rank)
 
     def _own_seed(self, rank: int | None) -> Seed:
         """Return the seed of this place, copy and rank."""
@@ -274,7 +280,10 @@ class Module(Seedable, Rated):
             # It was made of fake tensors, which compiled programs would take for its real ones.
             self.handle = draws.handle_of(self)
         name = f"{prefix}step"
-        if not self.counts or name not in state_dict:
+        if not self.counts:
+            return
+        if name not in state_dict:
+            ranks.warn_of_no_step(name, self._draws.step)
             return
         if name in unexpected_keys:
             unexpected_keys.remove(name)
@@ -337,32 +346,5 @@ class Module(Seedable, Rated):
         return super().extra_repr()
 
 
-def _checked_rank(value: object) -> bool | int | None:
-    if value is None or isinstance(value, bool):
-        return value
-    rank = check.integer(value, "per_rank", "True, False, or the rank as an int >= 0")
-    if not 0 <= rank < 2**32:
-        raise ValueError(f"per_rank must satisfy 0 <= per_rank < 2**32, got {rank}")
-    return rank
-
-
 def _is_distributed(x: object) -> bool:
     return type(x).__name__ == "DTensor"
-
-
-def _is_in_a_group() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
-
-
-def _warn_of_ranks() -> None:
-    global _is_warned
-    if _is_warned:
-        return
-    _is_warned = True
-    warnings.warn(
-        "a module with a seed draws the same mask on every rank of this process group, also where "
-        "ranks have different rows. Make it with per_rank=True for masks of each rank's own (or "
-        "with the data-parallel rank as an int, where tensor-parallel ranks must agree), or with "
-        "per_rank=False if they are to be the same",
-        stacklevel=2,
-    )

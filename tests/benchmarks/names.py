@@ -24,6 +24,7 @@ JOINED, DASK_MULTIPLY = "the same, joined to one array", "multiply on 16 chunks"
 
 LAYER, TENSOR = "anydrop's layer, NumPy", "anydrop's layer, PyTorch"
 FUNCTION, MODULE = "anydrop.dropout, NumPy", "torch.nn.Dropout"
+UNSEEDED, SEEDED = "anydrop.torch.Dropout", "anydrop.torch.Dropout, with a seed"
 FOLLOWED, F_FOLLOWED = f"{TENSOR}, requires grad", f"{F_DROPOUT}, requires grad"
 
 # Of what is measured and not raced.

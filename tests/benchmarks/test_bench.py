@@ -210,6 +210,7 @@ def test_goals_are_about_contestants_and_measures_that_there_are():
         contests_numpy.passes([n], ["float32"]),
         contests_numpy.shared(large),
         contests_torch.arrays([n], ["float32"]),
+        contests_torch.modules(),
         contests_jax.arrays([n], ["float32"]),
         contests_dask.arrays([n]),
     )

@@ -1,0 +1,65 @@
+"""Several processes: which one's masks a module with a seed draws, and what they must be told."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from torch import distributed
+
+from anydrop.core import check
+
+ONE_MASK = (
+    "a module with a seed draws the same mask on every rank of this process group, also where "
+    "ranks have different rows. Make it with per_rank=True for masks of each rank's own (or "
+    "with the data-parallel rank as an int, where tensor-parallel ranks must agree), or with "
+    "per_rank=False if they are to be the same"
+)
+NO_STEP = (
+    "the state that is loaded has no {name}, so this rank goes on with step {step}. Where other "
+    "ranks loaded one, their steps differ from now on: set_model_state_dict with "
+    "broadcast_from_rank0=True doesn't send it. Load the state on each rank, or set module.step"
+)
+
+# What this process was told.
+_warned = set[str]()
+
+
+def checked(value: object) -> bool | int | None:
+    """Return ``per_rank=`` as a module keeps it."""
+    if value is None or isinstance(value, bool):
+        return value
+    rank = check.integer(value, "per_rank", "True, False, or the rank as an int >= 0")
+    if not 0 <= rank < 2**32:
+        raise ValueError(f"per_rank must satisfy 0 <= per_rank < 2**32, got {rank}")
+    return rank
+
+
+def of(per_rank: bool | int | None) -> int | None:
+    """Return the rank whose masks are drawn here; None if they are the same on all."""
+    if per_rank is True:
+        return distributed.get_rank() if _is_in_a_group() else 0
+    if per_rank is None and _are_several():
+        _warn_once(ONE_MASK)
+    return None if per_rank is False else per_rank
+
+
+def warn_of_no_step(name: str, step: int | None) -> None:
+    """Say that a state lacks a module's step, which other ranks may have got."""
+    if _are_several():
+        _warn_once(NO_STEP, name=name, step=step)
+
+
+def _is_in_a_group() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _are_several() -> bool:
+    return _is_in_a_group() and distributed.get_world_size() > 1
+
+
+def _warn_once(message: str, **values: Any) -> None:
+    """Warn, unless this process was told so before."""
+    if message not in _warned:
+        _warned.add(message)
+        warnings.warn(message.format(**values), stacklevel=3)
