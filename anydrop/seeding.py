@@ -28,7 +28,7 @@ NAMELESS = "\0"
 def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Any]:
     """Give each dropout layer of a model a seed of its own, made of one seed and of its name.
 
-    The modules of `anydrop.torch` are layers, too. One that had no seed has one from then on, and
+    The modules of ``anydrop.torch`` are layers, too. One that had no seed has one from then on, and
     counts its steps; its ``place`` is the name.
 
     A layer's name is how the model's code gets to it: attributes, indices and keys, joined by

@@ -117,7 +117,7 @@ def monte_carlo(
         If an argument is out of range; if no dropout was found, every `p` is 0, or none drew a mask
         in the first sample; if the outputs change their shape, are no probabilities though said to
         be, or if `same_masks` is asked of a function with a `step`, or of a module of
-        `anydrop.torch`.
+        ``anydrop.torch``.
     RuntimeError
         If `predict` calls a layer that was not found, or trains one that was not named; if a layer
         is at work in another thread.

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from anydrop.backends import resolve
 from anydrop.backends.torch.int64 import signed
-from anydrop.backends.torch.watchers import in_backward
+from anydrop.backends.torch.watchers import in_backward, is_fake
 from anydrop.core import seeds, stream
 from anydrop.core.stream import LAST_STEP, Keyed
 from anydrop.core.tracing import constant
@@ -178,6 +178,11 @@ def handle_of(module: Module) -> Tensor:
     number = int.from_bytes(os.urandom(8), "big") >> 1
     _MODULES[number] = module
     return torch.tensor(number, dtype=torch.int64, device="cpu")
+
+
+def usable_handle(module: Module) -> Tensor:
+    """Return a module's handle, or a new one: a fake one makes all that a program returns fake."""
+    return handle_of(module) if is_fake(module.handle) else module.handle
 
 
 @torch.library.impl(LIBRARY, "draw", "CompositeExplicitAutograd")

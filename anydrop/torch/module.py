@@ -276,9 +276,7 @@ class Module(Seedable, Rated):
             *(state_dict, prefix, local_metadata, strict),
             *(missing_keys, unexpected_keys, error_msgs),
         )
-        if hasattr(self.handle, "fake_mode"):
-            # It was made of fake tensors, which compiled programs would take for its real ones.
-            self.handle = draws.handle_of(self)
+        self.handle = draws.usable_handle(self)
         name = f"{prefix}step"
         if not self.counts:
             return

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anydrop.backends.torch.watchers import is_fake
 from anydrop.core import check, stream
 from anydrop.core.stream import LAST_STEP, Key
 
@@ -62,7 +63,7 @@ def _described(value: Any) -> str:
 
 
 def _has_no_value(value: Tensor) -> bool:
-    return value.is_meta or hasattr(value, "fake_mode")
+    return value.is_meta or is_fake(value)
 
 
 def _hex(low: int, high: int) -> str:

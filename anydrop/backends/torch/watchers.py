@@ -103,6 +103,11 @@ def _host_keys() -> Any:
         return torch._C._dispatch_keys(torch.empty(0, device="cpu"))
 
 
+def is_fake(x: Tensor) -> bool:
+    """Tell whether a tensor was made where tensors are fake: it has no memory, and no value."""
+    return hasattr(x, "fake_mode")
+
+
 def mode_of(x: Tensor) -> AbstractContextManager[Any]:
     """Return the mode of a fake tensor, which may have left it: it meets no real ones outside."""
     mode = None if type(x) in PLAIN or is_traced() else getattr(x, "fake_mode", None)
