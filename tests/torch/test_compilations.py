@@ -151,3 +151,19 @@ def test_checkpointed_blocks_compile_as_often(make):
         return count
 
     assert of(make) == of(STOCK)
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_a_compiled_program_in_a_cuda_graph_that_is_captured_is_refused(monkeypatch, seed):
+    """Without a GPU, PyTorch's two questions are answered here."""
+    drop = anydrop.torch.Dropout(0.5, seed=seed)
+    program = torch.compile(drop, fullgraph=True, backend="aot_eager")
+    program(torch.ones(4))
+    step = drop.step
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_initialized", lambda: True)
+        patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+        with pytest.raises(RuntimeError, match="leave the program out of the graph"):
+            program(torch.ones(4))
+    assert drop.step == step
+    program(torch.ones(4))

@@ -4,7 +4,7 @@ A situation is a function of a factory of dropout modules with p = 1/2; the fact
 of those that have one. It returns where all is right. It raises `SilentError` where gradients are
 not those of the forward's mask, or a mask is drawn twice, or another than it should be.
 
-    PYTHONPATH=tests/helpers python -m situations
+    PYTHONPATH=tests/helpers:tests/torch/helpers python -m situations
 
 writes docs/situations.json anew, from which the documentation makes its table.
 """
