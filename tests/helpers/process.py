@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def python(code: str, *, path: Iterable[Path] = (), **environment: str) -> str:
     """Return what a program prints in a process of its own, which must end well."""
-    source, helpers = Path(anydrop.__file__).parent.parent, Path(__file__).parent
+    source, tests = Path(anydrop.__file__).parent.parent, Path(__file__).parent.parent
+    helpers = tests / "helpers", tests / "torch" / "helpers"
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -25,7 +26,7 @@ def python(code: str, *, path: Iterable[Path] = (), **environment: str) -> str:
         timeout=300,
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(map(str, (*path, source, helpers))),
+            "PYTHONPATH": os.pathsep.join(map(str, (*path, source, *helpers))),
             **environment,
         },
         check=False,

@@ -16,6 +16,8 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 
+import anydrop.torch
+
 STOCK, *OURS = COLUMNS.values()
 
 
