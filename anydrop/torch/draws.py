@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from array import array
 from itertools import count
-from threading import Lock
+from threading import Lock, local
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from anydrop.backends import resolve
 from anydrop.backends.torch.int64 import signed
-from anydrop.backends.torch.watchers import in_backward, is_fake
+from anydrop.backends.torch.watchers import in_backward, in_transform, is_fake
 from anydrop.core import seeds, stream
 from anydrop.core.stream import LAST_STEP, Keyed
 from anydrop.core.tracing import constant
@@ -141,8 +141,25 @@ class Draws:
 
 def _token() -> int:
     """Return 64 bits of PyTorch's CPU generator, which every checkpoint restores."""
-    bits: int = torch.empty((), dtype=torch.int64, device="cpu").random_(-(2**63), None).item()
-    return bits & LAST_STEP
+    # A transform would follow what is done with a tensor that was made outside of it.
+    bits = _new_bits() if in_transform() else _buffer.bits
+    drawn: int = bits.random_(-(2**63), None).item()
+    return drawn & LAST_STEP
+
+
+def _new_bits() -> Tensor:
+    return torch.empty((), dtype=torch.int64, device="cpu")
+
+
+class _Buffer(local):
+    """A tensor of each thread, in which it draws tokens."""
+
+    def __init__(self) -> None:
+        with torch.inference_mode(False):
+            self.bits = _new_bits()
+
+
+_buffer = _Buffer()
 
 
 # The operator ------------------------------------------------------------------------------------

@@ -83,6 +83,8 @@ class Spatial(Standard):
     _function = staticmethod(drop_channels)
     #: PyTorch's function, which warns of numbers of axes and refuses some.
     _check: ClassVar[Callable[..., Any]]
+    #: The numbers of axes that it takes without a word.
+    _usual: ClassVar[tuple[int, ...]]
     #: The numbers of axes that are taken for a batch; None: all.
     _batched: ClassVar[tuple[int, ...] | None]
 
@@ -101,7 +103,8 @@ class Spatial(Standard):
         Tensor
             With the shape, dtype and device of `input`.
         """
-        self._check(input, training=False)
+        if input.ndim not in self._usual:
+            self._check(input, training=False)
         return super().forward(input, step=step)
 
     def _settings(self, x: Tensor) -> dict[str, Any]:
@@ -150,6 +153,7 @@ class Dropout1d(Spatial, nn.Dropout1d):
     """
 
     _check = staticmethod(F.dropout1d)
+    _usual = (2, 3)
     _batched = (3,)
 
 
@@ -173,6 +177,7 @@ class Dropout2d(Spatial, nn.Dropout2d):
     """
 
     _check = staticmethod(F.dropout2d)
+    _usual = (4,)
     _batched = None
 
 
@@ -196,6 +201,7 @@ class Dropout3d(Spatial, nn.Dropout3d):
     """
 
     _check = staticmethod(F.dropout3d)
+    _usual = (4, 5)
     _batched = (5,)
 
 
