@@ -99,15 +99,6 @@ GOALS = (
     ),
     *(
         at_most(
-            f"{ours}, {what}, {n:,} elements: time beside nn.Dropout's",
-            *("modules", what, n, ours, names.MODULE, 1.0),
-        )
-        for n in (2**12, 2**20)
-        for what in ("forward", "forward and backward")
-        for ours in (names.UNSEEDED, names.SEEDED)
-    ),
-    *(
-        at_most(
             f"{what}, into a given array: time beside a multiply's",
             *("shared", what, LARGE, names.INTO, names.MULTIPLY, 1.3),
         )
