@@ -117,8 +117,9 @@ class Module(Seedable, Rated):
         if in_vmap():
             # It knows whether examples are to have one mask or several, or to be refused.
             at = torch.randint(-(2**63), 2**63 - 1, (), device="cpu")
-            seed, _ = draws.draw(self)  # which refuses a recompute with other random numbers
-            return self._drop(*inputs, seed=seed, step=at)
+            # This refuses a recompute with other random numbers. A schedule follows its step.
+            seed, counted = draws.draw(self, mapped=True)
+            return self._drop(*inputs, seed=seed, step=at, counted=counted)
         if is_traced() and (torch.compiler.is_compiling() or not _is_distributed(x)):
             seed, at = draws.draw(self)
             return self._drop(*inputs, seed=seed, step=at)
@@ -141,11 +142,11 @@ class Module(Seedable, Rated):
         """Return the key of the masks that this process draws: what ``anydrop::key`` does."""
         return self._keyed(None)
 
-    def next_draw(self, x: Tensor | None = None) -> tuple[Keyed, int]:
+    def next_draw(self, x: Tensor | None = None, *, mapped: bool = False) -> tuple[Keyed, int]:
         """Return seed and step of a forward of `x`, and count it: what ``anydrop::draw`` does."""
         if RUNS:
-            check_run(self, self._lent_in)
-        return self._keyed(x), self._draws.next()
+            check_run(self, self._lent_in, mapped)
+        return self._keyed(x), self._draws.next(mapped)
 
     def lend(self, seed: Seed) -> Loan:
         """Return what has the module draw from another seed for a time: for `monte_carlo`."""
