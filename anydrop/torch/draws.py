@@ -108,6 +108,12 @@ class Draws:
             elif self.step is not None and self.step == step + 1:
                 self.step = step
 
+    def anew(self, step: int) -> Draws:
+        """Return what counts from a step, and remembers nothing but a step that was said."""
+        new = Draws(step)
+        new.restore(self._told)
+        return new
+
     def tell(self, step: int) -> Any:
         """Say the step of the next forward; return what was said before."""
         before, self._told = self._told, [step]

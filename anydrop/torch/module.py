@@ -251,7 +251,7 @@ class Module(Seedable, Rated):
             )
         self._seed, self._place = seeds.checked(seed), place
         self._copy, self._copies = (), 0
-        self._keys, self._draws, self.counts = {}, Draws(0), True
+        self._keys, self._draws, self.counts = {}, self._draws.anew(0), True
 
     # State -------------------------------------------------------------------------------------
 
@@ -291,7 +291,7 @@ class Module(Seedable, Rated):
         except ValueError as error:
             error_msgs.append(f"{name} {error}.")
             return
-        self._draws = Draws(step)
+        self._draws = self._draws.anew(step)
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in vars(self).items() if name not in OF_ONE_OBJECT}

@@ -289,3 +289,14 @@ def test_threads_with_models_of_their_own(make):
     in_threads([lambda trial=trial: trial.step(times=50) for trial in trials])
     for trial in trials:
         trial.judge()
+
+
+@pytest.mark.parametrize(
+    "begin", [lambda m: m.load_state_dict(m.state_dict()), lambda m: m.reseed(1)]
+)
+def test_a_step_that_is_said_survives_what_sets_the_count(begin):
+    drop = Dropout(0.5, seed=1)
+    with steps(drop, 7):
+        begin(drop)
+        torch.testing.assert_close(drop(ONES), expected(7), rtol=0, atol=0)
+    assert drop.step == 0
