@@ -12,6 +12,7 @@ from anydrop.core.docstrings import described_by
 from anydrop.core.stream import Seed
 from anydrop.layers import attention, drop_connect, gaussian, recurrent, tokens
 from anydrop.schedules import Rate
+from anydrop.torch import proxies
 from anydrop.torch.layered import Keywords, Layered, Own
 
 
@@ -144,6 +145,8 @@ class Zoneout(Own):
         Tensor
             ``where(keep, input, previous)``; at inference the expectation.
         """
+        if not isinstance(input, Tensor):
+            return proxies.called(self, input, previous, step=step)
         if not self.training:
             return self._at_inference(input, previous)
         return self._run(input, previous, step=step)
@@ -290,6 +293,8 @@ class DropConnect(Own):
         Tensor
             The weights that are left or, with `examples`, as many copies of them.
         """
+        if not isinstance(input, Tensor):
+            return proxies.called(self, input, examples=examples, step=step)
         if self.training:
             return self._run(input, examples, step=step)
         if examples is None:

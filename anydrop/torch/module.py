@@ -14,7 +14,7 @@ from anydrop.core import place, seeds, stream
 from anydrop.core.runs import RUNS, check_thread
 from anydrop.core.seedable import Seedable
 from anydrop.core.stream import Key, Keyed, Seed
-from anydrop.torch import draws, ranks, saved
+from anydrop.torch import draws, proxies, ranks, saved
 from anydrop.torch.draws import UNSEEDED, Draws
 from anydrop.torch.loan import Loan, check_run
 from anydrop.torch.rates import Rated
@@ -93,6 +93,8 @@ class Module(Seedable, Rated):
         Tensor
             With the shape, dtype and device of `input`.
         """
+        if not isinstance(input, Tensor):
+            return proxies.called(self, input, step=step)
         return self._run(input, step=step) if self.training else self._infer(input)
 
     def _run(self, *inputs: Tensor, step: Any = None) -> Any:

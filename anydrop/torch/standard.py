@@ -101,7 +101,8 @@ class Spatial(Standard):
         Tensor
             With the shape, dtype and device of `input`.
         """
-        self._check(input, training=False)
+        if isinstance(input, Tensor):
+            self._check(input, training=False)
         return super().forward(input, step=step)
 
     def _settings(self, x: Tensor) -> dict[str, Any]:
