@@ -100,6 +100,19 @@ class Draws:
                 self._oldest = (at + 1) % MEMORY
         return step
 
+    def check_inference(self) -> None:
+        """Refuse a recompute in eval mode if its first run drew; PyTorch's generator stays."""
+        state = torch.get_rng_state()
+        token = _token()
+        torch.set_rng_state(state)
+        with self._lock:
+            drew = token in self._tokens
+        if drew:
+            raise RuntimeError(
+                "this forward is a checkpoint's second run of one that drew a mask in training "
+                "mode, and the module is in eval mode now: call eval() after the backward pass"
+            )
+
     def undo(self, step: int) -> None:
         """Count back, after a forward that was refused."""
         with self._lock:

@@ -95,7 +95,15 @@ class Module(Seedable, Rated):
         """
         if not isinstance(input, Tensor):
             return proxies.called(self, input, step=step)
-        return self._run(input, step=step) if self.training else self._infer(input)
+        if self.training:
+            return self._run(input, step=step)
+        self._check_inference()
+        return self._infer(input)
+
+    def _check_inference(self) -> None:
+        """Refuse a recompute in eval mode of a forward in training mode."""
+        if not is_traced() and in_backward():
+            self._draws.check_inference()
 
     def _run(self, *inputs: Tensor, step: Any = None) -> Any:
         """Return what the function makes of its inputs with a mask: the next one, or a step's."""

@@ -300,3 +300,19 @@ def test_a_step_that_is_said_survives_what_sets_the_count(begin):
         begin(drop)
         torch.testing.assert_close(drop(ONES), expected(7), rtol=0, atol=0)
     assert drop.step == 0
+
+
+@MAKE
+@REENTRANT
+def test_eval_between_forward_and_recompute_is_refused(make, reentrant):
+    drop = make(1)
+    x = torch.ones(N, requires_grad=True)
+    y = checkpoint(lambda v: drop(v) * v, x, use_reentrant=reentrant)
+    drop.eval()
+    before = torch.get_rng_state()
+    with pytest.raises(RuntimeError, match=r"call eval\(\) after the backward pass"):
+        y.sum().backward()
+    assert torch.equal(torch.get_rng_state(), before)
+    y = checkpoint(lambda v: drop(v) * v, x, use_reentrant=reentrant)
+    y.sum().backward()
+    assert torch.equal(x.grad, 2 * x.detach())
