@@ -12,6 +12,7 @@ from anydrop.core.docstrings import described_by
 from anydrop.core.stream import Seed
 from anydrop.layers import attention, drop_connect, gaussian, recurrent, tokens
 from anydrop.schedules import Rate
+from anydrop.torch import proxies
 from anydrop.torch.layered import Keywords, Layered, Own
 
 
@@ -144,7 +145,10 @@ class Zoneout(Own):
         Tensor
             ``where(keep, input, previous)``; at inference the expectation.
         """
+        if not isinstance(input, Tensor):
+            return proxies.called(self, input, previous, step=step)
         if not self.training:
+            self._check_inference()
             return self._at_inference(input, previous)
         return self._run(input, previous, step=step)
 
@@ -290,8 +294,11 @@ class DropConnect(Own):
         Tensor
             The weights that are left or, with `examples`, as many copies of them.
         """
+        if not isinstance(input, Tensor):
+            return proxies.called(self, input, examples=examples, step=step)
         if self.training:
             return self._run(input, examples, step=step)
+        self._check_inference()
         if examples is None:
             return self._infer(input, examples)
         return self._at_inference(input, examples)

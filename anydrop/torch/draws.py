@@ -63,19 +63,27 @@ class Draws:
         self._oldest = 0
         self._lock = Lock()
 
-    def next(self) -> int:
+    def next(self, mapped: bool = False) -> int:
         """Return the step of a forward, and count it; in a backward pass, that of its first run.
+
+        In a mapped forward, one under ``torch.vmap``, masks are drawn of random steps instead.
 
         Raises
         ------
         RuntimeError
-            If a recompute's first run is not known, or all steps were drawn.
+            If a recompute's first run is not known, all steps were drawn, or the step was said and
+            would not be that of a mapped forward.
         """
         token = _token()
         if in_backward():
             return self._recomputed(token)
         with self._lock:
             if self._told is not None:
+                if mapped:
+                    raise RuntimeError(
+                        "anydrop.torch.steps says a step, and under torch.vmap the masks are those "
+                        "of random steps: pass the step to each call, module(x, step=t)"
+                    )
                 step = self._one_told()
             elif self.step is None:
                 step = token
@@ -92,6 +100,19 @@ class Draws:
                 self._oldest = (at + 1) % MEMORY
         return step
 
+    def check_inference(self) -> None:
+        """Refuse a recompute in eval mode if its first run drew; PyTorch's generator stays."""
+        state = torch.get_rng_state()
+        token = _token()
+        torch.set_rng_state(state)
+        with self._lock:
+            drew = token in self._tokens
+        if drew:
+            raise RuntimeError(
+                "this forward is a checkpoint's second run of one that drew a mask in training "
+                "mode, and the module is in eval mode now: call eval() after the backward pass"
+            )
+
     def undo(self, step: int) -> None:
         """Count back, after a forward that was refused."""
         with self._lock:
@@ -99,6 +120,12 @@ class Draws:
                 self._told.append(step)
             elif self.step is not None and self.step == step + 1:
                 self.step = step
+
+    def anew(self, step: int) -> Draws:
+        """Return what counts from a step, and remembers nothing but a step that was said."""
+        new = Draws(step)
+        new.restore(self._told)
+        return new
 
     def tell(self, step: int) -> Any:
         """Say the step of the next forward; return what was said before."""
@@ -166,15 +193,15 @@ _buffer = _Buffer()
 
 LIBRARY = torch.library.Library("anydrop", "FRAGMENT")
 LIBRARY.define(
-    "draw(Tensor handle, int site, bool counts) -> Tensor",
+    "draw(Tensor handle, int site, bool counts, bool mapped=False) -> Tensor",
     tags=(torch.Tag.nondeterministic_seeded, torch.Tag.pt2_compliant_tag),
 )
 LIBRARY.define("key(Tensor handle) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,))
 
 
-def draw(module: Module) -> tuple[Keyed, Tensor]:
+def draw(module: Module, mapped: bool = False) -> tuple[Keyed, Tensor]:
     """Return seed and step of a module's next draw, which are known when the program runs."""
-    words = torch.ops.anydrop.draw(module.handle, _site(), module.counts)
+    words = torch.ops.anydrop.draw(module.handle, _site(), module.counts, mapped)
     return Keyed((words[0], words[1])), words[2]
 
 
@@ -203,7 +230,7 @@ def usable_handle(module: Module) -> Tensor:
 
 
 @torch.library.impl(LIBRARY, "draw", "CompositeExplicitAutograd")
-def _run(handle: Tensor, site: int, counts: bool) -> Tensor:
+def _run(handle: Tensor, site: int, counts: bool, mapped: bool = False) -> Tensor:
     if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
         raise RuntimeError(
             "a CUDA graph that is captured now would repeat the masks of this compiled program at "
@@ -212,7 +239,7 @@ def _run(handle: Tensor, site: int, counts: bool) -> Tensor:
     number = int(handle.item())
     module = _MODULES.get(number)
     if module is not None:
-        seed, step = module.next_draw()
+        seed, step = module.next_draw(mapped=mapped)
     elif counts:
         raise _not_here()
     else:
@@ -238,7 +265,7 @@ def _not_here() -> RuntimeError:
 
 
 @torch.library.register_fake("anydrop::draw", lib=LIBRARY)
-def _shape_of(handle: Tensor, site: int, counts: bool) -> Tensor:
+def _shape_of(handle: Tensor, site: int, counts: bool, mapped: bool = False) -> Tensor:
     return torch.empty(3, dtype=torch.int64, device="cpu")
 
 

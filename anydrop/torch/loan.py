@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 _NOTHING = object()
 
 
-def check_run(module: Module, thread: int | None) -> None:
-    """Refuse to draw where `anydrop.monte_carlo` runs a model without this module.
+def check_run(module: Module, thread: int | None, mapped: bool) -> None:
+    """Refuse to draw where `anydrop.monte_carlo` runs a model, but can't say the masks.
 
     The thread is the one in which it runs the module, if it does.
     """
     check_thread(module, thread)
+    if mapped and thread is not None:
+        raise RuntimeError(
+            "monte_carlo draws all masks from its seed, and under torch.vmap they are those of "
+            "random steps: have predict call the model without torch.vmap"
+        )
     if thread is None:
         check_found(module, mode=True, training=None)
 

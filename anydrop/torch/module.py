@@ -14,7 +14,7 @@ from anydrop.core import place, seeds, stream
 from anydrop.core.runs import RUNS, check_thread
 from anydrop.core.seedable import Seedable
 from anydrop.core.stream import Key, Keyed, Seed
-from anydrop.torch import draws, ranks, saved
+from anydrop.torch import draws, proxies, ranks, saved
 from anydrop.torch.draws import UNSEEDED, Draws
 from anydrop.torch.loan import Loan, check_run
 from anydrop.torch.rates import Rated
@@ -93,7 +93,17 @@ class Module(Seedable, Rated):
         Tensor
             With the shape, dtype and device of `input`.
         """
-        return self._run(input, step=step) if self.training else self._infer(input)
+        if not isinstance(input, Tensor):
+            return proxies.called(self, input, step=step)
+        if self.training:
+            return self._run(input, step=step)
+        self._check_inference()
+        return self._infer(input)
+
+    def _check_inference(self) -> None:
+        """Refuse a recompute in eval mode of a forward in training mode."""
+        if not is_traced() and in_backward():
+            self._draws.check_inference()
 
     def _run(self, *inputs: Tensor, step: Any = None) -> Any:
         """Return what the function makes of its inputs with a mask: the next one, or a step's."""
@@ -117,8 +127,9 @@ class Module(Seedable, Rated):
         if in_vmap():
             # It knows whether examples are to have one mask or several, or to be refused.
             at = torch.randint(-(2**63), 2**63 - 1, (), device="cpu")
-            seed, _ = draws.draw(self)  # which refuses a recompute with other random numbers
-            return self._drop(*inputs, seed=seed, step=at)
+            # This refuses a recompute with other random numbers. A schedule follows its step.
+            seed, counted = draws.draw(self, mapped=True)
+            return self._drop(*inputs, seed=seed, step=at, counted=counted)
         if is_traced() and (torch.compiler.is_compiling() or not _is_distributed(x)):
             seed, at = draws.draw(self)
             return self._drop(*inputs, seed=seed, step=at)
@@ -141,11 +152,11 @@ class Module(Seedable, Rated):
         """Return the key of the masks that this process draws: what ``anydrop::key`` does."""
         return self._keyed(None)
 
-    def next_draw(self, x: Tensor | None = None) -> tuple[Keyed, int]:
+    def next_draw(self, x: Tensor | None = None, *, mapped: bool = False) -> tuple[Keyed, int]:
         """Return seed and step of a forward of `x`, and count it: what ``anydrop::draw`` does."""
         if RUNS:
-            check_run(self, self._lent_in)
-        return self._keyed(x), self._draws.next()
+            check_run(self, self._lent_in, mapped)
+        return self._keyed(x), self._draws.next(mapped)
 
     def lend(self, seed: Seed) -> Loan:
         """Return what has the module draw from another seed for a time: for `monte_carlo`."""
@@ -250,7 +261,7 @@ class Module(Seedable, Rated):
             )
         self._seed, self._place = seeds.checked(seed), place
         self._copy, self._copies = (), 0
-        self._keys, self._draws, self.counts = {}, Draws(0), True
+        self._keys, self._draws, self.counts = {}, self._draws.anew(0), True
 
     # State -------------------------------------------------------------------------------------
 
@@ -290,7 +301,7 @@ class Module(Seedable, Rated):
         except ValueError as error:
             error_msgs.append(f"{name} {error}.")
             return
-        self._draws = Draws(step)
+        self._draws = self._draws.anew(step)
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in vars(self).items() if name not in OF_ONE_OBJECT}

@@ -33,11 +33,14 @@ class Rated(torch.nn.Module):
         """Return what the module makes of an input at inference."""
         return input
 
-    def _drop(self, *inputs: Any, seed: Keyed, step: Any) -> Any:
-        """Return what the function makes of its inputs with a mask."""
+    def _drop(self, *inputs: Any, seed: Keyed, step: Any, counted: Any = None) -> Any:
+        """Return what the function makes of its inputs with a mask.
+
+        A schedule follows the step that was counted, where the mask's is another.
+        """
         p = getattr(self, self._rate_name)
         if not (type(p) is float and 0.0 <= p < 1.0):
-            p = self._rate(step)
+            p = self._rate(step if counted is None else counted)
         out = inputs[0] if self.inplace else None
         if out is not None and out.requires_grad and out.is_leaf and torch.is_grad_enabled():
             raise RuntimeError(

@@ -103,7 +103,7 @@ class Spatial(Standard):
         Tensor
             With the shape, dtype and device of `input`.
         """
-        if input.ndim not in self._usual:
+        if isinstance(input, Tensor) and input.ndim not in self._usual:
             self._check(input, training=False)
         return super().forward(input, step=step)
 

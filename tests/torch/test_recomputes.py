@@ -1,4 +1,4 @@
-"""Which mask a recompute draws, a step that is said, and what both refuse."""
+"""Which mask a recompute draws, a step that is said, masks under vmap, and what they refuse."""
 
 import copy
 import threading
@@ -18,11 +18,13 @@ import torch
 from situations import COLUMNS
 from situations.checkpoints import around
 from situations.trial import N, Net, SilentError, Trial, all_differ, masks
+from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 
 import anydrop.torch
-from anydrop.torch import Dropout, draws, steps
+from anydrop.schedules import Linear
+from anydrop.torch import Dropout, DropPath, draws, steps
 
 STOCK, *OURS = COLUMNS.values()
 UNSEEDED, SEEDED = OURS
@@ -289,3 +291,72 @@ def test_threads_with_models_of_their_own(make):
     in_threads([lambda trial=trial: trial.step(times=50) for trial in trials])
     for trial in trials:
         trial.judge()
+
+
+@pytest.mark.parametrize(
+    "begin", [lambda m: m.load_state_dict(m.state_dict()), lambda m: m.reseed(1)]
+)
+def test_a_step_that_is_said_survives_what_sets_the_count(begin):
+    drop = Dropout(0.5, seed=1)
+    with steps(drop, 7):
+        begin(drop)
+        torch.testing.assert_close(drop(ONES), expected(7), rtol=0, atol=0)
+    assert drop.step == 0
+
+
+@MAKE
+@REENTRANT
+def test_eval_between_forward_and_recompute_is_refused(make, reentrant):
+    drop = make(1)
+    x = torch.ones(N, requires_grad=True)
+    y = checkpoint(lambda v: drop(v) * v, x, use_reentrant=reentrant)
+    drop.eval()
+    before = torch.get_rng_state()
+    with pytest.raises(RuntimeError, match=r"call eval\(\) after the backward pass"):
+        y.sum().backward()
+    assert torch.equal(torch.get_rng_state(), before)
+    y = checkpoint(lambda v: drop(v) * v, x, use_reentrant=reentrant)
+    y.sum().backward()
+    assert torch.equal(x.grad, 2 * x.detach())
+
+
+# Under torch.vmap ---------------------------------------------------------------------------------
+
+ROWS = torch.ones(3, 4096)
+RANDOMNESS = pytest.mark.parametrize("randomness", ["same", "different"])
+RUN = pytest.mark.parametrize("run", [torch.vmap, lambda *a, **k: compiled(torch.vmap(*a, **k))])
+
+
+def compiled(function):
+    return torch.compile(function, backend="aot_eager", fullgraph=True)
+
+
+@RANDOMNESS
+def test_a_schedule_follows_the_count_and_not_the_random_step(randomness):
+    drop = Dropout(Linear(0.0, 0.8, steps=4), seed=0)
+    for expected in (0.0, 0.2, 0.4, 0.6, 0.8):
+        y = torch.vmap(drop, randomness=randomness)(ROWS)
+        assert abs((y == 0).double().mean() - expected) < 0.05
+
+
+@RANDOMNESS
+@RUN
+def test_a_step_that_is_said_does_not_become_a_random_one(randomness, run):
+    drop = Dropout(0.5, seed=0)
+    with steps(drop, 7), pytest.raises(RuntimeError, match=r"steps says.*module\(x, step=t\)"):
+        run(drop, randomness=randomness)(ROWS)
+    y = run(lambda x: drop(x, step=7), randomness=randomness)(ROWS)
+    for row in y:
+        np.testing.assert_array_equal(
+            row, anydrop.dropout(np.ones(4096, "f4"), 0.5, seed=0, step=7)
+        )
+    assert drop.step == 0
+
+
+@pytest.mark.parametrize("make", [Dropout, DropPath])
+@RUN
+def test_monte_carlo_refuses_masks_that_do_not_follow_its_seed(make, run):
+    model = nn.Sequential(make(0.5), nn.Flatten(0))
+    mapped = run(model, randomness="different")
+    with pytest.raises(RuntimeError, match=r"without torch\.vmap"):
+        anydrop.monte_carlo(mapped, ROWS, samples=2, seed=0, layers=[model[0]])
