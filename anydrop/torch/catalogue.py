@@ -179,9 +179,9 @@ class EmbeddingDropout(Own):
 
 @described_by(tokens.TokenDropout, Own)
 class TokenDropout(Own):
-    """Replace tokens of a text by a given one, such as an unknown word or a mask's.
+    """Replace tokens of a text by another, such as that of unknown words or the mask token.
 
-    Its input are integers, before the embedding.
+    Its input is a tensor of integers, before the embedding.
 
     See Also
     --------
@@ -190,9 +190,9 @@ class TokenDropout(Own):
     Examples
     --------
     >>> import torch, anydrop.torch
-    >>> drop = anydrop.torch.TokenDropout(0.5, token=3, protected=(1, 2), seed=0)
+    >>> drop = anydrop.torch.TokenDropout(0.5, token=3, protected=(1, 2), seed=1)
     >>> drop(torch.tensor([1, 17, 42, 8, 99, 23, 2]))
-    tensor([ 1, 17, 42,  8, 99, 23,  2])
+    tensor([ 1, 17, 42,  3, 99,  3,  2])
     """
 
     _function = staticmethod(tokens.token_dropout)
@@ -248,9 +248,9 @@ def _drop_connect(weights: Tensor, examples: int | None, p: float, **keywords: A
 class DropConnect(Own):
     """Drop connections: weights of a layer, before they are applied.
 
-    `torch.nn.utils.parametrize` puts it into a layer: each access of the weight draws a mask, and
-    within ``parametrize.cached()`` the first one does. Registering accesses it, too; say
-    ``unsafe=True`` to spend no step there.
+    `torch.nn.utils.parametrize` puts it into a layer. Each access of the weight then draws a mask;
+    within ``parametrize.cached()`` only the first access does. Registering also accesses the
+    weight: pass ``unsafe=True`` to spend no step there.
 
     See Also
     --------
@@ -281,14 +281,14 @@ class DropConnect(Own):
         input : Tensor
             Weights.
         examples : int, optional
-            Draw one mask for each of so many examples; by default one for the batch.
+            Draw a mask for each of so many examples; by default one for the batch.
         step : int or Tensor, optional
             Which mask of the seed to draw, instead of the next one; it is not counted.
 
         Returns
         -------
         Tensor
-            The weights that are left or, with `examples`, as many copies of them.
+            The weights, or with `examples` as many copies of them.
         """
         if self.training:
             return self._run(input, examples, step=step)
