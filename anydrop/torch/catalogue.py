@@ -12,11 +12,11 @@ from anydrop.core.docstrings import described_by
 from anydrop.core.stream import Seed
 from anydrop.layers import attention, drop_connect, gaussian, recurrent, tokens
 from anydrop.schedules import Rate
-from anydrop.torch.layered import Keywords, Layered, Own
+from anydrop.torch.layer_modules import DropLayerModule, Keywords, LayerModule
 
 
-@described_by(gaussian.GaussianDropout, Own)
-class GaussianDropout(Own):
+@described_by(gaussian.GaussianDropout, DropLayerModule)
+class GaussianDropout(DropLayerModule):
     """Multiply by normal noise of mean 1 and variance ``p / (1 - p)``.
 
     See Also
@@ -39,8 +39,8 @@ class GaussianDropout(Own):
         super().__init__(p, **keywords)
 
 
-@described_by(gaussian.GaussianNoise, Own)
-class GaussianNoise(Layered):
+@described_by(gaussian.GaussianNoise, DropLayerModule)
+class GaussianNoise(LayerModule):
     """Add normal noise of mean 0.
 
     See Also
@@ -77,8 +77,8 @@ class GaussianNoise(Layered):
         return check.deviation(self.std)
 
 
-@described_by(recurrent.LockedDropout, Own)
-class LockedDropout(Own):
+@described_by(recurrent.LockedDropout, DropLayerModule)
+class LockedDropout(DropLayerModule):
     """Drop the same features at all time steps of a sequence.
 
     See Also
@@ -101,8 +101,8 @@ class LockedDropout(Own):
         super().__init__(p, time_axis=time_axis, **keywords)
 
 
-@described_by(recurrent.Zoneout, Own)
-class Zoneout(Own):
+@described_by(recurrent.Zoneout, DropLayerModule)
+class Zoneout(DropLayerModule):
     """Let units of a recurrent network keep their previous state.
 
     At inference it returns the expectation, ``(1 - p) * input + p * previous``.
@@ -149,8 +149,8 @@ class Zoneout(Own):
         return self._run(input, previous, step=step)
 
 
-@described_by(tokens.EmbeddingDropout, Own)
-class EmbeddingDropout(Own):
+@described_by(tokens.EmbeddingDropout, DropLayerModule)
+class EmbeddingDropout(DropLayerModule):
     """Drop whole rows of an embedding table: every occurrence of a word at once.
 
     Its input is the table, of shape (words, features); look words up in the result.
@@ -177,8 +177,8 @@ class EmbeddingDropout(Own):
         super().__init__(p, **keywords)
 
 
-@described_by(tokens.TokenDropout, Own)
-class TokenDropout(Own):
+@described_by(tokens.TokenDropout, DropLayerModule)
+class TokenDropout(DropLayerModule):
     """Replace tokens of a text by another, such as that of unknown words or the mask token.
 
     Its input is a tensor of integers, before the embedding.
@@ -209,8 +209,8 @@ class TokenDropout(Own):
         super().__init__(p, token=token, protected=protected, **keywords)
 
 
-@described_by(attention.AttentionDropout, Own)
-class AttentionDropout(Own):
+@described_by(attention.AttentionDropout, DropLayerModule)
+class AttentionDropout(DropLayerModule):
     """Drop attention weights: links between a query and a key.
 
     See Also
@@ -244,8 +244,8 @@ def _drop_connect(weights: Tensor, examples: int | None, p: float, **keywords: A
     return drop_connect.drop_connect(weights, p, examples=examples, **keywords)
 
 
-@described_by(drop_connect.DropConnect, Own)
-class DropConnect(Own):
+@described_by(drop_connect.DropConnect, DropLayerModule)
+class DropConnect(DropLayerModule):
     """Drop connections: weights of a layer, before they are applied.
 
     `torch.nn.utils.parametrize` puts it into a layer. Each access of the weight then draws a mask;

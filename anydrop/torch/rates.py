@@ -72,8 +72,8 @@ class Rated(torch.nn.Module):
         if isinstance(p, schedules.Schedule):
             if not self.counts:
                 raise ValueError(
-                    f"{p!r} needs the step to give {name}, and a module without a seed counts no "
-                    f"steps: make it with {type(self).__name__}(..., seed=0)"
+                    f"{p!r} needs the step to give {name}, and a module without a seed doesn't "
+                    f"count steps: make it with {type(self).__name__}(..., seed=0)"
                 )
             return schedules.rate(p)
         if not self._takes_one:
