@@ -28,8 +28,8 @@ NAMELESS = "\0"
 def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Any]:
     """Give each dropout layer of a model a seed of its own, made of one seed and of its name.
 
-    The modules of ``anydrop.torch`` are layers, too. One that had no seed has one from then on, and
-    counts its steps; its ``place`` is the name.
+    The modules of ``anydrop.torch`` are layers, too. A module without a seed gets one, and counts
+    its steps from then on. Its ``place`` is the name.
 
     A layer's name is how the model's code gets to it: attributes, indices and keys, joined by
     dots, such as ``"blocks.2.drop"``. So layers never share their masks, a layer that is added
@@ -97,7 +97,7 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Any]
     for (name, layer), seed in zip(found.items(), own, strict=True):
         if isinstance(layer, Layer):
             layer.reseed(seed)
-        else:  # It makes the same seed of both, and shows them.
+        else:  # It makes the same seed of the two, and shows both.
             layer.reseed(checked, name)
     return found
 
@@ -126,7 +126,7 @@ def _parts(thing: Any, kind: type) -> Iterator[tuple[str, Any]]:
     """Yield what a thing holds, by attribute, index or key; nothing of it is called."""
     if issubclass(kind, Layer):
         return
-    if issubclass(kind, Seedable):  # It holds its own affairs, and PyTorch's module its children.
+    if issubclass(kind, Seedable):  # Only its children may be layers.
         yield from vars(thing).get("_modules", {}).items()
         return
     if issubclass(kind, Mapping):

@@ -35,7 +35,7 @@ _REGISTRY = {
     "dask": "anydrop.backends.dask.backend:DaskBackend",
     "array_api_strict": _CONTRACT,
 }
-# Libraries that implement the standard, and of which something more must be checked.
+# Libraries that implement the standard, and need further checks.
 _BY_THE_STANDARD = {"cubed": "anydrop.backends.cubed:CubedBackend"}
 # Libraries that are recognised, and why their arrays are refused.
 UNSERVED = {

@@ -249,9 +249,9 @@ class Backend(Arrays):
         """
 
     def counted(self, step: Any) -> Any:
-        """Return the step of a layer's forward, of which a compiled program makes its own.
+        """Return the step of a layer's forward, as a compiled program takes it.
 
-        Such a program may be run again without the layer's knowledge, and must refuse it then.
+        A checkpoint may run such a program again, unknown to the layer. The program must refuse.
         """
         return step
 

@@ -1,6 +1,6 @@
-"""`Seedable`: what modules for frameworks are to `anydrop.seed_layers` and `anydrop.monte_carlo`.
+"""`Seedable`: the modules for frameworks that `seed_layers` and `monte_carlo` find in a model.
 
-These find the modules, but can't import them, since frameworks are imported only by name.
+Both know the modules by this class, since they can't import a framework.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from anydrop.core.stream import Seed
 
 
 class Lent(Protocol):
-    """A module that draws from another seed for a time, from step 0 and in training mode."""
+    """A loan of a module: it draws from another seed for a time, from step 0 in training mode."""
 
     @property
     def rate(self) -> float:
@@ -23,14 +23,14 @@ class Lent(Protocol):
         """Whether the module drew a mask meanwhile."""
 
     def begin(self) -> None:
-        """Have it draw from the other seed."""
+        """Let the module draw from the other seed."""
 
     def end(self) -> None:
-        """Have it draw as before."""
+        """Let the module draw as before."""
 
 
 class Seedable:
-    """A dropout module of anydrop's for a framework. Having the methods is not enough: inherit."""
+    """A dropout module of anydrop for a framework. Inherit it: the methods are not enough."""
 
     def reseed(self, seed: Seed | Sequence[int], place: str | None = None) -> None:
         """Begin anew with another seed, at step 0.
@@ -40,13 +40,13 @@ class Seedable:
         seed : int, sequence of int or numpy.random.SeedSequence
             Of the module, or of the whole model.
         place : str, optional
-            A name, which makes a seed of its own of a seed that several modules share.
+            A name. With it a seed that several modules share becomes a seed of this one.
         """
         raise NotImplementedError
 
     def lend(self, seed: Seed) -> Lent:
-        """Return what has the module draw from another seed for a time.
+        """Return a loan, with which the module draws from another seed for a time.
 
-        A schedule stays where the module's own steps have brought it.
+        A schedule stays at the module's own step.
         """
         raise NotImplementedError

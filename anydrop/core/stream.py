@@ -31,9 +31,9 @@ Key: TypeAlias = Words
 
 
 class Keyed(NamedTuple):
-    """A seed of which the key is known: what modules for frameworks give to functions.
+    """A seed given by its key, which modules for frameworks pass to functions.
 
-    Where a compiler traces the call, its words may be integer scalar arrays, as a step may.
+    In a call that a compiler traces, its words may be integer scalar arrays, as a step may.
     """
 
     key: Any

@@ -244,7 +244,7 @@ def _chosen(
 
 
 def _lent(layer: Layer | Seedable, seed: stream.Seed, share_batch: bool) -> Lent:
-    """Return what has a layer draw from a seed for the time."""
+    """Return a loan, with which a layer draws from a seed for the time."""
     if isinstance(layer, Layer):
         return Loan(layer, seed, share_batch=share_batch)
     if share_batch:

@@ -29,13 +29,13 @@ class Blocks(Module):
     Parameters
     ----------
     p : float, default 0.1
-        Probability that an element is dropped, ``0 <= p <= 1``. Of 1 come zeros. A Schedule needs a
-        `seed`.
+        Probability that an element is dropped, ``0 <= p <= 1``. ``p=1`` gives zeros. A Schedule
+        needs a `seed`.
     block_size : int or sequence of int, default 7
         Length of a block along each axis of the feature map, in elements.
     eps : float, default 1e-06
-        Not used. torchvision scales by the share that a batch happened to keep, and adds this to
-        its divisor; this module scales by ``1 / (1 - p)``.
+        Not used. torchvision scales by the share that a batch kept, and adds this to the divisor.
+        This module scales by ``1 / (1 - p)``.
     """
 
     _takes_one = True
@@ -97,8 +97,9 @@ class DropBlock1d(Blocks):
 class DropBlock2d(Blocks):
     """Drop connected blocks of images, with the arguments of torchvision's ``DropBlock2d``.
 
-    Tensors are of shape (batch, channels, height, width). `p` is met everywhere, where torchvision
-    drops fewer elements at the edges, and meets p approximately; see `anydrop.drop_block2d`.
+    Tensors are of shape (batch, channels, height, width). Every element is dropped with probability
+    `p`. torchvision drops fewer at the edges, and meets p approximately; see
+    `anydrop.drop_block2d`.
 
     See Also
     --------
@@ -131,8 +132,8 @@ class DropBlock2d(Blocks):
 class DropBlock3d(Blocks):
     """Drop connected blocks of volumes, with the arguments of torchvision's ``DropBlock3d``.
 
-    Tensors are of shape (batch, channels, depth, height, width). `p` is met everywhere, where
-    torchvision drops fewer elements at the edges, and meets p approximately; see
+    Tensors are of shape (batch, channels, depth, height, width). Every element is dropped with
+    probability `p`. torchvision drops fewer at the edges, and meets p approximately; see
     `anydrop.drop_block3d`.
 
     See Also

@@ -13,11 +13,11 @@ from anydrop.core.stream import Seed
 from anydrop.layers import attention, drop_connect, gaussian, recurrent, tokens
 from anydrop.schedules import Rate
 from anydrop.torch import proxies
-from anydrop.torch.layered import Keywords, Layered, Own
+from anydrop.torch.layer_modules import DropLayerModule, Keywords, LayerModule
 
 
-@described_by(gaussian.GaussianDropout, Own)
-class GaussianDropout(Own):
+@described_by(gaussian.GaussianDropout, DropLayerModule)
+class GaussianDropout(DropLayerModule):
     """Multiply by normal noise of mean 1 and variance ``p / (1 - p)``.
 
     See Also
@@ -40,8 +40,8 @@ class GaussianDropout(Own):
         super().__init__(p, **keywords)
 
 
-@described_by(gaussian.GaussianNoise, Own)
-class GaussianNoise(Layered):
+@described_by(gaussian.GaussianNoise, DropLayerModule)
+class GaussianNoise(LayerModule):
     """Add normal noise of mean 0.
 
     See Also
@@ -78,8 +78,8 @@ class GaussianNoise(Layered):
         return check.deviation(self.std)
 
 
-@described_by(recurrent.LockedDropout, Own)
-class LockedDropout(Own):
+@described_by(recurrent.LockedDropout, DropLayerModule)
+class LockedDropout(DropLayerModule):
     """Drop the same features at all time steps of a sequence.
 
     See Also
@@ -102,8 +102,8 @@ class LockedDropout(Own):
         super().__init__(p, time_axis=time_axis, **keywords)
 
 
-@described_by(recurrent.Zoneout, Own)
-class Zoneout(Own):
+@described_by(recurrent.Zoneout, DropLayerModule)
+class Zoneout(DropLayerModule):
     """Let units of a recurrent network keep their previous state.
 
     At inference it returns the expectation, ``(1 - p) * input + p * previous``.
@@ -153,8 +153,8 @@ class Zoneout(Own):
         return self._run(input, previous, step=step)
 
 
-@described_by(tokens.EmbeddingDropout, Own)
-class EmbeddingDropout(Own):
+@described_by(tokens.EmbeddingDropout, DropLayerModule)
+class EmbeddingDropout(DropLayerModule):
     """Drop whole rows of an embedding table: every occurrence of a word at once.
 
     Its input is the table, of shape (words, features); look words up in the result.
@@ -181,11 +181,11 @@ class EmbeddingDropout(Own):
         super().__init__(p, **keywords)
 
 
-@described_by(tokens.TokenDropout, Own)
-class TokenDropout(Own):
-    """Replace tokens of a text by a given one, such as an unknown word or a mask's.
+@described_by(tokens.TokenDropout, DropLayerModule)
+class TokenDropout(DropLayerModule):
+    """Replace tokens of a text by another, such as that of unknown words or the mask token.
 
-    Its input are integers, before the embedding.
+    Its input is a tensor of integers, before the embedding.
 
     See Also
     --------
@@ -194,9 +194,9 @@ class TokenDropout(Own):
     Examples
     --------
     >>> import torch, anydrop.torch
-    >>> drop = anydrop.torch.TokenDropout(0.5, token=3, protected=(1, 2), seed=0)
+    >>> drop = anydrop.torch.TokenDropout(0.5, token=3, protected=(1, 2), seed=1)
     >>> drop(torch.tensor([1, 17, 42, 8, 99, 23, 2]))
-    tensor([ 1, 17, 42,  8, 99, 23,  2])
+    tensor([ 1, 17, 42,  3, 99,  3,  2])
     """
 
     _function = staticmethod(tokens.token_dropout)
@@ -213,8 +213,8 @@ class TokenDropout(Own):
         super().__init__(p, token=token, protected=protected, **keywords)
 
 
-@described_by(attention.AttentionDropout, Own)
-class AttentionDropout(Own):
+@described_by(attention.AttentionDropout, DropLayerModule)
+class AttentionDropout(DropLayerModule):
     """Drop attention weights: links between a query and a key.
 
     See Also
@@ -248,13 +248,13 @@ def _drop_connect(weights: Tensor, examples: int | None, p: float, **keywords: A
     return drop_connect.drop_connect(weights, p, examples=examples, **keywords)
 
 
-@described_by(drop_connect.DropConnect, Own)
-class DropConnect(Own):
+@described_by(drop_connect.DropConnect, DropLayerModule)
+class DropConnect(DropLayerModule):
     """Drop connections: weights of a layer, before they are applied.
 
-    `torch.nn.utils.parametrize` puts it into a layer: each access of the weight draws a mask, and
-    within ``parametrize.cached()`` the first one does. Registering accesses it, too; say
-    ``unsafe=True`` to spend no step there.
+    `torch.nn.utils.parametrize` puts it into a layer. Each access of the weight then draws a mask;
+    within ``parametrize.cached()`` only the first access does. Registering also accesses the
+    weight: pass ``unsafe=True`` to spend no step there.
 
     See Also
     --------
@@ -285,14 +285,14 @@ class DropConnect(Own):
         input : Tensor
             Weights.
         examples : int, optional
-            Draw one mask for each of so many examples; by default one for the batch.
+            Draw a mask for each of so many examples; by default one for the batch.
         step : int or Tensor, optional
             Which mask of the seed to draw, instead of the next one; it is not counted.
 
         Returns
         -------
         Tensor
-            The weights that are left or, with `examples`, as many copies of them.
+            The weights, or with `examples` as many copies of them.
         """
         if not isinstance(input, Tensor):
             return proxies.called(self, input, examples=examples, step=step)

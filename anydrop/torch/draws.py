@@ -1,11 +1,11 @@
 """Which step a module draws, and how a recompute finds the step that its forward had.
 
-A checkpoint of activations runs a forward a second time, within the backward pass, and restores
-PyTorch's CPU generator before. So each forward takes a token from that generator, 64 bits, and
-remembers its step by it; the second run gets the same token, and looks the step up.
+In the backward pass a checkpoint of activations restores PyTorch's CPU generator and runs a forward
+again. So each forward draws a token of 64 bits from that generator, and remembers the token and its
+step. The second run draws the same token, and looks the step up.
 
 In compiled programs the operator ``anydrop::draw`` does the same when the program runs. Compilers
-can't look inside, and take it for random, so they never leave it out, repeat it or reorder it.
+can't look inside, and take it as random, so they never leave it out, repeat it or reorder it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 from array import array
 from itertools import count
 from threading import Lock, local
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -31,17 +31,17 @@ from anydrop.core.tracing import constant
 if TYPE_CHECKING:
     from anydrop.torch.module import Module
 
-# Forwards of one module that are remembered. Each takes 16 bytes.
+# How many forwards a module remembers. Each takes 16 bytes.
 MEMORY = 2**12
-# The seed of all modules without a seed: their steps are random.
+# The key of all modules without a seed. Their steps are random.
 UNSEEDED = Keyed(stream.key_of(seeds.of_place(0, "anydrop.torch")))
 
-# Modules by the number in their handle, a tensor that compiled programs get as an argument.
+# Modules, by the number in their handle: a tensor that compiled programs take as an argument.
 _MODULES: WeakValueDictionary[int, Module] = WeakValueDictionary()
-# Of modules without a seed in programs that another process exported.
+# Draws of modules without a seed, in programs that another process exported.
 _FOREIGN: dict[int, Draws] = {}
 _sites = count()
-# A program is compiled anew when a library's arrays are first seen, so see them before.
+# Programs are compiled again when `resolve` first sees a type, so it sees the usual ones here.
 for _first in (torch.empty(0), torch.nn.Parameter(torch.empty(0)), np.empty(0)):
     resolve(_first)
 
@@ -52,33 +52,34 @@ class Draws:
     Parameters
     ----------
     step : int, optional
-        What comes next, counted from here; None if PyTorch's CPU generator says it.
+        The next step, counted from here. None: PyTorch's CPU generator chooses each step.
     """
 
     def __init__(self, step: int | None) -> None:
         self.step = step
-        self._told: list[int] | None = None  # the step of `steps`, until it was drawn
-        # The last forwards, in a ring: what was drawn, and by which token it is found.
+        #: In a block of `steps`: its step, until a forward draws it.
+        self.told: list[int] | None = None
+        # The tokens and steps of the last forwards, in a ring.
         self._tokens, self._steps = array("Q"), array("Q")
         self._oldest = 0
         self._lock = Lock()
 
     def next(self, mapped: bool = False) -> int:
-        """Return the step of a forward, and count it; in a backward pass, that of its first run.
+        """Return the step of a forward, and count it. A recompute gets the step of its first run.
 
         In a mapped forward, one under ``torch.vmap``, masks are drawn of random steps instead.
 
         Raises
         ------
         RuntimeError
-            If a recompute's first run is not known, all steps were drawn, or the step was said and
-            would not be that of a mapped forward.
+            If a recompute's first run is unknown, a block's step was drawn, all steps were, or a
+            block says the step of a mapped forward.
         """
         token = _token()
         if in_backward():
             return self._recomputed(token)
         with self._lock:
-            if self._told is not None:
+            if self.told is not None:
                 if mapped:
                     raise RuntimeError(
                         "anydrop.torch.steps says a step, and under torch.vmap the masks are those "
@@ -116,33 +117,25 @@ class Draws:
     def undo(self, step: int) -> None:
         """Count back, after a forward that was refused."""
         with self._lock:
-            if self._told is not None and not self._told:
-                self._told.append(step)
+            if self.told is not None and not self.told:
+                self.told.append(step)
             elif self.step is not None and self.step == step + 1:
                 self.step = step
 
-    def anew(self, step: int) -> Draws:
-        """Return what counts from a step, and remembers nothing but a step that was said."""
+    def anew(self, step: int | None) -> Draws:
+        """Return what counts from a step, and remembers nothing but the step of a block."""
         new = Draws(step)
-        new.restore(self._told)
+        new.told = self.told
         return new
 
-    def tell(self, step: int) -> Any:
-        """Say the step of the next forward; return what was said before."""
-        before, self._told = self._told, [step]
-        return before
-
-    def restore(self, before: Any) -> None:
-        """Take back what `tell` said."""
-        self._told = before
-
     def _one_told(self) -> int:
-        if not self._told:
+        """Return the step of the block, which only one forward may draw."""
+        if not self.told:
             raise RuntimeError(
                 "this module is called a second time within one block of anydrop.torch.steps, and "
                 "would draw the same mask again: pass a step to each call, module(x, step=t)"
             )
-        return self._told.pop()
+        return self.told.pop()
 
     def _recomputed(self, token: int) -> int:
         with self._lock:
@@ -150,18 +143,18 @@ class Draws:
             steps = set(np.asarray(self._steps)[found].tolist())
         if not steps:
             raise RuntimeError(
-                "this forward is within a backward pass, so it is a checkpoint's second run of an "
-                "earlier one, whose mask it needs. It finds that by the state of PyTorch's CPU "
-                f"generator, and none of this module's last {MEMORY} forwards had this state: let "
-                "the checkpoint restore it (preserve_rng_state=True, the default), or pass the "
-                "step of a module with a seed: module(x, step=t)"
+                "this forward runs within a backward pass, so it looks like a checkpoint's second "
+                "run, which needs the mask of the first. But none of this module's last "
+                f"{MEMORY} forwards began in this state of PyTorch's CPU generator: let the "
+                "checkpoint restore the state (preserve_rng_state=True, the default), or make the "
+                "module with a seed and pass the step, module(x, step=t)"
             )
         if len(steps) > 1:
             raise RuntimeError(
-                "this forward is a checkpoint's second run of an earlier one, whose mask it needs, "
-                "and can't tell which: PyTorch's CPU generator was in the same state before "
-                "several. Call torch.manual_seed once and not before each forward, or pass the "
-                "step: module(x, step=t)"
+                "this forward is a checkpoint's second run, which needs the mask of the first, and "
+                "several forwards began in this state of PyTorch's CPU generator: call "
+                "torch.manual_seed once and not before each forward, or pass the step, "
+                "module(x, step=t)"
             )
         return steps.pop()
 
@@ -200,32 +193,32 @@ LIBRARY.define("key(Tensor handle) -> Tensor", tags=(torch.Tag.pt2_compliant_tag
 
 
 def draw(module: Module, mapped: bool = False) -> tuple[Keyed, Tensor]:
-    """Return seed and step of a module's next draw, which are known when the program runs."""
+    """Return key and step of a module's next draw. Their values are known when the program runs."""
     words = torch.ops.anydrop.draw(module.handle, _site(), module.counts, mapped)
     return Keyed((words[0], words[1])), words[2]
 
 
 def key(module: Module) -> Keyed:
-    """Return a module's seed, which is known when the program runs."""
+    """Return a module's key. Its value is known when the program runs."""
     words = torch.ops.anydrop.key(module.handle)
     return Keyed((words[0], words[1]))
 
 
 @constant
 def _site() -> int:
-    """Return another number for each call that is traced, so that no two of them are merged."""
+    """Return a new number for each traced call, so that the compiler merges no two of them."""
     return next(_sites)
 
 
 def handle_of(module: Module) -> Tensor:
-    """Return a tensor that stands for a module, in this process alone."""
+    """Return a tensor that stands for a module in this process."""
     number = int.from_bytes(os.urandom(8), "big") >> 1
     _MODULES[number] = module
     return torch.tensor(number, dtype=torch.int64, device="cpu")
 
 
 def usable_handle(module: Module) -> Tensor:
-    """Return a module's handle, or a new one: a fake one makes all that a program returns fake."""
+    """Return a module's handle, or a new one if it is fake: all results would be fake, too."""
     return handle_of(module) if is_fake(module.handle) else module.handle
 
 

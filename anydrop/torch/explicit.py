@@ -1,10 +1,10 @@
-"""Steps said from outside: for a whole model in a block, and states of a model without them."""
+"""Sets the step of a whole model in a block, and leaves the steps out of a state."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -18,13 +18,13 @@ from anydrop.torch.saved import is_words
 def steps(model: torch.nn.Module, step: int) -> Iterator[None]:
     """Have each module with a seed draw the mask of one step in its next forward.
 
-    Within the block no step is counted. A module may be called once; a checkpoint's second run,
+    Within the block no step is counted, and a module may be called once. A checkpoint's second run,
     within the block or after it, draws the mask of the first.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Which holds the modules.
+        The model that holds the modules.
     step : int
         ``0 <= step < 2**64``.
 
@@ -33,7 +33,7 @@ def steps(model: torch.nn.Module, step: int) -> Iterator[None]:
     ValueError
         If no module of the model has a seed, or `step` is out of range.
     RuntimeError
-        By a module's second forward in one block.
+        If a module is called a second time in one block.
 
     Examples
     --------
@@ -49,32 +49,33 @@ def steps(model: torch.nn.Module, step: int) -> Iterator[None]:
     number = place.known_step(place.step(step))
     modules = [m for m in model.modules() if isinstance(m, Module) and m.counts]
     if not modules:
-        raise ValueError("no dropout module of this model has a seed, so none has steps")
-    before = [module.tell(number) for module in modules]
-    try:
+        raise ValueError(
+            "no dropout module of this model has a seed, so none has steps: make them with seed=, "
+            "or call anydrop.seed_layers(model, 0)"
+        )
+    with ExitStack() as blocks:
+        for module in modules:
+            blocks.enter_context(module.at_step(number))
         yield
-    finally:
-        for module, said in zip(modules, before, strict=True):
-            module.restore(said)
 
 
 def without_steps(state: dict[str, Any], model: torch.nn.Module) -> dict[str, Any]:
     """Return a state without the steps of a model's dropout modules.
 
-    A model with PyTorch's own dropout loads it strictly. So does one whose dropout has another
-    seed, or stands in another place, and its steps stay as they are.
+    A model with PyTorch's own dropout loads the result strictly. So does a model with other seeds
+    or places, and its modules keep their steps.
 
     Parameters
     ----------
     state : dict of str to Any
-        What ``state_dict()`` of a model returned, now or earlier.
+        A result of a model's ``state_dict()``.
     model : torch.nn.Module
-        The model that is to load it, or the one that it is from.
+        The model that loads the state, or the one that it is from.
 
     Returns
     -------
     dict of str to Any
-        A new one, with the same values.
+        A new dict with the same values.
 
     Examples
     --------
@@ -90,7 +91,7 @@ def without_steps(state: dict[str, Any], model: torch.nn.Module) -> dict[str, An
         for name, module in model.named_modules(remove_duplicate=False)
         if isinstance(module, Module)
     }
-    # A model with other dropout knows no names of ours, but all that it holds itself.
+    # A model with other dropout does not have our names. What it holds itself stays.
     tensors = *model.named_parameters(remove_duplicate=False), *model.named_buffers()
     held = {name for name, _ in tensors}
     kept = copy.copy(state)  # with the versions that PyTorch keeps beside the values

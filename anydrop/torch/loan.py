@@ -1,24 +1,22 @@
-"""`Loan`: another seed for a module, for the time in which `anydrop.monte_carlo` runs it."""
+"""`Loan`: lends a module another seed while `anydrop.monte_carlo` runs it."""
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 from anydrop.core.runs import check_found, check_thread
-from anydrop.core.stream import Seed
-from anydrop.torch.draws import Draws
 
 if TYPE_CHECKING:
+    from anydrop.torch.draws import Draws
     from anydrop.torch.module import Module
 
 _NOTHING = object()
 
 
 def check_run(module: Module, thread: int | None, mapped: bool) -> None:
-    """Refuse to draw where `anydrop.monte_carlo` runs a model, but can't say the masks.
+    """Refuse to draw where `anydrop.monte_carlo` runs a model but does not say this mask.
 
-    The thread is the one in which it runs the module, if it does.
+    `thread` is the thread in which it runs the module, or None.
     """
     check_thread(module, thread)
     if mapped and thread is not None:
@@ -31,23 +29,25 @@ def check_run(module: Module, thread: int | None, mapped: bool) -> None:
 
 
 class Loan:
-    """Has a module draw from step 0 of another seed, in training mode."""
+    """Lets a module draw with other attributes for a time.
 
-    def __init__(self, module: Module, seed: Seed, rate: float) -> None:
-        self._module, self.rate, self._draws = module, rate, Draws(0)
-        self._here: dict[str, Any] = {
-            "_seed": seed,
-            "_place": None,
-            "_copy": (),
-            "_draws": self._draws,
-            "_keys": {},
-            "_lent_in": threading.get_ident(),
-            "_rate": lambda step=None: rate,  # where a schedule would be asked
-            "counts": True,
-            "training": True,
-        }
-        # Of these, only what the module has itself: its methods and defaults are its class's.
-        self._before = {name: vars(module).get(name, _NOTHING) for name in self._here}
+    Parameters
+    ----------
+    module : Module
+        The module.
+    rate : float
+        Its drop probability for the time.
+    draws : Draws
+        Its steps for the time, from step 0.
+    **attributes : Any
+        Its other attributes for the time.
+    """
+
+    def __init__(self, module: Module, rate: float, draws: Draws, **attributes: Any) -> None:
+        self._module, self.rate, self._draws = module, rate, draws
+        self._here = attributes
+        # Only what the module itself holds: its class has the methods and defaults.
+        self._before = {name: vars(module).get(name, _NOTHING) for name in attributes}
 
     @property
     def drew(self) -> bool:
@@ -55,14 +55,14 @@ class Loan:
         return self._draws.step != 0
 
     def begin(self) -> None:
-        """Have the module draw from the other seed."""
+        """Set the attributes for the time."""
         for name, value in self._here.items():
             setattr(self._module, name, value)
 
     def end(self) -> None:
-        """Have the module draw as before, or as in a run around this one."""
+        """Set the attributes of before, which may be those of a run around this one."""
         for name, value in self._before.items():
             if value is not _NOTHING:
                 setattr(self._module, name, value)
-            elif name in vars(self._module):  # which an interrupt may have kept out
+            elif name in vars(self._module):  # An interrupt may have kept it out.
                 delattr(self._module, name)

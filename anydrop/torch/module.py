@@ -1,15 +1,23 @@
-"""`Module`: what all modules have in common. It says which mask a forward draws, and saves that."""
+"""`Module`: what all modules have in common. It chooses a forward's mask, and saves its step."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from anydrop.backends.torch.watchers import in_backward, in_vmap, is_jit_traced, is_traced
+from anydrop.backends.torch.watchers import (
+    in_backward,
+    in_vmap,
+    is_distributed,
+    is_jit_traced,
+    is_traced,
+)
 from anydrop.core import place, seeds, stream
 from anydrop.core.runs import RUNS, check_thread
 from anydrop.core.seedable import Seedable
@@ -19,17 +27,17 @@ from anydrop.torch.draws import UNSEEDED, Draws
 from anydrop.torch.loan import Loan, check_run
 from anydrop.torch.rates import Rated
 
-# What a copy or a pickle must not share with its original.
+# Attributes that a copy or a pickle does not share with its original.
 OF_ONE_OBJECT = ("_draws", "_keys", "_lent_in", "_rate", "counts", "handle")
 
 
 class Module(Seedable, Rated):
-    """A dropout module. Its subclasses name the function, and what it takes.
+    """A dropout module. A subclass names the function that it calls, and its arguments.
 
     Parameters
     ----------
     *arguments, **keywords
-        Of the class of PyTorch's that a subclass stands for.
+        Arguments of the PyTorch class that a subclass replaces.
     seed : int, sequence of int or numpy.random.SeedSequence, optional
         With a seed the module counts its forwards, and each draws the next mask of the seed. By
         default each forward draws a mask that PyTorch's CPU generator chooses: it follows
@@ -37,16 +45,16 @@ class Module(Seedable, Rated):
     per_rank : bool or int, optional
         For a module with a seed in several processes: whether each draws masks of its own. True
         takes the global rank, an int is the rank among processes that have different rows, and
-        False draws the same masks in all. A ``DTensor`` has one global mask whatever this says.
+        False draws the same masks in all. A ``DTensor`` always has one global mask.
 
     Notes
     -----
-    A deep copy of a module with a seed draws masks of its own: the first copy of a module draws
-    the same ones in each run, the second others, and so on. ``copy.copy``, pickle and
-    ``torch.save`` give the same module once more, which goes on with the same masks by itself.
+    A deep copy of a module with a seed draws masks of its own. They are the same in each run, and
+    the second copy draws others than the first. ``copy.copy``, pickle and ``torch.save`` keep the
+    masks, and each result counts its own steps.
     """
 
-    #: The thread in which `anydrop.monte_carlo` runs the module.
+    #: The thread in which `anydrop.monte_carlo` runs the module, or None.
     _lent_in: int | None = None
     #: Stands for the module in compiled programs.
     handle: Tensor
@@ -70,7 +78,7 @@ class Module(Seedable, Rated):
 
     def _begin(self, step: int | None) -> None:
         """Set what belongs to this object alone."""
-        # Of these, compilers see the last two alone: a seed would be a constant of the program.
+        # Compilers see only the last two. A seed would be a constant of the program.
         self._draws = Draws(step)
         self._keys: dict[int | None, Keyed] = {}
         self.counts = step is not None
@@ -106,7 +114,7 @@ class Module(Seedable, Rated):
             self._draws.check_inference()
 
     def _run(self, *inputs: Tensor, step: Any = None) -> Any:
-        """Return what the function makes of its inputs with a mask: the next one, or a step's."""
+        """Call the function with the next mask, or with that of a given step."""
         x = inputs[0]
         if step is not None:
             if not self.counts:
@@ -114,10 +122,10 @@ class Module(Seedable, Rated):
                     f"step= is for a module with a seed, and this one has none: make it with "
                     f"{type(self).__name__}(..., seed=0)"
                 )
-            # Programs read the key when they run: one serves all seeds, and what makes a key of a
-            # place's name can't be compiled.
-            read = torch.compiler.is_dynamo_compiling() and not _is_distributed(x)
-            seed = draws.key(self) if read else self._keyed(x)
+            # A program reads the key when it runs, so one program serves all seeds. The compiler
+            # can't trace how a place's name becomes a key.
+            read = torch.compiler.is_dynamo_compiling() and not is_distributed(x)
+            seed = draws.key(self) if read else self.key(x)
             return self._drop(*inputs, seed=seed, step=step)
         if is_jit_traced():
             raise TypeError(
@@ -125,12 +133,12 @@ class Module(Seedable, Rated):
                 "trace it in eval mode, or use torch.export or torch.compile"
             )
         if in_vmap():
-            # It knows whether examples are to have one mask or several, or to be refused.
+            # vmap draws one number for all examples, or one for each, or raises.
             at = torch.randint(-(2**63), 2**63 - 1, (), device="cpu")
             # This refuses a recompute with other random numbers. A schedule follows its step.
             seed, counted = draws.draw(self, mapped=True)
             return self._drop(*inputs, seed=seed, step=at, counted=counted)
-        if is_traced() and (torch.compiler.is_compiling() or not _is_distributed(x)):
+        if is_traced() and (torch.compiler.is_compiling() or not is_distributed(x)):
             seed, at = draws.draw(self)
             return self._drop(*inputs, seed=seed, step=at)
         if x.is_cuda and torch.cuda.is_current_stream_capturing():
@@ -148,31 +156,41 @@ class Module(Seedable, Rated):
 
     # Which mask --------------------------------------------------------------------------------
 
-    def key(self) -> Keyed:
-        """Return the key of the masks that this process draws: what ``anydrop::key`` does."""
-        return self._keyed(None)
-
     def next_draw(self, x: Tensor | None = None, *, mapped: bool = False) -> tuple[Keyed, int]:
         """Return seed and step of a forward of `x`, and count it: what ``anydrop::draw`` does."""
         if RUNS:
             check_run(self, self._lent_in, mapped)
-        return self._keyed(x), self._draws.next(mapped)
+        return self.key(x), self._draws.next(mapped)
 
     def lend(self, seed: Seed) -> Loan:
-        """Return what has the module draw from another seed for a time: for `monte_carlo`."""
+        """Return a loan, with which `monte_carlo` lets the module draw from another seed."""
         check_thread(self, self._lent_in)
-        return Loan(self, seed, self._rate(self.step))
+        rate, lent = self._rate(self.step), Draws(0)
+        return Loan(
+            self,
+            rate,
+            lent,
+            _seed=seed,
+            _place=None,
+            _copy=(),
+            _draws=lent,
+            _keys={},
+            _lent_in=threading.get_ident(),
+            _rate=lambda step=None: rate,  # A schedule stays where it is.
+            counts=True,
+            training=True,
+        )
 
-    def _keyed(self, x: Tensor | None) -> Keyed:
-        """Return the key of the masks that this process draws."""
+    def key(self, x: Tensor | None = None) -> Keyed:
+        """Return the key of the masks that this process draws: what ``anydrop::key`` does."""
         if self._seed is None:
-            if _is_distributed(x):
+            if is_distributed(x):
                 raise TypeError(
                     "a DTensor has one mask on all ranks, and a module without a seed draws from "
                     f"each rank's own generator: make it with {type(self).__name__}(..., seed=0)"
                 )
             return UNSEEDED
-        rank = None if _is_distributed(x) else self._rank()
+        rank = None if is_distributed(x) else self._rank()
         known = self._keys.get(rank)
         if known is None:
             known = self._keys[rank] = Keyed(stream.key_of(self._own_seed(rank)))
@@ -180,9 +198,9 @@ class Module(Seedable, Rated):
 
     @property
     def per_rank(self) -> bool | int | None:
-        """Whether each process draws masks of its own, as the constructor took it. It may be set.
+        """Whether each process draws masks of its own, as given to the constructor. It may be set.
 
-        No `state_dict` holds it, so the checkpoint of one process resumes all.
+        A `state_dict` does not hold it, so the checkpoint of one process resumes all.
         """
         return self._per_rank
 
@@ -191,13 +209,16 @@ class Module(Seedable, Rated):
         rank = ranks.checked(value)
         if rank is not None and not self.counts:
             raise ValueError(
-                "per_rank= is for a module with a seed: without one, each process draws from its "
-                "own generator"
+                f"per_rank={value!r} is for a module with a seed, and this one draws from each "
+                "process's own generator: leave per_rank out, or pass seed="
             )
+        if rank is not getattr(self, "_per_rank", None):
+            # A recompute of an earlier forward would find its step, and draw another mask.
+            self._draws = self._draws.anew(self._draws.step)
         self._per_rank = rank
 
     def _rank(self) -> int | None:
-        """Return which process's masks are drawn; None: the same in all."""
+        """Return the rank whose masks are drawn; None if they are the same in all processes."""
         return ranks.of(self._per_rank)
 
     def _own_seed(self, rank: int | None) -> Seed:
@@ -223,7 +244,7 @@ class Module(Seedable, Rated):
 
     @property
     def step(self) -> int | None:
-        """Which draw of its seed comes next; None of a module without a seed. It may be set."""
+        """The step of the next forward; None for a module without a seed. It may be set."""
         return self._draws.step
 
     @step.setter
@@ -232,13 +253,14 @@ class Module(Seedable, Rated):
             raise TypeError("a module without a seed has no step: make it with seed=")
         self._draws.step = place.known_step(place.step(value))
 
-    def tell(self, step: int) -> Any:
-        """Say the step of the next forward, as `steps` does; return what was said before."""
-        return self._draws.tell(step)
-
-    def restore(self, before: Any) -> None:
-        """Take back what `tell` said."""
-        self._draws.restore(before)
+    @contextmanager
+    def at_step(self, step: int) -> Iterator[None]:
+        """Let the next forward in this block draw a step, which is not counted: for `steps`."""
+        before, self._draws.told = self._draws.told, [step]
+        try:
+            yield
+        finally:  # A seed or a state that came meanwhile has draws of its own.
+            self._draws.told = before
 
     @property
     def place(self) -> str | None:
@@ -246,14 +268,14 @@ class Module(Seedable, Rated):
         return self._place
 
     def reseed(self, seed: Seed | Sequence[int], place: str | None = None) -> None:
-        """Begin anew with another seed, at step 0; `anydrop.seed_layers` does it to a whole model.
+        """Begin again with another seed at step 0, as `anydrop.seed_layers` does for a model.
 
         Parameters
         ----------
         seed : int, sequence of int or numpy.random.SeedSequence
             Ints must be >= 0 and of at most 4,300 decimal digits.
         place : str, optional
-            A name, which makes a seed of its own of a seed that several modules share.
+            A name. With it a seed that several modules share becomes a seed of this one.
         """
         if self._lent_in is not None:
             raise RuntimeError(
@@ -337,7 +359,7 @@ class Module(Seedable, Rated):
         return replica
 
     def extra_repr(self) -> str:
-        """Return what PyTorch shows of the module, and its seed and step."""
+        """Return what `repr` shows: PyTorch's arguments, then the seed and the step."""
         shown = self._shown()
         if not self.counts:
             return shown
@@ -353,7 +375,3 @@ class Module(Seedable, Rated):
     def _shown(self) -> str:
         """Return what `extra_repr` shows of a module without a seed."""
         return super().extra_repr()
-
-
-def _is_distributed(x: object) -> bool:
-    return type(x).__name__ == "DTensor"

@@ -27,8 +27,8 @@ class DropPath(Module):
         Probability that an example's branch is dropped, ``0 <= drop_prob <= 1``. A Schedule needs
         a `seed`.
     scale_by_keep : bool, default True
-        Whether what survives is multiplied by ``1 / (1 - drop_prob)``. If not, nothing is scaled
-        at inference either.
+        Whether survivors are multiplied by ``1 / (1 - drop_prob)``. If not, nothing is scaled at
+        inference either.
 
     See Also
     --------
@@ -87,7 +87,7 @@ class StochasticDepth(Module):
     p : float, default 0.5
         Probability that a branch is dropped, ``0 <= p <= 1``. A Schedule needs a `seed`.
     mode : {"row", "batch"}
-        Whether each example has a fate of its own, or the batch has one.
+        Whether the branch is dropped for each example by itself, or for the whole batch.
 
     See Also
     --------

@@ -1,4 +1,4 @@
-"""Several processes: which one's masks a module with a seed draws, and what they must be told."""
+"""Several processes: the rank whose masks a module with a seed draws, and warnings about ranks."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import distributed
 from anydrop.core import check
 
 ONE_MASK = (
-    "a module with a seed draws the same mask on every rank of this process group, also where "
-    "ranks have different rows. Make it with per_rank=True for masks of each rank's own (or "
-    "with the data-parallel rank as an int, where tensor-parallel ranks must agree), or with "
-    "per_rank=False if they are to be the same"
+    "a module with a seed draws the same mask on every rank of this process group, even if their "
+    "rows differ. Make it with per_rank=True to draw other masks on each rank, with the "
+    "data-parallel rank as an int where tensor-parallel ranks must agree, or with per_rank=False "
+    "to keep one mask"
 )
 NO_STEP = (
-    "the state that is loaded has no {name}, so this rank goes on with step {step}. Where other "
-    "ranks loaded one, their steps differ from now on: set_model_state_dict with "
+    "the loaded state has no {name}, so this rank goes on with step {step}. If other ranks "
+    "loaded one, their steps differ from now on: set_model_state_dict with "
     "broadcast_from_rank0=True doesn't send it. Load the state on each rank, or set module.step"
 )
 
-# What this process was told.
+# The warnings that this process has given.
 _warned = set[str]()
 
 
@@ -45,7 +45,7 @@ def of(per_rank: bool | int | None) -> int | None:
 
 
 def warn_of_no_step(name: str, step: int | None) -> None:
-    """Say that a state lacks a module's step, which other ranks may have got."""
+    """Warn that a state lacks a module's step, which other ranks may have loaded."""
     if _are_several():
         _warn_once(NO_STEP, name=name, step=step)
 
@@ -59,7 +59,7 @@ def _are_several() -> bool:
 
 
 def _warn_once(message: str, **values: Any) -> None:
-    """Warn, unless this process was told so before."""
+    """Warn, unless this process gave the warning before."""
     if message not in _warned:
         _warned.add(message)
         warnings.warn(message.format(**values), stacklevel=3)

@@ -1,4 +1,4 @@
-"""`Rated`: what a module makes of its inputs with a mask, and with which drop probability."""
+"""`Rated`: calls a module's function on its inputs, with the drop probability of the step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from anydrop.core.stream import Keyed
 class Rated(torch.nn.Module):
     """A module with a drop probability, which may be set at any time."""
 
-    #: The function of anydrop's that draws and applies the mask. It takes the inputs and `p` by
+    #: The function of anydrop that draws and applies the mask. It takes the inputs and `p` by
     #: position.
     _function: ClassVar[Callable[..., Any]]
     #: The attribute that holds the drop probability, and whether that may be 1.
@@ -48,12 +48,17 @@ class Rated(torch.nn.Module):
                 "leave it out, or call under torch.no_grad()"
             )
         if p == 1.0 and self._takes_one:
-            return _zeros(inputs[0], self.inplace)
-        settings = self._settings(inputs[0])
-        return self._function(*inputs, p, seed=seed, step=step, out=out, **settings)
+            y = _zeros(inputs[0], self.inplace)
+        else:
+            settings = self._settings(inputs[0])
+            y = self._function(*inputs, p, seed=seed, step=step, out=out, **settings)
+        if p in (0.0, 1.0) and self.counts and isinstance(step, Tensor):
+            # A compiler would leave out a draw that nothing uses, and its step were not spent.
+            y = torch.where(step == step, y, y)
+        return y
 
     def _settings(self, x: Tensor) -> dict[str, Any]:
-        """Return what the function takes beside, for such an input."""
+        """Return the function's other keywords for an input."""
         return {}
 
     def _rate(self, step: Any = None) -> float:
@@ -64,7 +69,7 @@ class Rated(torch.nn.Module):
         if torch.compiler.is_compiling():
             raise TypeError(
                 f"{self._rate_name} follows a schedule, and a compiled program has one "
-                "probability: leave this module out of the program, e.g. with "
+                "probability: leave this module out of the program, e.g. by "
                 "torch.compiler.disable(module)"
             )
         return schedules.at(p, place.known_step(self.step if step is None else step))
@@ -75,8 +80,8 @@ class Rated(torch.nn.Module):
         if isinstance(p, schedules.Schedule):
             if not self.counts:
                 raise ValueError(
-                    f"{p!r} says {name} at each step, and a module without a seed doesn't count "
-                    f"steps: make it with {type(self).__name__}(..., seed=0)"
+                    f"{p!r} needs the step to give {name}, and a module without a seed doesn't "
+                    f"count steps: make it with {type(self).__name__}(..., seed=0)"
                 )
             return schedules.rate(p)
         if not self._takes_one:
@@ -88,7 +93,7 @@ class Rated(torch.nn.Module):
 
 
 def _zeros(x: Tensor, inplace: bool) -> Tensor:
-    """Return zeros, also for NaN and Inf, whose gradient is zeros."""
+    """Return zeros with zero gradients, also for NaN and Inf."""
     resolve(x).check_input(x)
     everywhere = torch.ones((), dtype=torch.bool, device=x.device)
     return x.masked_fill_(everywhere, 0) if inplace else x.masked_fill(everywhere, 0)

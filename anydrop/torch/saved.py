@@ -23,12 +23,12 @@ def is_words(value: Any) -> bool:
 
 
 def step_of(value: Any, key: Key, module: object) -> int:
-    """Return the saved step; refuse one of another key than that of the module.
+    """Return the saved step of a module, and refuse one that was saved with another key.
 
     Raises
     ------
     ValueError
-        Which says what to do.
+        If the value is no step, or was saved with another key.
     """
     if not is_words(value) or _has_no_value(value):
         raise ValueError(
@@ -67,5 +67,5 @@ def _has_no_value(value: Tensor) -> bool:
 
 
 def _hex(low: int, high: int) -> str:
-    # Of a damaged key, too, which has any words.
+    # A damaged key may have words of any size.
     return f"0x{low & 2**32 - 1 | high << 32:016x}"

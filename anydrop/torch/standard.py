@@ -17,24 +17,17 @@ from anydrop.schedules import Rate
 from anydrop.torch.module import Module
 
 
+@described_by(Module)
 class Standard(Module):
-    """A module of PyTorch's.
+    """A module that PyTorch has, too.
 
     Parameters
     ----------
     p : float, default 0.5
-        Probability that an element is dropped, ``0 <= p <= 1``. Of 1 come zeros, for NaN and
-        infinity too, where PyTorch's module returns NaN. A Schedule needs a `seed`.
+        Probability that an element is dropped, ``0 <= p <= 1``. ``p=1`` gives zeros, also for NaN
+        and infinity, where PyTorch's module returns NaN. A Schedule needs a `seed`.
     inplace : bool, default False
         Whether to write the result into the input.
-    seed : int, sequence of int or numpy.random.SeedSequence, optional
-        With a seed the module counts its forwards, and each draws the next mask of the seed. By
-        default each forward draws a mask that PyTorch's CPU generator chooses: it follows
-        ``torch.manual_seed``, as PyTorch's own modules do.
-    per_rank : bool or int, optional
-        For a module with a seed in several processes: whether each draws masks of its own. True
-        takes the global rank, an int is the rank among processes that have different rows, and
-        False draws the same masks in all.
 
     Raises
     ------
@@ -61,9 +54,10 @@ class Standard(Module):
 
 def _positions(shape: tuple[int, ...], batched: bool) -> tuple[int, ...]:
     if len(shape) < 1 + batched:
+        wanted = "(batch, channels, ...)" if batched else "(channels, ...)"
         raise ValueError(
-            "dropout of whole channels needs an axis of channels, and one of examples before it, "
-            f"got a tensor of {len(shape)} dimensions"
+            f"dropout of whole channels needs a tensor of shape {wanted}, got shape {shape}: use "
+            "anydrop.torch.Dropout to drop single elements"
         )
     return tuple(range(1 + batched, len(shape)))
 
@@ -78,14 +72,14 @@ def drop_channels(x: Tensor, p: float, *, batched: bool, **keywords: Any) -> Ten
 
 
 class Spatial(Standard):
-    """A module for feature maps, which takes the axes of a tensor for what PyTorch takes them."""
+    """A module for feature maps. It reads a tensor's axes as PyTorch's module does."""
 
     _function = staticmethod(drop_channels)
-    #: PyTorch's function, which warns of numbers of axes and refuses some.
+    #: PyTorch's function, which refuses some numbers of axes and warns of others.
     _check: ClassVar[Callable[..., Any]]
     #: The numbers of axes that it takes without a word.
     _usual: ClassVar[tuple[int, ...]]
-    #: The numbers of axes that are taken for a batch; None: all.
+    #: The numbers of axes of a tensor that is a batch. None: all.
     _batched: ClassVar[tuple[int, ...] | None]
 
     def forward(self, input: Tensor, *, step: Any = None) -> Tensor:
@@ -94,7 +88,7 @@ class Spatial(Standard):
         Parameters
         ----------
         input : Tensor
-            Of the shapes above. Others are refused, or warned of, as by PyTorch's module.
+            Of the shapes above. PyTorch's module refuses others, or warns, and so does this one.
         step : int or Tensor, optional
             Which mask of the seed to draw, instead of the next one; it is not counted.
 
@@ -161,8 +155,8 @@ class Dropout1d(Spatial, nn.Dropout1d):
 class Dropout2d(Spatial, nn.Dropout2d):
     """Drop whole channels of images, as `torch.nn.Dropout2d` does.
 
-    Tensors are of shape (batch, channels, height, width). One of three axes is taken for (batch,
-    channels, length), and not for one image, as PyTorch does and warns.
+    Tensors are of shape (batch, channels, height, width). A tensor of three axes is taken as
+    (batch, channels, length), and not as one image. PyTorch does so, too, and warns.
 
     See Also
     --------
@@ -209,8 +203,7 @@ class Dropout3d(Spatial, nn.Dropout3d):
 class AlphaDropout(Standard, nn.AlphaDropout):
     """Set elements to where SELU saturates, as `torch.nn.AlphaDropout` does.
 
-    Mean 0 and variance 1 are kept. `inplace` is heeded, which PyTorch's module shows but ignores.
-    With ``p=1`` come zeros, as of PyTorch's module.
+    Mean 0 and variance 1 are kept. `inplace` works here, while PyTorch's module ignores it.
 
     See Also
     --------
@@ -236,9 +229,8 @@ class AlphaDropout(Standard, nn.AlphaDropout):
 class FeatureAlphaDropout(Standard, nn.FeatureAlphaDropout):
     """Set whole channels to where SELU saturates, as `torch.nn.FeatureAlphaDropout` does.
 
-    Tensors are of shape (batch, channels, ...): PyTorch's module, too, takes the second axis for
-    the channels' whatever the number of axes. `inplace` is heeded, which PyTorch's module shows
-    but ignores. With ``p=1`` come zeros, as of PyTorch's module.
+    Tensors are of shape (batch, channels, ...), with channels on the second axis whatever the
+    number of axes, as in PyTorch's module. `inplace` works here, while PyTorch's module ignores it.
 
     See Also
     --------

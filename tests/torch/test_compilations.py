@@ -169,3 +169,17 @@ def test_a_compiled_program_in_a_cuda_graph_that_is_captured_is_refused(monkeypa
             program(torch.ones(4))
     assert drop.step == step
     program(torch.ones(4))
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_a_step_that_drops_nothing_or_all_is_spent(p):
+    """As in eager code, though the program needs no mask."""
+    drop = anydrop.torch.Dropout(p, seed=0)
+    program = torch.compile(drop, fullgraph=True, backend="aot_eager")
+    x = torch.tensor([1.0, -0.0, 2.0])
+    for step in range(3):
+        assert drop.step == step
+        y = program(x)
+        assert torch.equal(y, drop.eval()(x) if p == 0.0 else torch.zeros(3))
+        drop.train()
+    assert drop.step == 3

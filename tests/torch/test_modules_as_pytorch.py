@@ -192,7 +192,8 @@ def test_rates_that_pytorch_refuses(name, bad):
 @of_each
 def test_a_rate_of_one(name):
     """PyTorch's zeros, with the gradient zero, where its input is finite."""
-    x = torch.linspace(-1, 1, math.prod(SHAPES[name])).reshape(SHAPES[name]).requires_grad_()
+    shape = SHAPES[name]
+    x = torch.linspace(-1, 1, math.prod(shape)).reshape(shape).requires_grad_()
     for module in pair(name, 1.0):
         y = module(x)
         assert y.eq(0).all()

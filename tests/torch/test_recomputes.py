@@ -49,7 +49,7 @@ def test_forwards_that_were_forgotten_are_refused(make, reentrant, monkeypatch):
         trial.forward(around(trial.net, use_reentrant=reentrant))
     for _, y in trial.runs[1:]:
         y.sum().backward()
-    with pytest.raises(RuntimeError, match=r"none of this module's last 4 forwards had this state"):
+    with pytest.raises(RuntimeError, match="none of this module's last 4 forwards began"):
         trial.runs[0][1].sum().backward()
 
 
@@ -66,7 +66,7 @@ def test_a_generator_that_was_seeded_alike_before_two_forwards(reentrant):
     for make in (STOCK, UNSEEDED):
         with pytest.raises(SilentError, match="repeats a mask"):
             run(make)
-    with pytest.raises(RuntimeError, match="in the same state before several"):
+    with pytest.raises(RuntimeError, match="several forwards began in this state"):
         run(SEEDED)
 
 
@@ -360,3 +360,24 @@ def test_monte_carlo_refuses_masks_that_do_not_follow_its_seed(make, run):
     mapped = run(model, randomness="different")
     with pytest.raises(RuntimeError, match=r"without torch\.vmap"):
         anydrop.monte_carlo(mapped, ROWS, samples=2, seed=0, layers=[model[0]])
+
+
+def test_a_rank_that_changes_before_the_recompute_is_refused():
+    """The recompute would find its step, and draw the mask of another key."""
+    drop = anydrop.torch.Dropout(0.5, seed=0, per_rank=0)
+    x = torch.ones(64, requires_grad=True)
+    y = checkpoint(lambda x: drop(x).square(), x, use_reentrant=False)
+    drop.per_rank = 3
+    with pytest.raises(RuntimeError, match="none of this module's last"):
+        y.sum().backward()
+    assert drop.step == 1
+
+
+def test_a_block_ends_also_where_a_state_was_loaded_within():
+    drop = anydrop.torch.Dropout(0.5, seed=0)
+    state = drop.state_dict()
+    with anydrop.torch.steps(drop, 7):
+        drop.load_state_dict(state)
+    x = torch.ones(64)
+    for step in range(2):
+        assert torch.equal(drop(x), anydrop.dropout(x, 0.5, seed=0, step=step))

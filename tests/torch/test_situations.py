@@ -19,8 +19,8 @@ TABLE = json.loads(FILE.read_text(encoding="utf-8"))
 STOCK, *OURS = COLUMNS
 # What modules of ours say where they refuse: nothing is refused by accident.
 WORDS = (
-    "let the checkpoint restore it (preserve_rng_state=True, the default)",
-    "Call torch.manual_seed once and not before each forward",
+    "let the checkpoint restore the state (preserve_rng_state=True, the default)",
+    "call torch.manual_seed once and not before each forward",
     "trace it in eval mode, or use torch.export or torch.compile",
     "torch.jit.script",
 )

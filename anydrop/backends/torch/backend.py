@@ -18,6 +18,7 @@ from anydrop.backends.torch.watchers import (
     in_backward,
     in_transform,
     in_vmap,
+    is_distributed,
     is_memory,
     is_plain,
     is_plain_cpu,
@@ -67,7 +68,7 @@ class TorchBackend(Backend):
 
         Where a compiler or a transform traces the call, it sees ordinary operations on int64.
         """
-        if _is_distributed(like):
+        if is_distributed(like):
             raise TypeError(
                 "no keep mask is drawn for a DTensor, so it has no blocks, zoneout or tokens: take "
                 "its local part, x.to_local(), and tell where that lies with window="
@@ -93,7 +94,7 @@ class TorchBackend(Backend):
         Autograd, forward mode, the transforms of ``torch.func`` and the compiler go through it.
         """
         affine = Affine(scale, shift, fill)
-        if _is_distributed(x):
+        if is_distributed(x):
             y = dtensor.select(self.select, x, keep, affine)
         elif not isinstance(keep, Recipe):
             on_host = keep is not None and self._on_host and is_memory(x) and is_memory(keep)
@@ -146,7 +147,7 @@ class TorchBackend(Backend):
 
     def normals(self, recipe: Recipe, like: Tensor) -> Tensor:
         """Return standard normal numbers; see `Backend.normals`."""
-        if _is_distributed(like):
+        if is_distributed(like):
             raise TypeError(
                 "normal noise is not drawn for a DTensor: take its local part, x.to_local(), and "
                 "tell where that lies with window="
@@ -180,7 +181,7 @@ class TorchBackend(Backend):
                 "rng must be a torch.Generator for a PyTorch tensor, "
                 f"got {check.described(rng)}; a seed goes to seed="
             )
-        if _is_distributed(like):
+        if is_distributed(like):
             raise TypeError(
                 "rng= is not supported for a DTensor, of whose mask each process draws its part: "
                 "use seed="
@@ -280,7 +281,7 @@ class TorchBackend(Backend):
         """Refuse an `out` that can't hold the result for `x`."""
         if out is not x:
             self.check_like(out, x, "out")  # and every tensor can be written to
-        if _is_distributed(x) != _is_distributed(out):
+        if is_distributed(x) != is_distributed(out):
             raise ValueError(
                 f"out must be distributed as x is, {check.type_name(x)}, got {check.type_name(out)}"
             )
@@ -331,8 +332,3 @@ def _takes(out: Tensor, x: Tensor) -> bool:
         # By addresses: tensors over one NumPy array have storages of their own.
         and (out is x or abs(out.data_ptr() - x.data_ptr()) >= x.nbytes)
     )
-
-
-def _is_distributed(x: Tensor) -> bool:
-    """Tell whether a tensor is a `DTensor`, without importing what only its users need."""
-    return type(x).__name__ == "DTensor"

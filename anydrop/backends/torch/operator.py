@@ -38,7 +38,7 @@ LIBRARY.define(
     tags=(torch.Tag.cudagraph_unsafe, torch.Tag.pt2_compliant_tag),
 )
 OPERATOR = torch.ops.anydrop.select.default
-# It stands for random, so that no compiler leaves it out or runs it again on its own.
+# It is marked as random, so that no compiler leaves it out or runs it again on its own.
 LIBRARY.define("once(Tensor step) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
 RUN_AGAIN = (
     "a layer counts its forwards, and this one is within a backward pass, where "
@@ -170,7 +170,7 @@ def _batched(info: Any, dims: Any, x: Tensor, place: Tensor, *rest: Any) -> tupl
 
 
 def once(step: int | Tensor) -> Tensor:
-    """Return the step of a layer in a compiled program, which refuses to run within a backward."""
+    """Return the step of a layer in a compiled program; raise if it runs in a backward pass."""
     if not isinstance(step, Tensor):
         step = torch.stack([number(word, "cpu") for word in halves(step)])
     return torch.ops.anydrop.once(step)

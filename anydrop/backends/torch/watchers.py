@@ -103,6 +103,11 @@ def _host_keys() -> Any:
         return torch._C._dispatch_keys(torch.empty(0, device="cpu"))
 
 
+def is_distributed(x: object) -> bool:
+    """Tell whether a tensor is a `DTensor`, without importing what only its users need."""
+    return type(x).__name__ == "DTensor"
+
+
 def is_fake(x: Tensor) -> bool:
     """Tell whether a tensor was made where tensors are fake: it has no memory, and no value."""
     return hasattr(x, "fake_mode")

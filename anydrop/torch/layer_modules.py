@@ -1,4 +1,4 @@
-"""`Layered` and `Own`: what the modules with the settings of anydrop's layers have in common."""
+"""`LayerModule`: the base of modules that have the settings of one of anydrop's layers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any, ClassVar, TypedDict
 from torch import Tensor
 
 from anydrop.core import check
+from anydrop.core.docstrings import described_by
 from anydrop.core.stream import Seed
 from anydrop.layers.base import Layer
 from anydrop.schedules import Rate
 from anydrop.torch.module import Module
 
-# Values of settings that a function is not told, since it takes them by default.
+# Values of settings that are not passed on, since functions have them by default.
 _DEFAULTS: tuple[Any, ...] = ((), None, "train")
 
 
@@ -27,7 +28,7 @@ class Keywords(TypedDict, total=False):
     scaling: check.Scaling
 
 
-class Layered(Module):
+class LayerModule(Module):
     """A module with the settings of one of anydrop's layers, which checks them."""
 
     _layer: ClassVar[type[Layer]]
@@ -65,24 +66,17 @@ class Layered(Module):
         return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
 
-class Own(Layered):
+@described_by(Module)
+class DropLayerModule(LayerModule):
     """A module of one of anydrop's own layers with a drop probability.
 
     Parameters
     ----------
     p : float, default 0.5
         Probability that an element is dropped, ``0 <= p < 1``. A Schedule needs a `seed`.
-    seed : int, sequence of int or numpy.random.SeedSequence, optional
-        With a seed the module counts its forwards, and each draws the next mask of the seed. By
-        default each forward draws a mask that PyTorch's CPU generator chooses, as it does for
-        PyTorch's own modules.
-    per_rank : bool or int, optional
-        For a module with a seed in several processes: whether each draws masks of its own. True
-        takes the global rank, an int is the rank among processes that have different rows, and
-        False draws the same masks in all.
     shared_axes : int or sequence of int, optional
         Axes along which all elements share one fate, in addition to those that a module shares by
-        itself; negative ones count from the end.
+        itself. Negative ones count from the end.
     noise_shape : sequence of int or None, optional
         Another spelling of `shared_axes`, Keras's: 1 along those axes, None along the others.
     scaling : {"train", "inference"}
