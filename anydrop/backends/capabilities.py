@@ -91,7 +91,7 @@ LIBRARIES = {
     ),
     "torch": Library(
         {
-            "out": yes("for tensors that no gradient runs through"),
+            "out": yes("where a gradient runs through `x`: `x` itself, and no leaf"),
             "rng": yes("`torch.Generator` of the tensor's device"),
             "gradients": yes("autograd, forward mode, `torch.func`; no mask is saved"),
             "traced": yes("`torch.compile(fullgraph=True)`, `export`, `make_fx`"),
