@@ -22,7 +22,7 @@ from anydrop.core import place, seeds, stream
 from anydrop.core.runs import RUNS, check_thread
 from anydrop.core.seedable import Seedable
 from anydrop.core.stream import Key, Keyed, Seed
-from anydrop.torch import draws, proxies, ranks, saved
+from anydrop.torch import operator, proxies, ranks, saved
 from anydrop.torch.draws import UNSEEDED, Draws
 from anydrop.torch.loan import Loan, check_run
 from anydrop.torch.rates import Rated
@@ -82,7 +82,7 @@ class Module(Seedable, Rated):
         self._draws = Draws(step)
         self._keys: dict[int | None, Keyed] = {}
         self.counts = step is not None
-        self.handle = draws.handle_of(self)
+        self.handle = operator.handle_of(self)
 
     # Passes ------------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ class Module(Seedable, Rated):
             # A program reads the key when it runs, so one program serves all seeds. The compiler
             # can't trace how a place's name becomes a key.
             read = torch.compiler.is_dynamo_compiling() and not is_distributed(x)
-            seed = draws.key(self) if read else self.key(x)
+            seed = operator.key(self) if read else self.key(x)
             return self._drop(*inputs, seed=seed, step=step)
         if is_jit_traced():
             raise TypeError(
@@ -136,10 +136,10 @@ class Module(Seedable, Rated):
             # vmap draws one number for all examples, or one for each, or raises.
             at = torch.randint(-(2**63), 2**63 - 1, (), device="cpu")
             # This refuses a recompute with other random numbers. A schedule follows its step.
-            seed, counted = draws.draw(self, mapped=True)
+            seed, counted = operator.draw(self, mapped=True)
             return self._drop(*inputs, seed=seed, step=at, counted=counted)
         if is_traced() and (torch.compiler.is_compiling() or not is_distributed(x)):
-            seed, at = draws.draw(self)
+            seed, at = operator.draw(self)
             return self._drop(*inputs, seed=seed, step=at)
         if x.is_cuda and torch.cuda.is_current_stream_capturing():
             raise RuntimeError(
@@ -309,7 +309,7 @@ class Module(Seedable, Rated):
             *(state_dict, prefix, local_metadata, strict),
             *(missing_keys, unexpected_keys, error_msgs),
         )
-        self.handle = draws.usable_handle(self)
+        self.handle = operator.usable_handle(self)
         name = f"{prefix}step"
         if not self.counts:
             return
