@@ -23,6 +23,8 @@ MEMORY = 2**12
 # The key of all modules without a seed. Their steps are random.
 UNSEEDED = Keyed(stream.key_of(seeds.of_place(0, "anydrop.torch")))
 
+_buffers = local()
+
 
 class Draws:
     """The steps of one module: what it drew, and what it draws next.
@@ -140,21 +142,19 @@ class Draws:
 def _token() -> int:
     """Return 64 bits of PyTorch's CPU generator, which every checkpoint restores."""
     # A transform would follow what is done with a tensor that was made outside of it.
-    bits = _new_bits() if in_transform() else _buffer.bits
+    bits = _new_bits() if in_transform() else _buffer_of_thread()
     drawn: int = bits.random_(-(2**63), None).item()
     return drawn & LAST_STEP
 
 
+def _buffer_of_thread() -> Tensor:
+    """Return a tensor in which this thread draws tokens: a new one would take as long."""
+    bits: Tensor | None = getattr(_buffers, "bits", None)
+    if bits is None:
+        with torch.inference_mode(False):
+            bits = _buffers.bits = _new_bits()
+    return bits
+
+
 def _new_bits() -> Tensor:
     return torch.empty((), dtype=torch.int64, device="cpu")
-
-
-class _Buffer(local):
-    """A tensor of each thread, in which it draws tokens."""
-
-    def __init__(self) -> None:
-        with torch.inference_mode(False):
-            self.bits = _new_bits()
-
-
-_buffer = _Buffer()
