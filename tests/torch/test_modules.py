@@ -73,6 +73,37 @@ def test_gradients_are_those_of_the_function(case):
     assert anything
 
 
+def by_one_operator(case):
+    """Compilers see the others' parts, and choose what to keep of them."""
+    blocks = modules.DropBlock1d, modules.DropBlock2d, modules.DropBlock3d
+    return numbers(case) and not case.noise and case.module not in (*blocks, modules.Zoneout)
+
+
+def kept_by(run, x, more):
+    """Return the tensors that autograd keeps of a call for its backward pass."""
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda place: place):
+        run(x, **more)
+    return kept
+
+
+@cases_where(numbers)
+@pytest.mark.parametrize("seed", [0, None])
+def test_nothing_is_kept_for_the_backward_pass(case, seed):
+    x = case.input().requires_grad_()
+    assert kept_by(case.make(seed=seed), x, case.more(x)) == []
+
+
+@cases_where(by_one_operator)
+@pytest.mark.parametrize("seed", [0, None])
+def test_compiled_two_words_and_a_step_are_kept_for_the_backward_pass(case, seed):
+    torch.compiler.reset()
+    x = case.input().requires_grad_()
+    program = torch.compile(case.make(seed=seed), fullgraph=True, backend="aot_eager")
+    (place,) = kept_by(program, x, case.more(x))
+    assert (place.numel(), place.dtype) == (3, torch.int64)
+
+
 @cases_where()
 @pytest.mark.parametrize("seed", [0, None])
 def test_compiled_it_draws_what_it_draws_eagerly(case, seed):
