@@ -249,8 +249,8 @@ def _lent(layer: Layer | Seedable, seed: stream.Seed, share_batch: bool) -> Lent
         return Loan(layer, seed, share_batch=share_batch)
     if share_batch:
         raise ValueError(
-            f"same_masks=True is for anydrop's plain layers, and {check.type_name(layer)} draws a "
-            "mask for each example: put a plain layer in its place, such as anydrop.Dropout"
+            f"same_masks=True is for anydrop's plain layers, and {check.type_name(layer)} is a "
+            "module, which draws a mask for each example: leave same_masks out"
         )
     return layer.lend(seed)
 

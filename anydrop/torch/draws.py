@@ -148,7 +148,7 @@ def _token() -> int:
 
 
 def _buffer_of_thread() -> Tensor:
-    """Return a tensor in which this thread draws tokens: a new one would take as long."""
+    """Return this thread's tensor for tokens. To make one takes as long as to draw a token."""
     bits: Tensor | None = getattr(_buffers, "bits", None)
     if bits is None:
         with torch.inference_mode(False):

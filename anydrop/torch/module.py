@@ -140,7 +140,7 @@ class Module(Seedable, Rated):
             return self._drop(*inputs, seed=seed, step=at, counted=counted)
         if is_traced() and (torch.compiler.is_compiling() or not is_distributed(x)):
             seed, at = operator.draw(self)
-            return self._drop(*inputs, seed=seed, step=at)
+            return self._drop(*inputs, seed=seed, step=at, counted=at)
         if x.is_cuda and torch.cuda.is_current_stream_capturing():
             raise RuntimeError(
                 "a CUDA graph that is captured now would repeat this mask at each replay: capture "
@@ -212,7 +212,7 @@ class Module(Seedable, Rated):
                 f"per_rank={value!r} is for a module with a seed, and this one draws from each "
                 "process's own generator: leave per_rank out, or pass seed="
             )
-        if rank is not getattr(self, "_per_rank", None):
+        if repr(rank) != repr(getattr(self, "_per_rank", None)):  # True is not 1
             # A recompute of an earlier forward would find its step, and draw another mask.
             self._draws = self._draws.anew(self._draws.step)
         self._per_rank = rank

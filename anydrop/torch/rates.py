@@ -36,7 +36,7 @@ class Rated(torch.nn.Module):
     def _drop(self, *inputs: Any, seed: Keyed, step: Any, counted: Any = None) -> Any:
         """Return what the function makes of its inputs with a mask.
 
-        A schedule follows the step that was counted, where the mask's is another.
+        Where an operator counts the forward, `counted` is its step: a schedule follows it.
         """
         p = getattr(self, self._rate_name)
         if not (type(p) is float and 0.0 <= p < 1.0):
@@ -47,14 +47,15 @@ class Rated(torch.nn.Module):
                 "inplace=True would change a leaf that requires grad, which autograd can't follow: "
                 "leave it out, or call under torch.no_grad()"
             )
-        if p == 1.0 and self._takes_one:
+        drops_all = p == 1.0 and self._takes_one
+        if drops_all:
             y = _zeros(inputs[0], self.inplace)
         else:
             settings = self._settings(inputs[0])
             y = self._function(*inputs, p, seed=seed, step=step, out=out, **settings)
-        if p in (0.0, 1.0) and self.counts and isinstance(step, Tensor):
-            # A compiler would leave out a draw that nothing uses, and its step were not spent.
-            y = torch.where(step == step, y, y)
+        if (p == 0.0 or drops_all) and counted is not None and self.counts:
+            # A compiler leaves out a draw that nothing uses, and its step would not be spent.
+            y = torch.where(counted == counted, y, y)
         return y
 
     def _settings(self, x: Tensor) -> dict[str, Any]:

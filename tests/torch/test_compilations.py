@@ -183,3 +183,14 @@ def test_a_step_that_drops_nothing_or_all_is_spent(p):
         assert torch.equal(y, drop.eval()(x) if p == 0.0 else torch.zeros(3))
         drop.train()
     assert drop.step == 3
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("p", [0.0, 1.0])
+@pytest.mark.parametrize("step", [5, torch.tensor(5), torch.tensor([5, 0])], ids=str)
+def test_a_step_that_is_given_leaves_the_shape(p, step, compiled):
+    """A step of two words has a shape of its own."""
+    drop = anydrop.torch.Dropout(p, seed=0)
+    call = torch.compile(drop, fullgraph=True, backend="aot_eager") if compiled else drop
+    assert torch.equal(call(torch.ones(3, 1), step=step), torch.full((3, 1), 1 - p))
+    assert drop.step == 0

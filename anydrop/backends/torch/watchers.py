@@ -122,7 +122,7 @@ def mode_of(x: Tensor) -> AbstractContextManager[Any]:
 def read(recipe: Recipe) -> tuple[Recipe, bool]:
     """Return a recipe whose tensors are read where that needs no waiting, and whether all were."""
     found = place.known(recipe, stays=lambda v: isinstance(v, Tensor) and not is_memory(v))
-    # Without tensors it comes back as it is. A key of tensors has a step that is one.
+    # Without tensors it comes back as it is. A key is of tensors only where a call is traced.
     return found, found is recipe or place.is_known(found)
 
 
