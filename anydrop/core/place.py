@@ -7,7 +7,6 @@ all others.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +150,7 @@ def known_step(value: Any) -> int:
 
 def _number(value: Any, name: str) -> int:
     try:
-        return operator.index(value)
+        return int(value)  # CuPy's arrays have no __index__.
     except Exception as error:  # Each library refuses its traced scalars its own way.
         raise TypeError(
             f"{name} must be an int here, or an integer scalar array of known value, "

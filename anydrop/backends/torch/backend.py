@@ -22,6 +22,7 @@ from anydrop.backends.torch.watchers import (
     is_memory,
     is_plain,
     is_plain_cpu,
+    is_plain_memory,
     is_recorded,
     mode_of,
     read,
@@ -107,9 +108,22 @@ class TorchBackend(Backend):
                     return operator.recompute(drawn, lambda g: self.select(g, recipe, scale), x)
                 if out is None or (not requires_grad(x) and is_memory(out.detach())):
                     return host.select(x, recipe, affine, out)
-            with mode_of(x):
-                y = operator.select(x, recipe, affine, self._draws)
+            if known and self._by_triton(x):
+                # The dispatcher would take longer than all the rest of a small tensor's call.
+                drawn = partial(operator.draw, recipe=recipe, affine=affine, kernel="triton")
+                if requires_grad(x):
+                    y = operator.recompute(drawn, lambda g: self.select(g, recipe, scale), x)
+                else:
+                    y = drawn(x)
+            else:
+                with mode_of(x):
+                    y = operator.select(x, recipe, affine, self._draws)
         return y if out is None else out.copy_(y)
+
+    def _by_triton(self, x: Tensor) -> bool:
+        """Tell whether Triton draws from a tensor, and nothing but autograd watches."""
+        kernel = self._draws or operator.kernel_for(x.device)
+        return kernel == "triton" and is_plain_memory(x)
 
     def plan(self, x: Tensor, recipe: Recipe, affine: Affine) -> Plan | None:
         """Return how to do `select` again for small tensors in the host's memory."""

@@ -114,8 +114,15 @@ def _run(x: Tensor, place: Tensor, *rest: Any) -> Tensor:
         step, *offset = place.unbind()
     window = Window(tuple(offset), tuple(n % 2**64 for n in extent)) if extent else None
     recipe = Recipe(tuple(key), step, tuple(x.shape), p, scale, tuple(shared_axes), window)
-    y = kernels(kernel).select(x, recipe, Affine(scale, shift, fill))
-    like = torch.empty_like(x)  # whose strides are promised
+    return draw(x, recipe, Affine(scale, shift, fill), kernel)
+
+
+def draw(x: Tensor, recipe: Recipe, affine: Affine, kernel: str) -> Tensor:
+    """Return ``where(keep, x * scale + shift, fill)`` by a kernel, with the strides of `x`."""
+    y: Tensor = kernels(kernel).select(x, recipe, affine)
+    if y.stride() == x.stride():
+        return y
+    like = torch.empty_like(x)  # whose strides the operator promises
     return y if y.stride() == like.stride() else like.copy_(y)
 
 

@@ -190,4 +190,4 @@ def _kernel(
 INTERPRETED = not isinstance(_kernel, triton.JITFunction)
 NAME = "triton, interpreted" if INTERPRETED else "triton"
 # Elements of one program. The interpreter takes its time for each, however many they are.
-BLOCK = 2**15 if INTERPRETED else 1024
+BLOCK = 2**15 if INTERPRETED else 2048

@@ -73,14 +73,19 @@ def is_plain(x: Tensor) -> bool:
     return type(x) in PLAIN and not is_traced()
 
 
-def is_plain_cpu(x: Tensor) -> bool:
-    """Tell whether a tensor is the host's memory, and nothing but autograd watches."""
+def is_plain_memory(x: Tensor) -> bool:
+    """Tell whether a tensor is the memory of its device, and nothing but autograd watches."""
     return (
         is_plain(x)
         # Within a transform even a tensor that is made there is a wrapper.
         and not in_transform()
-        and torch._C._dispatch_keys(x) == _host_keys()
+        and torch._C._dispatch_keys(x) == _memory_keys(x.device.type)
     )
+
+
+def is_plain_cpu(x: Tensor) -> bool:
+    """Tell whether a tensor is the host's memory, and nothing but autograd watches."""
+    return is_plain_memory(x) and x.is_cpu
 
 
 def requires_grad(x: Tensor) -> bool:
@@ -94,13 +99,13 @@ def is_memory(x: Tensor) -> bool:
 
 
 @lru_cache
-def _host_keys() -> Any:
-    """Return what the dispatcher knows of a dense tensor in the host's memory.
+def _memory_keys(device: str) -> Any:
+    """Return what the dispatcher knows of a dense tensor in the memory of a kind of device.
 
     One with a bit to conjugate or negate it, or seen by a transform of ``torch.func``, has more.
     """
     with torch.inference_mode(False):
-        return torch._C._dispatch_keys(torch.empty(0, device="cpu"))
+        return torch._C._dispatch_keys(torch.empty(0, device=device))
 
 
 def is_distributed(x: object) -> bool:

@@ -202,7 +202,7 @@ def test_bits_of_more_elements_than_one_call_packs(device, monkeypatch):
 
 
 def test_more_than_2_32_elements(device):
-    n = 2**32 + 37
+    n = 2**32 + 137
     with device:
         free, _ = cupy.cuda.runtime.memGetInfo()
         if free < 2.2 * 2 * n:

@@ -60,7 +60,7 @@ def meta_then_to_empty(make: Make) -> None:
     """A model is made on the meta device, then ``to_empty``."""
     with torch.device("meta"):
         net = Net(make)
-    net.to_empty(device="cpu")
+    net.to_empty(device=torch.get_default_device())
     net.load_state_dict(dict.fromkeys(("w", "v"), torch.ones(N)))
     trial = Trial(net)
     trial.step()
