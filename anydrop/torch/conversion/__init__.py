@@ -1,0 +1,1 @@
+"""A whole model at once: `convert`, `revert`, and `remaining`, which names what is left."""
