@@ -75,7 +75,7 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Any]
     """
     checked = seeds.checked(seed)
     found = dict[str, Layer | Seedable]()
-    for name, layer in _named_layers(model):
+    for name, layer in named_layers(model):
         if NAMELESS in name:
             raise ValueError(
                 f"{layer!r} is in a dict under a key that is neither a str nor an int, and so has "
@@ -102,7 +102,7 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Any]
     return found
 
 
-def _named_layers(model: Any) -> Iterator[tuple[str, Layer | Seedable]]:
+def named_layers(model: Any) -> Iterator[tuple[str, Layer | Seedable]]:
     """Yield the layers that a model leads to, those whose names have few parts first."""
     seen = dict[int, Any]()  # it keeps the objects alive, so that no id is used again
     todo = deque([("", model)])

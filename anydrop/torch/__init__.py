@@ -23,6 +23,7 @@ from anydrop.torch.catalogue import (
     TokenDropout,
     Zoneout,
 )
+from anydrop.torch.conversion import Conversion, Place, convert, revert
 from anydrop.torch.explicit import steps, without_steps
 from anydrop.torch.module import Module
 from anydrop.torch.paths import DropPath, StochasticDepth
@@ -38,6 +39,7 @@ from anydrop.torch.standard import (
 __all__ = [
     "AlphaDropout",
     "AttentionDropout",
+    "Conversion",
     "DropBlock1d",
     "DropBlock2d",
     "DropBlock3d",
@@ -53,9 +55,12 @@ __all__ = [
     "GaussianNoise",
     "LockedDropout",
     "Module",
+    "Place",
     "StochasticDepth",
     "TokenDropout",
     "Zoneout",
+    "convert",
+    "revert",
     "steps",
     "without_steps",
 ]

@@ -69,6 +69,14 @@ class Module(Seedable, Rated):
         **keywords: Any,
     ) -> None:
         super().__init__(*arguments, **keywords)
+        self.adopt(seed, per_rank)
+
+    def adopt(
+        self,
+        seed: Seed | Sequence[int] | None = None,
+        per_rank: bool | int | None = None,
+    ) -> None:
+        """Set what this class adds to a module of PyTorch's."""
         self._seed = None if seed is None else seeds.checked(seed)
         self._place: str | None = None  # the name that makes the seed of a model this module's own
         self._copy: tuple[int, ...] = ()  # which copy of which copy it is
@@ -161,6 +169,10 @@ class Module(Seedable, Rated):
         if RUNS:
             check_run(self, self._lent_in, mapped)
         return self.key(x), self._draws.next(mapped)
+
+    def remembers(self, token: int) -> bool:
+        """Tell whether one of the last forwards drew a token of PyTorch's generator."""
+        return self._draws.remembers(token)
 
     def lend(self, seed: Seed) -> Loan:
         """Return a loan, with which `monte_carlo` lets the module draw from another seed."""

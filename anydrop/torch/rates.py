@@ -41,18 +41,27 @@ class Rated(torch.nn.Module):
         p = getattr(self, self._rate_name)
         if not (type(p) is float and 0.0 <= p < 1.0):
             p = self._rate(step if counted is None else counted)
-        out = inputs[0] if self.inplace else None
+        settings = self._settings(inputs[0]) | {"seed": seed, "step": step}
+        return self.drop_at(p, self.inplace, self._function, *inputs, counted=counted, **settings)
+
+    def drop_at(
+        self,
+        p: float,
+        inplace: bool,
+        function: Callable[..., Any],
+        *inputs: Tensor,
+        counted: Any,
+        **keywords: Any,
+    ) -> Any:
+        """Return what a function makes of its inputs with a drop probability."""
+        out = inputs[0] if inplace else None
         if out is not None and out.requires_grad and out.is_leaf and torch.is_grad_enabled():
             raise RuntimeError(
                 "inplace=True would change a leaf that requires grad, which autograd can't follow: "
                 "leave it out, or call under torch.no_grad()"
             )
         drops_all = p == 1.0 and self._takes_one
-        if drops_all:
-            y = _zeros(inputs[0], self.inplace)
-        else:
-            settings = self._settings(inputs[0])
-            y = self._function(*inputs, p, seed=seed, step=step, out=out, **settings)
+        y = _zeros(inputs[0], inplace) if drops_all else function(*inputs, p, out=out, **keywords)
         if (p == 0.0 or drops_all) and counted is not None and self.counts:
             # A compiler leaves out a draw that nothing uses, and its step would not be spent.
             y = torch.where(counted == counted, y, y)

@@ -51,6 +51,11 @@ class Standard(Module):
         self.p = p
         self._check_rate()
 
+    @classmethod
+    def function_for(cls, x: Tensor) -> tuple[Callable[..., Any], dict[str, Any]]:
+        """Return the function that draws from a tensor, and its keywords."""
+        return cls._function, {}
+
 
 def _positions(shape: tuple[int, ...], batched: bool) -> tuple[int, ...]:
     if len(shape) < 1 + batched:
@@ -102,7 +107,12 @@ class Spatial(Standard):
         return super().forward(input, step=step)
 
     def _settings(self, x: Tensor) -> dict[str, Any]:
-        return {"batched": self._batched is None or x.ndim in self._batched}
+        return self.function_for(x)[1]
+
+    @classmethod
+    def function_for(cls, x: Tensor) -> tuple[Callable[..., Any], dict[str, Any]]:
+        """Return the function that draws from a tensor, and its keywords."""
+        return cls._function, {"batched": cls._batched is None or x.ndim in cls._batched}
 
 
 @described_by(Standard)

@@ -1,0 +1,145 @@
+"""The classes of dropout modules that `convert` knows, and the classes of ours in their place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from anydrop.torch.blocks import DropBlock2d, DropBlock3d
+from anydrop.torch.module import Module
+from anydrop.torch.paths import DropPath, StochasticDepth
+from anydrop.torch.standard import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
+
+# PyTorch's classes.
+STANDARD: dict[type[nn.Module], type[Module]] = {
+    nn.Dropout: Dropout,
+    nn.Dropout1d: Dropout1d,
+    nn.Dropout2d: Dropout2d,
+    nn.Dropout3d: Dropout3d,
+    nn.AlphaDropout: AlphaDropout,
+    nn.FeatureAlphaDropout: FeatureAlphaDropout,
+}
+
+
+class TimmDropBlock2d(DropBlock2d):
+    """timm's ``DropBlock2d``: its drop probability is scaled, and channels may share a mask."""
+
+    drop_prob: float
+    gamma_scale: float
+    couple_channels: bool
+
+    @property
+    def p(self) -> Any:  # type: ignore[override]
+        """The probability that an element is dropped."""
+        return self.drop_prob * self.gamma_scale
+
+    def _settings(self, x: Tensor) -> dict[str, Any]:
+        shared = {"shared_axes": 1} if self.couple_channels else {}
+        return {**super()._settings(x), **shared}
+
+
+class StableDropout(Dropout):
+    """A module that holds its drop probability as ``drop_prob``, such as DeBERTa's."""
+
+    drop_prob: float
+
+    @property
+    def p(self) -> Any:
+        """The probability that an element is dropped."""
+        return self.drop_prob
+
+
+class Known(NamedTuple):
+    """A class of ours in the place of a module's, the attributes to set, or why it is left."""
+
+    ours: type[Module] | None
+    attributes: dict[str, Any] = {}  # noqa: RUF012 - a tuple's default
+    left: str = ""
+
+
+def known(module: nn.Module) -> Known | None:
+    """Return what stands for a dropout module; None if it isn't one, by its class and its name."""
+    kind = type(module)
+    if isinstance(module, Module):
+        return Known(None, left="it is anydrop's already")
+    if kind in STANDARD:
+        return Known(STANDARD[kind])
+    for ending, stands_for in NAMED.items():
+        if kind.__name__.endswith(ending):
+            return stands_for(module)
+    is_leaf = next(module.children(), None) is None
+    if is_leaf and "drop" in kind.__name__.lower() and not isinstance(module, tuple(STANDARD)):
+        return Known(None, left="its class is not known")
+    return None
+
+
+def _path(module: nn.Module) -> Known:
+    values = vars(module)
+    if "drop_prob" not in values:
+        return Known(None, left="it has no drop_prob")
+    attributes: dict[str, Any] = {} if "scale_by_keep" in values else {"scale_by_keep": True}
+    if values["drop_prob"] is None:
+        attributes["drop_prob"] = 0.0
+    scales = values.get("scale_by_keep", True)
+    if not _drops_rows(module, "drop_prob", 2.0 if scales else 1.0):
+        return Known(None, left="it does not drop examples as timm's DropPath does")
+    return Known(DropPath, attributes)
+
+
+def _depth(module: nn.Module) -> Known:
+    if not {"p", "mode"} <= vars(module).keys() or not _drops_rows(module, "p", 2.0, mode="row"):
+        return Known(None, left="it does not drop examples as torchvision's StochasticDepth does")
+    return Known(StochasticDepth)
+
+
+def _drops_rows(module: nn.Module, rate: str, scale: float, **attributes: Any) -> bool:
+    """Tell whether a module drops whole examples at a rate of 1/2: it is tried with one half."""
+    trial = copy.copy(module)
+    vars(trial).update({rate: 0.5, "training": True, **attributes})
+    x = torch.ones(64, 2, 3, device="cpu")
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        rows = trial.forward(x).flatten(1)
+    same = bool((rows == rows[:, :1]).all())
+    return same and set(rows[:, 0].tolist()) == {0.0, scale}
+
+
+def _blocks(ours: type[Module]) -> Callable[[nn.Module], Known]:
+    def stands_for(module: nn.Module) -> Known:
+        values = vars(module)
+        if {"p", "block_size", "inplace", "eps"} <= values.keys():  # torchvision's
+            return Known(ours)
+        timms = {"drop_prob", "gamma_scale", "block_size", "inplace", "couple_channels"}
+        if ours is not DropBlock2d or not timms <= values.keys():
+            return Known(None, left="its class is not known")
+        if values.get("with_noise") or not values.get("scale_by_keep", True):
+            return Known(None, left="with_noise=True and scale_by_keep=False have no counterpart")
+        return Known(TimmDropBlock2d, {"eps": 1e-6})
+
+    return stands_for
+
+
+def _stable(module: nn.Module) -> Known:
+    if "drop_prob" not in vars(module):
+        return Known(None, left="it has no drop_prob")
+    return Known(StableDropout, {"inplace": False})
+
+
+# Classes of other packages, by the end of their names.
+NAMED: dict[str, Callable[[nn.Module], Known]] = {
+    "DropPath": _path,
+    "StochasticDepth": _depth,
+    "DropBlock2d": _blocks(DropBlock2d),
+    "DropBlock3d": _blocks(DropBlock3d),
+    "StableDropout": _stable,
+}
