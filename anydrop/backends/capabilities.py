@@ -81,7 +81,7 @@ LIBRARIES = {
             "traced": no("it has no compiler; a stream that is captured keeps its step"),
             "parts": yes("tell by `window=` where a part lies"),
             "eager": yes(),
-            "device": no("written for NVIDIA's and not run on one yet; see [CuPy](cupy.md)"),
+            "device": yes("NVIDIA's alone; it has run on [an H200](gpu.md)"),
         },
         {
             "bfloat16": yes(
@@ -97,7 +97,10 @@ LIBRARIES = {
             "traced": yes("`torch.compile(fullgraph=True)`, `export`, `make_fx`"),
             "parts": yes("each shard of a `DTensor` draws its window"),
             "eager": yes(),
-            "device": no("written: Triton on CUDA, plain PyTorch elsewhere; not run on one yet"),
+            "device": yes(
+                "by Triton on CUDA: it has run on [an NVIDIA H200](gpu.md); on others by plain "
+                "PyTorch, which has not been tried there"
+            ),
         },
         {"bfloat16": yes("Triton's interpreter, of the tests, does not round it; a GPU does")},
     ),
@@ -109,7 +112,7 @@ LIBRARIES = {
             "traced": yes("`jit`, `scan`, `shard_map`; also a window's offset"),
             "parts": yes("sharded arrays stay sharded, and no device talks to another"),
             "eager": yes(),
-            "device": no("XLA has no need of more, but it was not run on one yet"),
+            "device": yes("by XLA: it has run on [an NVIDIA H200](gpu.md), and not on others"),
         },
         {
             "bfloat16": _FLUSHED,

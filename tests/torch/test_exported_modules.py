@@ -1,4 +1,7 @@
-"""Programs that were exported or traced: here, and loaded in a process that has not seen them."""
+"""Programs that were exported or traced: here, and loaded in a process that has not seen them.
+
+Then ``torch.fx``, which traces with proxies. Anything else that is no tensor is refused.
+"""
 
 import json
 
@@ -16,13 +19,12 @@ if not available("torch"):
 
 import torch
 from situations.trial import N, Net, Trial
+from torch import nn
 
 import anydrop.torch
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning"),  # torch's own calls
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+# PyTorch's own calls.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 ONES = torch.ones(N)
 
 
@@ -125,7 +127,7 @@ def test_a_seeded_training_program_in_a_new_process_says_why_it_does_not_run(tmp
 def test_an_exported_program_takes_a_step(tmp_path):
     """As the message above recommends, the step is an argument of the program."""
 
-    class Stepped(torch.nn.Module):
+    class Stepped(nn.Module):
         def __init__(self):
             super().__init__()
             self.drop = seeded(1)
@@ -158,16 +160,16 @@ def test_a_training_trace_is_refused(make):
 @pytest.mark.parametrize("make", [unseeded, seeded])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_script_is_refused(make, training):
-    net = torch.nn.Sequential(torch.nn.Linear(2, 2), make(1)).train(training)
+    net = nn.Sequential(nn.Linear(2, 2), make(1)).train(training)
     with pytest.raises(TypeError, match=r"torch\.jit\.script can't compile .*use torch\.export"):
         torch.jit.script(net)
-    net[1] = torch.nn.Identity()
+    net[1] = nn.Identity()
     assert torch.jit.script(net)(torch.ones(2)).shape == (2,)
 
 
 @pytest.mark.parametrize("make", [unseeded, seeded])
 def test_a_captured_cuda_graph_is_refused(make, monkeypatch):
-    """Told by what is asked: the tests run without a GPU."""
+    """Without a GPU, PyTorch's two questions are answered here."""
 
     class OnGPU(torch.Tensor):
         is_cuda = True
@@ -179,3 +181,63 @@ def test_a_captured_cuda_graph_is_refused(make, monkeypatch):
     assert module.step in (None, 0)
     assert module.eval()(x) is x
     assert module.train()(ONES).shape == (N,)
+
+
+# torch.fx ----------------------------------------------------------------------------------------
+
+X = torch.ones(32, 6, 8)
+MODULES = [
+    lambda: anydrop.torch.Dropout(0.5, seed=0),
+    lambda: anydrop.torch.Dropout(0.5),
+    lambda: anydrop.torch.Dropout1d(0.5, seed=0),
+    lambda: anydrop.torch.DropPath(0.5, seed=0),
+    lambda: anydrop.torch.GaussianNoise(0.5, seed=0),
+    lambda: anydrop.torch.DropConnect(0.5, seed=0),
+]
+
+
+@pytest.mark.parametrize("make", MODULES)
+@pytest.mark.parametrize("training", [True, False])
+def test_fx_keeps_the_call_of_a_module(make, training):
+    model = nn.Sequential(nn.Linear(8, 8), make()).train(training)
+    traced = torch.fx.symbolic_trace(model)
+    assert [n.target for n in traced.graph.nodes if n.op == "call_module"] == ["0", "1"]
+    assert torch.equal(traced.eval()(X), model.eval()(X))
+    results = []
+    for one in (model.train(), traced.train()):
+        torch.manual_seed(0)
+        if model[1].counts:
+            model[1].step = 5
+        results.append(one(X))
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
+    assert not torch.equal(traced(X), results[1])
+
+
+def test_fx_keeps_zoneout_and_the_steps_that_are_said():
+    class Cell(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.keep = anydrop.torch.Zoneout(0.5, seed=0)
+
+        def forward(self, x, previous):
+            return self.keep(x, previous, step=3)
+
+    cell = Cell()
+    traced = torch.fx.symbolic_trace(cell)
+    assert torch.equal(traced(X, -X), cell(X, -X))
+    assert cell.keep.step == 0
+
+
+def test_fx_of_a_module_alone_is_refused():
+    with pytest.raises(TypeError, match=r"torch\.nn\.Sequential\(module\)"):
+        torch.fx.symbolic_trace(anydrop.torch.Dropout(0.5))
+
+
+@pytest.mark.parametrize("make", MODULES)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("value", [np.ones((2, 6, 8)), [1.0], None])
+def test_what_is_no_tensor_is_refused(make, training, value):
+    module = make().train(training)
+    with pytest.raises(TypeError, match=rf"takes a torch.Tensor, got {type(value).__name__}"):
+        module(value)
+    assert module.step in (0, None)

@@ -108,6 +108,7 @@ def test_on_the_current_stream(device):
     assert np.array_equal(cupy.asnumpy(y), expected)
 
 
+@pytest.mark.filterwarnings("ignore:cupyx.allow_synchronize will be removed:UserWarning")
 def test_nothing_waits_for_the_device(device):
     import cupyx
 

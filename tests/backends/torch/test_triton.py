@@ -77,13 +77,13 @@ COMPILE = """
     from triton import compile
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
-    from anydrop.backends.torch.triton import FLOATS, _kernel
+    from anydrop.backends.torch.triton import BLOCK, FLOATS, _kernel
 
     def ptx(capability, dtype, axes, plain):
         kind = {None: "u8", torch.float16: "fp16", torch.bfloat16: "bf16",
                 torch.float32: "fp32", torch.float64: "fp64"}[dtype]
         constants = {"compute": FLOATS.get(dtype), "parts": 1, "shifts": not plain,
-                     "reads": not plain, "lead": not plain, "width": 1024}
+                     "reads": not plain, "lead": not plain, "width": BLOCK}
         types = dict.fromkeys(_kernel.arg_names, "i64") | dict.fromkeys(constants, "constexpr")
         types |= {"x": "*" + kind, "y": "*" + kind, "at": "*i64"}
         types |= {"lengths": ("i64",) * axes, "strides": ("i64",) * axes}
