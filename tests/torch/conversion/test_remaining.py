@@ -14,7 +14,9 @@ if not available("torch"):
         "torch is not installed here; nox -s tests-torch runs this", allow_module_level=True
     )
 import torch
+from ranks import TwoRanks
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torch_modules import CASES
@@ -213,7 +215,7 @@ def test_a_module_that_only_pytorch_calls_has_its_own_line():
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_parts_under_a_checkpoint_are_seen_once(reentrant):
     model = Given(nn.Dropout(), lambda part, x: checkpoint(part, x, use_reentrant=reentrant))
-    (call,) = remaining(model, X.clone().requires_grad_())
+    (call,) = remaining(model, X)  # and no warning that nothing requires a gradient
     assert (call.operator, call.module, call.times) == ("aten::bernoulli_", "part", 1)
 
 
@@ -234,6 +236,20 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_a_wrapped_model_runs_as_the_model_that_it_holds(way):
     assert_found_in_a_network(remaining(WAYS[way](Network()), X))
+
+
+two_ranks = TwoRanks(__file__)
+
+
+@pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="this PyTorch was built without distributed"
+)
+@two_ranks
+def test_one_rank_may_ask_alone(rank):
+    model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.BatchNorm1d(4), nn.Dropout()))
+    if rank == 0:
+        (call,) = remaining(model, X[0])
+        assert (call.module, call.kind) == ("1", "Dropout")
 
 
 def test_a_compiled_model_is_compiled_once():
@@ -283,6 +299,7 @@ DRAWS = {
     "a schedule": anydrop.torch.Dropout(anydrop.schedules.Linear(0.0, 0.5, 9), seed=0),
     "a function": lambda x: anydrop.dropout(x, 0.5, seed=0, step=0),
     "a layer": anydrop.Dropout(0.5, seed=0),
+    "a program": make_fx(anydrop.torch.Dropout(0.5))(X),
     "a generator": lambda x: anydrop.dropout(x, 0.5, rng=G),
 }
 
