@@ -29,6 +29,8 @@ from anydrop.torch.rates import Rated
 
 # Attributes that a copy or a pickle does not share with its original.
 OF_ONE_OBJECT = ("_draws", "_keys", "_lent_in", "_rate", "counts", "handle")
+# ``copy.deepcopy(model, {UNCOUNTED: True})`` makes a copy that no later copy's masks depend on.
+UNCOUNTED = "anydrop.torch: not counted"
 
 
 class Module(Seedable, Rated):
@@ -347,10 +349,10 @@ class Module(Seedable, Rated):
         super().__setstate__(state)
         self._begin(step)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
         new = memo[id(self)] = type(self).__new__(type(self))
         new.__setstate__(copy.deepcopy(self.__getstate__(), memo))
-        if self.counts:
+        if self.counts and UNCOUNTED not in memo:
             new._copy, new._copies = (*self._copy, self._copies), 0
             self._copies += 1
         return new

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from anydrop.core import place
 from anydrop.core.recipe import Recipe
@@ -138,6 +139,27 @@ def local_part(x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
     shape, offset = compute_local_shape_and_global_offset(x.shape, x.device_mesh, x.placements)
     return tuple(shape), tuple(offset)
+
+
+class EachOperator(TorchDispatchMode):
+    """A block in which a function is called in the place of each operator.
+
+    Parameters
+    ----------
+    run : Callable
+        Takes an operator, its arguments and its keywords, and returns what the operator returns.
+    """
+
+    supports_higher_order_operators = True  # such as that of flex_attention
+
+    def __init__(self, run: Callable[[Any, Any, Any], Any]) -> None:
+        super().__init__()
+        self.run = run
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, arguments: Any = (), keywords: Any = None
+    ) -> Any:
+        return self.run(operator, arguments, keywords or {})
 
 
 # Functions of autograd beneath the dispatcher ----------------------------------------------------

@@ -153,6 +153,20 @@ def marked_constant():
     assert vars(ours) == vars(theirs) == {"_dynamo_marked_constant": True}
 
 
+def dispatch_mode(mode):
+    class Seen(mode):
+        supports_higher_order_operators = True
+
+        def __torch_dispatch__(self, operator, types, arguments=(), keywords=None):
+            names.append(operator.name())
+            return operator(*arguments, **(keywords or {}))
+
+    names = []
+    with torch.compiler.set_stance("force_eager"), Seen():
+        torch.cond(X.sum() > 0, torch.sin, torch.cos, (X * 2,))
+    assert {"aten::mul.Tensor", "cond"} <= {*names}
+
+
 def interpreter_stack(stack):
     assert not stack()
     vmapped = torch._C._functorch.TransformType.Vmap
@@ -179,6 +193,7 @@ RELIED_ON = {
     "torch.autograd.forward_ad._current_level": current_level,
     "torch.autograd.forward_ad._set_fwd_grad_enabled": forward_grad,
     "torch.fx.experimental.proxy_tensor.get_proxy_mode": proxy_mode,
+    "torch.utils._python_dispatch.TorchDispatchMode": dispatch_mode,
     "torch._functorch.utils.enable_single_level_autograd_function": single_level,
     "torch.distributed.tensor._utils.compute_local_shape_and_global_offset": shard,
 }
