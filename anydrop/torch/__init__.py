@@ -23,7 +23,15 @@ from anydrop.torch.catalogue import (
     TokenDropout,
     Zoneout,
 )
-from anydrop.torch.conversion import Conversion, Place, convert, revert
+from anydrop.torch.conversion import (
+    Conversion,
+    Place,
+    RandomCall,
+    Remaining,
+    convert,
+    remaining,
+    revert,
+)
 from anydrop.torch.explicit import steps, without_steps
 from anydrop.torch.module import Module
 from anydrop.torch.paths import DropPath, StochasticDepth
@@ -56,10 +64,13 @@ __all__ = [
     "LockedDropout",
     "Module",
     "Place",
+    "RandomCall",
+    "Remaining",
     "StochasticDepth",
     "TokenDropout",
     "Zoneout",
     "convert",
+    "remaining",
     "revert",
     "steps",
     "without_steps",

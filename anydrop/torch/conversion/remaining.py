@@ -17,6 +17,7 @@ import torch
 from anydrop.core import check
 from anydrop.seeding import WRAPPERS
 from anydrop.torch.conversion.random_calls import RandomCalls
+from anydrop.torch.conversion.table import lines
 from anydrop.torch.module import UNCOUNTED
 
 
@@ -42,15 +43,8 @@ class Remaining(tuple[RandomCall, ...]):
     def __repr__(self) -> str:
         if not self:
             return "No random operator is left that is not anydrop's."
-        rows = [("operator", "module", "class", "called at", "times")]
-        rows += [
-            (one.operator, _module(one), one.kind, _place(one), str(one.times)) for one in self
-        ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        )
+        rows = [(one.operator, _module(one), one.kind, _place(one), str(one.times)) for one in self]
+        return lines(("operator", "module", "class", "called at", "times"), rows)
 
 
 def remaining(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Remaining:
