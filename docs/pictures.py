@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pictures_converted
 import pictures_gallery
 import pictures_house
 import pictures_monte_carlo
@@ -22,7 +23,11 @@ def draw(folder: Path) -> None:
     """Write every picture to a folder."""
     folder.mkdir(exist_ok=True)
     own = (one_mask, scaling, stream, independent)
-    others = (pictures_monte_carlo.monte_carlo, pictures_house.house)
+    others = (
+        pictures_converted.converted,
+        pictures_monte_carlo.monte_carlo,
+        pictures_house.house,
+    )
     for picture in (*own, *pictures_gallery.PICTURES, *others):
         figure = picture()
         figure.savefig(

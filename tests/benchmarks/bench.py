@@ -46,6 +46,7 @@ def contests(sizes: list[int], dtypes: list[str]) -> Iterator[Contest]:
         yield from contests_numpy.layouts(n)
     yield from contests_torch.arrays(sizes, dtypes)
     yield from contests_torch.modules()
+    yield from contests_torch.models()
     # JAX has float64 only where a program enables it for all its arrays.
     yield from contests_jax.arrays(sizes, [d for d in dtypes if d != "float64"])
     yield from contests_dask.arrays(large)

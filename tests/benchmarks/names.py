@@ -27,6 +27,10 @@ FUNCTION, MODULE = "anydrop.dropout, NumPy", "torch.nn.Dropout"
 UNSEEDED, SEEDED = "anydrop.torch.Dropout", "anydrop.torch.Dropout, with a seed"
 FOLLOWED, F_FOLLOWED = f"{TENSOR}, requires grad", f"{F_DROPOUT}, requires grad"
 
+# Of a model's training step.
+STOCK, CONVERTED = "PyTorch's own model", "anydrop.torch.convert(model, seed=0)"
+STOCK_WITHOUT, CONVERTED_WITHOUT = f"{STOCK}, p = 0", f"{CONVERTED}, p = 0"
+
 # Of what is measured and not raced.
 KEPT = "bytes an element that {} keeps from forward to backward"
 PEAK = "MB beyond the results of a forward and a backward, {}"

@@ -1,12 +1,26 @@
 """The bench can't be fooled: what cheats in a contest is named, and goals compare as they say."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from contest import Contest, Contestant, Key, Quartiles, Times, numbers
-from goals import BOUNDS, GOALS, outcomes
-from names import ALL, EXPRESSION, FIRST_CALL, INTO, MULTIPLY, ONE, OURS, PLAIN
+from goals import BOUNDS, GOALS, LATER, outcomes
+from names import (
+    ALL,
+    CONVERTED,
+    CONVERTED_WITHOUT,
+    EXPRESSION,
+    FIRST_CALL,
+    INTO,
+    MULTIPLY,
+    ONE,
+    OURS,
+    PLAIN,
+    STOCK,
+    STOCK_WITHOUT,
+)
 from names import P as PROBABILITIES
 from subjects import available
 
@@ -153,6 +167,17 @@ def test_what_counts_are_medians():
     assert found.seen == "1.50"
 
 
+@pytest.mark.parametrize(
+    ("converted", "cost", "met"), [(16.0, "0.60", True), (18.0, "0.80", False)]
+)
+def test_a_cost_is_what_dropout_adds(converted, cost, met):
+    (goal,) = LATER
+    medians = {STOCK: 22.0, STOCK_WITHOUT: 12.0, CONVERTED: converted, CONVERTED_WITHOUT: 10.0}
+    seconds = {name: Quartiles(1.0, median, 99.0) for name, median in medians.items()}
+    (found,) = outcomes([Times(goal.key(0.1), seconds)], {}, LATER)
+    assert (found.seen, found.met) == (cost, met)
+
+
 def test_measures_have_bounds():
     (first,) = outcomes([], {FIRST_CALL: 0.6})
     assert first == (FIRST_CALL, "<= 0.5", "0.6", False)
@@ -211,6 +236,7 @@ def test_goals_are_about_contestants_and_measures_that_there_are():
         contests_numpy.shared(large),
         contests_torch.arrays([n], ["float32"]),
         contests_torch.modules(),
+        contests_torch.models(),
         contests_jax.arrays([n], ["float32"]),
         contests_dask.arrays([n]),
     )
@@ -218,9 +244,23 @@ def test_goals_are_about_contestants_and_measures_that_there_are():
     for contest in contests:
         assert contest.key.p in PROBABILITIES
         found.setdefault(contest.key[:2], set()).update(contest.contestants)
-    for goal in GOALS:
-        assert {goal.above, goal.below} <= found[goal.group, goal.what], goal.text
+    for goal in (*GOALS, *LATER):
+        named = {goal.above, goal.below, *(goal.without or ())}
+        assert named <= found[goal.group, goal.what], goal.text
     assert set(measures.memory(large) | measures.first_calls(1)) >= set(BOUNDS)
+
+
+@everything
+def test_a_training_step_shows_what_its_last_dropout_drops():
+    from contests_torch import training_step
+
+    x = numbers(2 * 20 * 32, "float32").reshape(2, 20, 32)
+    key = Key("test", "training step", x.size, "float32", 0.1)
+    for convert in (False, True):
+        honest = training_step(x, 0.1, convert)
+        Contest(key, x, {"it": honest}).run(rounds=2)
+        with pytest.raises(AssertionError, match="it: dropped 0 of"):
+            Contest(key, x, {"it": replace(training_step(x, 0.0, convert), p=0.1)}).run(rounds=1)
 
 
 @everything

@@ -1,0 +1,87 @@
+"""The network of transformer.py as a PyTorch model, converted and trained for some steps.
+
+``python docs/examples/transformer_torch.py`` writes the masks that the documentation draws.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import anydrop.torch
+
+MASKS = Path(__file__).parent / "transformer_masks.json"
+LAYERS, HEADS, P = 2, 2, 0.2
+SHAPE = (1, 8, 16)
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        width = SHAPE[-1]
+        options = {"dropout": P, "activation": torch.tanh, "batch_first": True}
+        layers = [nn.TransformerEncoderLayer(width, HEADS, width, **options) for _ in range(LAYERS)]
+        self.layers = nn.ModuleList(layers)
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x.mean(dim=1))
+
+
+def watched(model):
+    """Return a dict to which each place of a converted model writes its last mask, by name."""
+    masks = {}
+
+    def watch(name, module, method):
+        called = getattr(module, method)
+
+        def call(*arguments):
+            y = called(*arguments)
+            masks[name] = (y != 0).numpy()
+            return y
+
+        setattr(module, method, call)
+
+    for name, module in model.named_modules():
+        if isinstance(module, anydrop.torch.Module):
+            # The child of attention is not called itself: its parent lets it draw.
+            watch(name, module, "draw" if hasattr(module, "draw") else "forward")
+    return masks
+
+
+def train(model, steps):
+    """Train a model, and yield each step's input, its result, and a copy of the weights before."""
+    rng = np.random.default_rng(0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(steps):
+        x, target = rng.standard_normal(SHAPE), torch.from_numpy(rng.integers(0, 3, SHAPE[:1]))
+        weights = {name: w.detach().numpy().copy() for name, w in model.named_parameters()}
+        y = model(torch.from_numpy(x))
+        yield x, y.detach().numpy(), weights
+        optimizer.zero_grad()
+        cross_entropy(y, target).backward()
+        optimizer.step()
+
+
+def drawn(steps):
+    """Return the masks that the first layer draws in the last of some steps, as digits."""
+    torch.manual_seed(0)
+    model = Classifier().double()
+    anydrop.torch.convert(model, seed=0)
+    masks = watched(model)
+    for _ in train(model, steps):
+        pass
+    return {
+        name: {"shape": mask.shape, "kept": "".join(map(str, mask.astype(int).flat))}
+        for name, mask in masks.items()
+        if name.startswith("layers.0.")
+    }
+
+
+if __name__ == "__main__":
+    MASKS.write_text(json.dumps(drawn(steps=3), indent=1) + "\n", encoding="utf-8")
