@@ -138,6 +138,14 @@ def test_what_drops_nothing_is_pytorchs(name, dtype, why):
     assert ours.anydrop.step == 0
 
 
+def test_its_child_alone_in_eval_mode_drops_nothing():
+    ours = converted()
+    ours.anydrop.eval()
+    _, x, _ = inputs(ours)
+    assert_close(ours(x)[0], stock(dropout=0.0)(x)[0], rtol=0, atol=1e-12)
+    assert ours.anydrop.step == 0
+
+
 def test_its_dropout_may_be_set():
     ours = converted()
     _, x, _ = inputs(ours)
