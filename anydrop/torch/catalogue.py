@@ -148,7 +148,7 @@ class Zoneout(DropLayerModule):
         if not isinstance(input, Tensor):
             return proxies.called(self, input, previous, step=step)
         if not self.training:
-            self._check_inference()
+            self.check_inference()
             return self._at_inference(input, previous)
         return self._run(input, previous, step=step)
 
@@ -298,7 +298,7 @@ class DropConnect(DropLayerModule):
             return proxies.called(self, input, examples=examples, step=step)
         if self.training:
             return self._run(input, examples, step=step)
-        self._check_inference()
+        self.check_inference()
         if examples is None:
             return self._infer(input, examples)
         return self._at_inference(input, examples)

@@ -115,10 +115,10 @@ class Module(Seedable, Rated):
             return proxies.called(self, input, step=step)
         if self.training:
             return self._run(input, step=step)
-        self._check_inference()
+        self.check_inference()
         return self._infer(input)
 
-    def _check_inference(self) -> None:
+    def check_inference(self) -> None:
         """Refuse a recompute in eval mode of a forward in training mode."""
         if not is_traced() and in_backward():
             self._draws.check_inference()
