@@ -70,7 +70,7 @@ def remaining(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Remainin
     Raises
     ------
     TypeError
-        If `model` is not a module, holds scripted modules, or it or the inputs can't be copied.
+        If the model is no module, or holds scripted modules, or it or the inputs can't be copied.
 
     Notes
     -----
