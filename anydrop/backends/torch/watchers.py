@@ -93,6 +93,15 @@ def generator_state() -> int:
         return hash(torch.get_rng_state().numpy().tobytes())
 
 
+def may_be_repeated() -> bool:
+    """Tell whether what runs now may be a checkpoint's first run.
+
+    The one kind switches gradients off meanwhile, and the other has hooks for saved tensors.
+    """
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    return hooks is not None or not torch.is_grad_enabled()
+
+
 def is_plain(x: Tensor) -> bool:
     """Tell whether a tensor is only its memory, and no compiler or mode sees every operation."""
     return type(x) in PLAIN and not is_traced()

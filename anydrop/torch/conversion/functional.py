@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - its name everywhere
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from anydrop.torch import standard
-from anydrop.torch.conversion.scope import DRAWING, OURS, drawing
+from anydrop.torch.conversion.scope import DRAWING, OURS, drawing, forget
 from anydrop.torch.module import Module
 
 # PyTorch's functions, by name, and the module that does the same.
@@ -214,6 +214,10 @@ def _refuse_proxies(input: Any, stock: Callable[..., Any]) -> None:
 _stock: dict[str, Callable[..., Any]] = {}
 
 
+def _itself(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
+
+
 def install() -> None:
     """Put our functions in the place of PyTorch's in ``torch.nn.functional``, once."""
     for name in (*DROPOUTS, ATTENTION, MULTI_HEAD):
@@ -224,15 +228,17 @@ def install() -> None:
             ours = _dropout(stock, DROPOUTS[name])
         else:
             ours = _attention(stock) if name == ATTENTION else _multi_head(stock)
-        # torch.jit.script asks whether there is such a name, and then compiles PyTorch's function.
-        # torch.compile asks for its value, and compiles ours.
-        vars(ours).update({"__script_if_tracing_wrapper": False, "__original_fn": stock})
+        # torch.jit.script then compiles PyTorch's function; torch.compile follows ours.
+        ours.__prepare_scriptable__ = functools.partial(_itself, stock)  # type: ignore[attr-defined]
         _stock[name], OURS[name] = stock, ours
         setattr(F, name, ours)
 
 
 def uninstall() -> None:
     """Put PyTorch's functions back, if no converted module needs ours."""
+    if any(child is not None for child in list(DRAWING)):
+        return
+    forget()
     for name, ours in OURS.items():
-        if getattr(F, name) is ours and not any(child is not None for child in list(DRAWING)):
+        if getattr(F, name) is ours:
             setattr(F, name, _stock[name])

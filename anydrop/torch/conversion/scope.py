@@ -23,6 +23,7 @@ from anydrop.backends.torch.watchers import (
     generator_state,
     in_transform,
     let_compilers_look_into,
+    may_be_repeated,
 )
 from anydrop.core.tracing import constant
 
@@ -35,11 +36,12 @@ MEMORY = 2**14
 #: All children that live. Without one nothing need be remembered.
 DRAWING: WeakSet[FunctionalDropout] = WeakSet()
 
-# Who drew for the last calls. None is PyTorch.
+# Who drew for the last calls that may be repeated. None is PyTorch.
 _drew: dict[tuple[object, ...], set[weakref.ref[FunctionalDropout] | None]] = {}
 # Where in the code a child drew.
 _places = set[tuple[object, ...]]()
-_lock = threading.Lock()
+# A child may end, and so call `forget`, while this thread has the lock.
+_lock = threading.RLock()
 
 
 #: The functions that stand in the place of PyTorch's, by name.
@@ -85,8 +87,8 @@ def drawing() -> FunctionalDropout | None:
     if torch.compiler.is_compiling() or not DRAWING or in_transform():
         return child
     now = backward_pass()
-    if now != -1 and now == began:
-        return child  # Its forward runs again. It knows the step by itself.
+    if now == began if now != -1 else not may_be_repeated():
+        return child  # In a backward pass: its own forward runs again, and it knows the step.
     place = _place(sys._getframe(2))  # noqa: SLF001 - as documented
     call = generator_state(), *place
     with _lock:
@@ -94,6 +96,13 @@ def drawing() -> FunctionalDropout | None:
             _remember(call, place, child)
             return child
         return _of_first_run(call, place)
+
+
+def forget() -> None:
+    """Forget all calls, when no child lives."""
+    with _lock:
+        _drew.clear()
+        _places.clear()
 
 
 def _place(frame: FrameType) -> tuple[object, ...]:
