@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import weakref
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
+from anydrop.backends.torch.watchers import is_traced
 from anydrop.torch import standard
 from anydrop.torch.conversion.scope import DRAWING, OURS, drawing, forget
 from anydrop.torch.module import Module
@@ -47,16 +47,12 @@ class FunctionalDropout(Module):
 
     def __init__(self, **keywords: Any) -> None:
         super().__init__(**keywords)
-        self._begin_to_live()
+        DRAWING.add(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._begin_to_live()
-        install()
-
-    def _begin_to_live(self) -> None:
         DRAWING.add(self)
-        weakref.finalize(self, uninstall).atexit = False
+        install()
 
     def forward(self, input: Tensor, *, step: Any = None) -> Tensor:
         """Refuse to be called."""
@@ -101,6 +97,7 @@ def _dropout(stock: Callable[..., Any], kind: type[standard.Standard]) -> Callab
     ) -> Any:
         child = drawing() if training and p != 0 else None
         if child is None:
+            _put_back()
             if has_torch_function_unary(input):  # PyTorch's would tell it that it is ours.
                 keywords = {"p": p, "training": training, "inplace": inplace}
                 return handle_torch_function(stock, (input,), input, **keywords)
@@ -126,6 +123,7 @@ def _attention(stock: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         child = drawing() if dropout_p != 0 else None
         if child is None:
+            _put_back()
             keywords = {"scale": scale, "enable_gqa": enable_gqa}
             return stock(query, key, value, attn_mask, dropout_p, is_causal, **keywords)
         _refuse_proxies(query, stock)
@@ -234,9 +232,15 @@ def install() -> None:
         setattr(F, name, ours)
 
 
+def _put_back() -> None:
+    """Call `uninstall` once the last converted model is gone, but not in the midst of a trace."""
+    if not torch.compiler.is_compiling() and not DRAWING and not is_traced():
+        uninstall()
+
+
 def uninstall() -> None:
     """Put PyTorch's functions back, if no converted module needs ours."""
-    if any(child is not None for child in list(DRAWING)):
+    if DRAWING:
         return
     forget()
     for name, ours in OURS.items():

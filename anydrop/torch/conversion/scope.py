@@ -40,8 +40,7 @@ DRAWING: WeakSet[FunctionalDropout] = WeakSet()
 _drew: dict[tuple[object, ...], set[weakref.ref[FunctionalDropout] | None]] = {}
 # Where in the code a child drew.
 _places = set[tuple[object, ...]]()
-# A child may end, and so call `forget`, while this thread has the lock.
-_lock = threading.RLock()
+_lock = threading.Lock()
 
 
 #: The functions that stand in the place of PyTorch's, by name.
