@@ -192,9 +192,10 @@ def _changes(
         apply = functools.partial(_let_draw, module, options)
         return _Change(place, module, apply, child=True)
 
-    if found is not None and found.ours is None and not (functional and calls.dropouts):
-        return [left(was, found.left, fixed=isinstance(module, Module))]
-    is_known = found is not None and found.ours is not None
+    is_ours = isinstance(module, Module)
+    if found and not found.ours and (is_ours or not (functional and calls.dropouts)):
+        return [left(was, found.left, fixed=is_ours)]
+    is_known = found and found.ours
     reached = functional or is_attention(module)
     called = _functions(calls.dropouts) if functional and not is_attention(module) else was
     changes = list[_Change]()

@@ -76,6 +76,10 @@ class FunctionalDropout(Module):
     def _rate(self, step: Any = None) -> float:
         return 0.5  # `monte_carlo` asks whether it drops anything. Each call has its own.
 
+    def extra_repr(self) -> str:
+        """Return what `repr` shows: the seed and the step."""
+        return super().extra_repr().removeprefix(", ")
+
     def _shown(self) -> str:
         return ""
 
