@@ -143,6 +143,17 @@ def revert(model: nn.Module) -> None:
     model : torch.nn.Module
         One that was converted, or a copy of it. It is changed in place.
 
+    Raises
+    ------
+    TypeError
+        If the model is no module, compiled, scripted or sharded, or a module of it was parametrized
+        after its conversion.
+
+    Notes
+    -----
+    Convert and revert between steps of training. A checkpoint that runs again in a backward pass
+    after `revert` would draw PyTorch's masks.
+
     Examples
     --------
     >>> import torch, anydrop.torch
