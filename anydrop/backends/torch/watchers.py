@@ -7,7 +7,8 @@ import PyTorch), and a test of each name fails when a release takes it away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
@@ -66,7 +67,40 @@ def in_vmap() -> bool:
 
 def in_backward() -> bool:
     """Tell whether autograd runs a backward pass."""
-    return torch._C._current_graph_task_id() != -1
+    return backward_pass() != -1
+
+
+def backward_pass() -> int:
+    """Return the number of the backward pass that autograd runs in this thread, or -1."""
+    number: int = torch._C._current_graph_task_id()
+    return number
+
+
+def let_compilers_look_into(functions: Iterable[Callable[..., Any]]) -> None:
+    """Have compilers trace functions that stand in the place of PyTorch's.
+
+    They know PyTorch's by their names, and take what has such a name into a program as it is.
+    """
+    rules = sys.modules.get("torch._dynamo.trace_rules")
+    if rules is not None:
+        known = rules.get_torch_obj_rule_map()
+        for function in functions:
+            known.pop(function, None)
+
+
+def generator_state() -> int:
+    """Return a number that stands for the state of PyTorch's CPU generator, which stays."""
+    with torch._C._DisableTorchDispatch():  # to be unseen by modes
+        return hash(torch.get_rng_state().numpy().tobytes())
+
+
+def may_be_repeated() -> bool:
+    """Tell whether what runs now may be a checkpoint's first run.
+
+    The one kind switches gradients off meanwhile, and the other has hooks for saved tensors.
+    """
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    return hooks is not None or not torch.is_grad_enabled()
 
 
 def is_plain(x: Tensor) -> bool:

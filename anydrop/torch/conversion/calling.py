@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import functools
 from typing import Any
+from weakref import WeakValueDictionary
 
 from torch import nn
 
-from anydrop.torch.conversion.functional import (
-    DRAWING,
-    FunctionalDropout,
-    drawn_by,
-    install,
-    uninstall,
-)
+from anydrop.torch.conversion.functional import FunctionalDropout, install, uninstall
+from anydrop.torch.conversion.scope import DRAWING, drawn_by
 
 # The name of the child.
 CHILD = "anydrop"
+# The attribute of the classes made here: whether a child draws, or PyTorch.
+DRAWS = "_lets_a_child_draw"
+
+# Of a class and whether a child draws. A class that nothing uses any more goes.
+_classes: WeakValueDictionary[tuple[int, bool], Any] = WeakValueDictionary()
 
 
 def let_draw(module: nn.Module, child: FunctionalDropout | None) -> FunctionalDropout | None:
     """Let a child draw the masks of the functions that a module calls; None: let PyTorch draw."""
-    kind: Any = type(module)
-    module.__class__ = _calling_class(kind)
+    module.__class__ = _calling_class(type(module), child is not None)
     if child is not None:
         module.add_module(CHILD, child)
         child.train(module.training)
@@ -32,45 +32,53 @@ def let_draw(module: nn.Module, child: FunctionalDropout | None) -> FunctionalDr
 
 def let_be(module: nn.Module) -> None:
     """Undo `let_draw`."""
-    module.__class__ = type(module).__mro__[1]
-    child = getattr(module, CHILD, None)
+    kind: Any = type(module)
+    module.__class__ = kind.__mro__[1]
+    child = module._modules.pop(CHILD, None) if getattr(kind, DRAWS) else None  # noqa: SLF001
     if isinstance(child, FunctionalDropout):
-        delattr(module, CHILD)
         DRAWING.discard(child)
         uninstall()
 
 
 def is_calling(module: nn.Module) -> bool:
     """Tell whether `let_draw` changed a module."""
-    return "_calls_functions" in vars(type(module))
+    return hasattr(type(module), DRAWS)
 
 
-@functools.cache
-def _calling_class(kind: Any) -> Any:
-    """Return a class of the same name, whose forward lets the child draw."""
+def is_hidden(module: nn.Module) -> bool:
+    """Tell whether another class was put over that of `let_draw`, as by a parametrization."""
+    return is_calling(module) and DRAWS not in vars(type(module))
+
+
+def _calling_class(kind: Any, draws: bool) -> Any:
+    """Return a class of the same name, whose forward lets the child draw, or PyTorch."""
+    known = _classes.get((id(kind), draws))
+    if known is not None:
+        return known
 
     @functools.wraps(kind.forward)
     def forward(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        child = getattr(self, CHILD, None)
+        child = getattr(self, CHILD) if draws else None
         with drawn_by(child):
-            if child is None or child.training == self.training:
+            if child is None or not child.is_lent or self.training:
                 return kind.forward(self, *arguments, **keywords)
-            # As in `monte_carlo`, where the child alone is in training mode.
-            before, self.training = self.training, child.training
+            # In `monte_carlo` the child alone is in training mode.
+            self.training = True
             try:
                 return kind.forward(self, *arguments, **keywords)
             finally:
-                self.training = before
+                self.training = False
 
     def reduced(self: Any, protocol: int) -> Any:
-        return _rebuilt, (kind,), self.__getstate__()
+        return _rebuilt, (kind, draws), self.__getstate__()
 
     names = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
-    own = {"forward": forward, "__reduce_ex__": reduced, "_calls_functions": True}
-    return type(kind.__name__, (kind,), {**names, **own})
+    own = {"forward": forward, "__reduce_ex__": reduced, DRAWS: draws}
+    made = _classes[id(kind), draws] = type(kind.__name__, (kind,), {**names, **own})
+    return made
 
 
-def _rebuilt(kind: Any) -> Any:
+def _rebuilt(kind: Any, draws: bool) -> Any:
     """Return an empty module, for pickle and deep copies."""
-    calling = _calling_class(kind)
+    calling = _calling_class(kind, draws)
     return calling.__new__(calling)

@@ -7,11 +7,12 @@ It is a reading of code. What really runs is said by `anydrop.torch.remaining`.
 from __future__ import annotations
 
 import dis
-import functools
 from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
+import torch
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
 from anydrop.torch.conversion.functional import ATTENTION, DROPOUTS
@@ -26,6 +27,9 @@ OTHERS = frozenset(
         *("gumbel_softmax", "fractional_max_pool2d", "fractional_max_pool3d"),
     )
 )
+
+# Names before a dot, by which a function is PyTorch's own even where ours stands in its place.
+BELOW = ("torch", "_VF", "_nn", "aten")
 
 
 class Calls(NamedTuple):
@@ -43,11 +47,24 @@ class Calls(NamedTuple):
     others: frozenset[str] = frozenset()
 
 
-@functools.cache
+# A class that nothing uses any more goes.
+_found: WeakKeyDictionary[Any, Calls] = WeakKeyDictionary()
+
+
 def calls_of(kind: Any) -> Calls:
     """Return what the forward of a class calls, by its own methods and its package's functions."""
-    if all(_is_torchs(base) for base in kind.__mro__):
-        return Calls()
+    known = _found.get(kind)
+    if known is None:
+        known = _found[kind] = Calls() if is_torchs(kind) else _read(kind)
+    return known
+
+
+def is_torchs(kind: type) -> bool:
+    """Tell whether a class and its bases are PyTorch's own, and no code was made for it."""
+    return not issubclass(kind, torch.fx.GraphModule) and all(map(_is_torchs, kind.__mro__))
+
+
+def _read(kind: Any) -> Calls:
     found: dict[bool, set[str]] = {True: set(), False: set()}
     todo, seen = [getattr(kind, "forward", None)], set[CodeType]()
     while todo:
@@ -55,20 +72,22 @@ def calls_of(kind: Any) -> Calls:
         if function is None or function.__code__ in seen:
             continue
         seen.add(function.__code__)
-        package = function.__module__.partition(".")[0]
+        package = _package(function)
         for code in _codes(function.__code__):
+            calls_super = "super" in code.co_names
             for before, name, is_global in _names(code):
                 value = function.__globals__.get(name) if is_global else None
                 if value is not None and name in _ATTRIBUTES_OF_F and value is _of_f(name):
                     found[False].add(name)  # imported by name, past the place where ours stand
                 elif is_global:
-                    is_near = getattr(value, "__module__", "").partition(".")[0] == package
-                    todo.append(value if is_near else None)
+                    todo.append(value if _package(value) == package else None)
                 elif before == "self":
                     todo.append(getattr(kind, name, None))
+                elif calls_super:
+                    todo.extend(vars(base).get(name) for base in kind.__mro__)
                 elif name in REPLACED and _is_f(before, function):
                     found[True].add(name)
-                elif name in OTHERS or (name in REPLACED and before == "torch"):
+                elif name in OTHERS or (name in REPLACED and before in BELOW):
                     found[False].add(name)
     return Calls(frozenset(found[True]), frozenset(found[False]))
 
@@ -81,7 +100,11 @@ def _of_f(name: str) -> Any:
 
 
 def _is_torchs(kind: type) -> bool:
-    return kind is object or kind.__module__.partition(".")[0] == "torch"
+    return _package(kind) in ("builtins", "torch", "typing")
+
+
+def _package(thing: Any) -> str:
+    return (getattr(thing, "__module__", None) or "").partition(".")[0]
 
 
 def _is_f(name: str | None, function: FunctionType) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from anydrop.backends.torch.watchers import is_distributed
 from anydrop.core import check, seeds
 from anydrop.core.stream import Seed
 from anydrop.seeding import named_layers
-from anydrop.torch.conversion.calling import is_calling, let_be, let_draw
-from anydrop.torch.conversion.calls import Calls, calls_of
+from anydrop.torch.conversion.calling import CHILD, is_calling, is_hidden, let_be, let_draw
+from anydrop.torch.conversion.calls import Calls, calls_of, is_torchs
 from anydrop.torch.conversion.functional import ATTENTION, FunctionalDropout
 from anydrop.torch.conversion.known import STANDARD, known
 from anydrop.torch.conversion.table import Conversion, Place
@@ -21,6 +24,8 @@ from anydrop.torch.module import Module
 
 # The attribute that holds what a module was.
 STOCK = "_stock"
+# Modules that hold others in order. Their code calls all of them, and a child would be called, too.
+CONTAINERS = (nn.ModuleDict, nn.ModuleList, nn.Sequential)
 # Attributes in which attention modules hold their drop probability, as a number or a module.
 RATES = ("dropout", "attention_dropout", "attn_dropout", "dropout_prob", "attn_drop", "dropout_p")
 
@@ -31,6 +36,10 @@ class _Change(NamedTuple):
     place: Place
     module: nn.Module
     apply: Callable[[], Module | None] | None
+    #: Whether the module gets a child.
+    child: bool = False
+    #: Whether the module stays entirely as it is.
+    fixed: bool = False
 
 
 def convert(
@@ -101,15 +110,18 @@ def convert(
     checked = None if seed is None else seeds.checked(seed)
     check.flag(functional, "functional")
     options = {"seed": checked, "per_rank": per_rank}
+    first = set(_first_called(model)) if functional else set()
     changes = [
         change
         for name, module in model.named_modules()
-        for change in _changes(name, module, where, functional, name == "", options)
+        for change in _changes(name, module, where, functional, module in first, options)
     ]
-    drawing = []
+    if any(change.child for change in changes):
+        changes = [_left_to_pytorch(change) for change in changes]
+    drawing = list[Module | None]()
     try:
         for change in changes:
-            drawing.append(change.apply() if change.apply else None)  # noqa: PERF401 - see below
+            drawing.append(change.apply() if change.apply else None)
         if checked is not None:
             names = {id(layer): name for name, layer in named_layers(model)}
             for module in drawing:
@@ -117,7 +129,8 @@ def convert(
                     module.reseed(checked, names[id(module)])
     except BaseException:
         for change in changes[: len(drawing) + 1]:
-            _revert(change.module)
+            if change.apply:
+                _revert(change.module)
         raise
     return Conversion(change.place for change in changes)
 
@@ -129,6 +142,17 @@ def revert(model: nn.Module) -> None:
     ----------
     model : torch.nn.Module
         One that was converted, or a copy of it. It is changed in place.
+
+    Raises
+    ------
+    TypeError
+        If the model is no module, compiled, scripted or sharded, or a module of it was parametrized
+        after its conversion.
+
+    Notes
+    -----
+    Convert and revert between steps of training. A checkpoint that runs again in a backward pass
+    after `revert` would draw PyTorch's masks.
 
     Examples
     --------
@@ -142,7 +166,14 @@ def revert(model: nn.Module) -> None:
     )
     """
     _forbid_fixed(model, dropout=True)
-    for module in list(model.modules()):
+    modules = list(model.modules())
+    for module in modules:
+        if is_hidden(module):
+            raise TypeError(
+                f"a {type(module).__name__} was parametrized after its conversion: remove that "
+                "first, by torch.nn.utils.parametrize.remove_parametrizations"
+            )
+    for module in modules:
         _revert(module)
 
 
@@ -151,51 +182,89 @@ def _changes(
     module: nn.Module,
     where: Callable[[str, nn.Module], bool] | None,
     functional: bool,
-    is_root: bool,
+    is_first: bool,
     options: dict[str, Any],
 ) -> list[_Change]:
     """Return what is to be done with a module, and what is left of it and why."""
-    kind = type(module)
-    was, found = kind.__name__, known(module)
-
-    def left(was: str, why: str) -> _Change:
-        return _Change(Place(name, was, was, _rate_of(module), why), module, None)
-
-    def draws(place: Place) -> _Change:
-        return _Change(place, module, lambda: let_draw(module, FunctionalDropout(**options)))
-
-    def by_where() -> _Change:
-        place = left(was, "where= leaves it out").place
-        return _Change(place, module, lambda: let_draw(module, None) if functional else None)
-
     if is_calling(module) or isinstance(module, FunctionalDropout):
         return []  # converted before
-    if found is not None and found.ours is None:
-        return [left(was, found.left)]
-    if found is not None and found.ours is not None:
-        if where is not None and not where(name, module):
-            return [by_where()]
-        ours, attributes = found.ours, found.attributes
-        place = Place(name, was, ours.__name__, _rate_of(module))
-        return [_Change(place, module, lambda: _become(module, ours, attributes, options))]
-    calls, changes = _calls(module), list[_Change]()
-    if calls.dropouts:
-        called = was if not functional or is_attention(module) else _functions(calls.dropouts)
-        if where is not None and not where(name, module):
-            changes.append(by_where())
-        elif functional or is_attention(module):
-            changes.append(draws(Place(name, called, FunctionalDropout.__name__, _rate_of(module))))
-        else:
-            changes.append(
-                left(_functions(calls.dropouts), "a function: functional=True reaches it")
+    was, found, calls = type(module).__name__, known(module), _calls(module)
+
+    def left(was: str, why: str, fixed: bool = False) -> _Change:
+        return _Change(Place(name, was, was, _rate_of(module), why), module, None, fixed=fixed)
+
+    def draws(called: str) -> _Change:
+        if CHILD in {*dict(module.named_children()), *vars(module), *vars(type(module))}:
+            raise ValueError(
+                f"{name or 'the model'} has an attribute {CHILD!r}, and its masks need a child of "
+                "this name: rename it, or leave this module out by where="
             )
-    elif functional and is_root:
-        place = Place(name, "other functions", FunctionalDropout.__name__, None)
-        changes.append(draws(place))
-    if calls.others:
+        place = Place(name, called, FunctionalDropout.__name__, _rate_of(module))
+        apply = functools.partial(_let_draw, module, options)
+        return _Change(place, module, apply, child=True)
+
+    is_ours = isinstance(module, Module)
+    if found and not found.ours and (is_ours or not (functional and calls.dropouts)):
+        return [left(was, found.left, fixed=is_ours)]
+    is_known = found and found.ours
+    reached = functional or is_attention(module)
+    called = _functions(calls.dropouts) if functional and not is_attention(module) else was
+    changes = list[_Change]()
+    if is_known or calls.dropouts or is_first:
+        why = _why_fixed(module)
+        called = was if is_known else called if calls.dropouts else "other functions"
+        if why:
+            changes.append(left(called, why, fixed=True))
+        elif not is_known and not reached:
+            why = "a function: functional=True reaches it"
+            changes.append(left(_functions(calls.dropouts), why))
+        elif where is not None and not where(name, module):
+            changes.append(left(called, "where= leaves it out"))
+        elif not is_known and isinstance(module, CONTAINERS):
+            changes.append(left(called, "a container, whose forward calls all children in turn"))
+        elif found is not None and found.ours is not None:
+            place = Place(name, was, found.ours.__name__, _rate_of(module))
+            apply = functools.partial(_become, module, found.ours, found.attributes, options)
+            changes.append(_Change(place, module, apply))
+        else:
+            changes.append(draws(called))
+    if calls.others and not is_known:
         names = ", ".join(sorted(calls.others))
-        changes.append(left(names, "not a function that anydrop stands for"))
+        changes.append(left(names, "not a function that anydrop stands for", fixed=True))
     return changes
+
+
+def _let_draw(module: nn.Module, options: dict[str, Any]) -> Module | None:
+    return let_draw(module, FunctionalDropout(**options))
+
+
+def _left_to_pytorch(change: _Change) -> _Change:
+    """Keep the child of a module around it from drawing for a module that is left."""
+    if not change.place.left or change.fixed:
+        return change
+    return change._replace(apply=lambda: let_draw(change.module, None))
+
+
+def _first_called(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules with code that runs first: the model, or those within PyTorch's own."""
+    if is_torchs(type(model)) or isinstance(model, CONTAINERS):
+        for child in model.children():
+            yield from _first_called(child)
+    elif known(model) is None:
+        yield model
+
+
+def _why_fixed(module: nn.Module) -> str:
+    """Return why a module can't change its class; an empty string if it can."""
+    if "forward" in vars(module):
+        return "its forward was replaced: convert the model before that"
+    if getattr(module, "cls_to_become", None) is not None:
+        return "it is lazy: call the model once before it is converted"
+    if inspect.isgeneratorfunction(type(module).forward):
+        return "its forward is a generator, whose code runs later"
+    if is_parametrized(module):
+        return "it is parametrized: convert the model before that"
+    return ""
 
 
 def is_attention(module: nn.Module) -> bool:
@@ -232,13 +301,17 @@ def _become(
     module: nn.Module, ours: type[Module], attributes: dict[str, Any], options: dict[str, Any]
 ) -> Module:
     """Give a module a class of ours, and note its own."""
-    before = vars(module)
-    changed = {name: before[name] for name in attributes if name in before}
-    note = type(module), frozenset(before), changed
+    before = dict(vars(module))
+    added = set[str]()
+    changed = {name: (before[name], to) for name, to in attributes.items() if name in before}
+    module.__dict__[STOCK] = type(module), added, changed
     module.__class__ = ours
     assert isinstance(module, Module)
-    module.__dict__.update({STOCK: note, **attributes})
-    module.adopt(**options)
+    try:
+        module.__dict__.update(attributes)
+        module.adopt(**options)
+    finally:
+        added.update(vars(module).keys() - before.keys())
     return module
 
 
@@ -248,10 +321,12 @@ def _revert(module: nn.Module) -> None:
         return
     note = vars(module).get(STOCK)
     if note is not None:
-        stock, names, changed = note
-        for name in vars(module).keys() - names:
-            del module.__dict__[name]
-        module.__dict__.update(changed)
+        stock, added, changed = note
+        for name in added:
+            module.__dict__.pop(name, None)
+        for name, (before, ours) in changed.items():
+            if vars(module).get(name) == ours:  # else it was set after the conversion
+                module.__dict__[name] = before
         module.__class__ = stock
 
 

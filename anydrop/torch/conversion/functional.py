@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import FunctionType
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from anydrop.backends.torch.watchers import in_backward
+from anydrop.backends.torch.watchers import is_traced
 from anydrop.torch import standard
-from anydrop.torch.draws import peeked
+from anydrop.torch.conversion.scope import DRAWING, OURS, drawing, forget
 from anydrop.torch.module import Module
 
 # PyTorch's functions, by name, and the module that does the same.
@@ -32,7 +31,7 @@ DROPOUTS: dict[str, type[standard.Standard]] = {
     "alpha_dropout": standard.AlphaDropout,
     "feature_alpha_dropout": standard.FeatureAlphaDropout,
 }
-ATTENTION = "scaled_dot_product_attention"
+ATTENTION, MULTI_HEAD = "scaled_dot_product_attention", "multi_head_attention_forward"
 
 
 class FunctionalDropout(Module):
@@ -59,7 +58,8 @@ class FunctionalDropout(Module):
         """Refuse to be called."""
         raise TypeError(
             "this module draws the masks of the functions that its parent calls, and has no drop "
-            "probability of its own: call the parent"
+            "probability of its own: call the parent. If that calls all its children in turn, have "
+            "it leave out the one named anydrop"
         )
 
     def draw(self, kind: type[standard.Standard], x: Tensor, p: float, inplace: bool) -> Tensor:
@@ -76,41 +76,17 @@ class FunctionalDropout(Module):
     def _rate(self, step: Any = None) -> float:
         return 0.5  # `monte_carlo` asks whether it drops anything. Each call has its own.
 
+    def extra_repr(self) -> str:
+        """Return what `repr` shows: the seed and the step."""
+        return super().extra_repr().removeprefix(", ")
+
     def _shown(self) -> str:
         return ""
 
-
-# All that live: the function that a checkpoint runs again may not say who draws.
-DRAWING: WeakSet[FunctionalDropout] = WeakSet()
-
-
-class _Here(threading.local):
-    def __init__(self) -> None:
-        #: Who draws for the forwards that run in this thread, the innermost last. None: PyTorch.
-        self.drawing: list[FunctionalDropout | None] = []
-
-
-_here = _Here()
-
-
-@contextmanager
-def drawn_by(child: FunctionalDropout | None) -> Iterator[None]:
-    """Let a child draw for the functions that are called in this block; None: leave them be."""
-    _here.drawing.append(child)
-    try:
-        yield
-    finally:
-        _here.drawing.pop()
-
-
-def _drawing() -> FunctionalDropout | None:
-    """Return who draws for a function that is called now."""
-    if _here.drawing:
-        return _here.drawing[-1]
-    if not torch.compiler.is_compiling() and DRAWING and in_backward():
-        token = peeked()
-        return next((child for child in DRAWING if child.remembers(token)), None)
-    return None
+    @property
+    def is_lent(self) -> bool:
+        """Whether `anydrop.monte_carlo` runs it now."""
+        return self._lent_in is not None
 
 
 # In the place of PyTorch's functions ------------------------------------------------------------
@@ -123,8 +99,12 @@ def _dropout(stock: Callable[..., Any], kind: type[standard.Standard]) -> Callab
     def dropout(
         input: Any, p: float = 0.5, training: bool = by_default, inplace: bool = False
     ) -> Any:
-        child = _drawing() if training and p != 0 else None
+        child = drawing() if training and p != 0 else None
         if child is None:
+            _put_back()
+            if has_torch_function_unary(input):  # PyTorch's would tell it that it is ours.
+                keywords = {"p": p, "training": training, "inplace": inplace}
+                return handle_torch_function(stock, (input,), input, **keywords)
             return stock(input, p, training, inplace)
         stock(input, p, False)  # PyTorch's own checks
         _refuse_proxies(input, stock)
@@ -145,18 +125,49 @@ def _attention(stock: Callable[..., Any]) -> Callable[..., Any]:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Any:
-        child = _drawing() if dropout_p != 0 else None
+        child = drawing() if dropout_p != 0 else None
         if child is None:
+            _put_back()
             keywords = {"scale": scale, "enable_gqa": enable_gqa}
             return stock(query, key, value, attn_mask, dropout_p, is_causal, **keywords)
         _refuse_proxies(query, stock)
+        if query.is_nested:
+            raise TypeError(
+                "attention of nested tensors can't draw anydrop's masks: pad them, or leave this "
+                "module out by where="
+            )
         if enable_gqa:
-            groups = query.shape[-3] // key.shape[-3]
-            key, value = (x.repeat_interleave(groups, -3) for x in (key, value))
+            key, value = (_for_each_query(query, x) for x in (key, value))
         weights = attention_weights(query, key, attn_mask, is_causal, scale)
         return child.draw(standard.Dropout, weights, dropout_p, False) @ value
 
     return scaled_dot_product_attention
+
+
+def _multi_head(stock: Callable[..., Any]) -> Callable[..., Any]:
+    # Compilers know PyTorch's by its name, and don't look into it. It calls those above.
+    same = FunctionType(
+        *(stock.__code__, stock.__globals__, stock.__name__),
+        *(stock.__defaults__, stock.__closure__),
+    )
+
+    @functools.wraps(stock)
+    def multi_head_attention_forward(*arguments: Any, **keywords: Any) -> Any:
+        seen = torch.compiler.is_compiling() and drawing() is not None
+        return (same if seen else stock)(*arguments, **keywords)
+
+    return multi_head_attention_forward
+
+
+def _for_each_query(query: Tensor, x: Tensor) -> Tensor:
+    """Return keys or values with a head for each head of the queries."""
+    heads, shared = query.shape[-3], x.shape[-3]
+    if heads % shared:
+        raise ValueError(
+            f"enable_gqa=True needs query heads that are a multiple of the others, got {heads} and "
+            f"{shared}"
+        )
+    return x.repeat_interleave(heads // shared, -3)
 
 
 def attention_weights(
@@ -168,16 +179,29 @@ def attention_weights(
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1])
     scores = (query * scale) @ key.transpose(-2, -1)
+    shape = scores.shape
     if is_causal:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
-    if mask is not None and mask.dtype == torch.bool:
-        scores = scores.masked_fill(~mask, -math.inf)
-    elif mask is not None:
-        scores = scores + mask
+        mask = torch.ones(shape[-2:], dtype=torch.bool, device=query.device).tril()
+    if mask is not None:
+        if mask.dtype != torch.bool and not mask.is_floating_point():
+            raise TypeError(
+                f"attn_mask must be of bools or of floating-point numbers, got {mask.dtype}: "
+                "convert it, e.g. by attn_mask.bool()"
+            )
+        is_bool = mask.dtype == torch.bool
+        scores = scores.masked_fill(~mask, -math.inf) if is_bool else scores + mask
+        if scores.shape != shape:
+            raise ValueError(
+                f"attn_mask must broadcast to {tuple(shape)}, the shape of the scores, got "
+                f"{tuple(mask.shape)}: leave out its leading axes"
+            )
     wide = torch.float32 if scores.dtype in (torch.float16, torch.bfloat16) else scores.dtype
-    weights = torch.softmax(scores, -1, dtype=wide)
-    if mask is not None:  # A query that may see no key has zeros.
-        weights = weights.masked_fill((scores == -math.inf).all(-1, keepdim=True), 0)
+    if mask is None:
+        weights = torch.softmax(scores, -1, dtype=wide)
+    else:  # A query that may see no key has zeros, and gradients of zero.
+        unseen = (scores == -math.inf).all(-1, keepdim=True)
+        weights = torch.softmax(scores.masked_fill(unseen, 0), -1, dtype=wide)
+        weights = weights.masked_fill(unseen, 0)
     return weights.to(query.dtype)
 
 
@@ -190,24 +214,39 @@ def _refuse_proxies(input: Any, stock: Callable[..., Any]) -> None:
 
 
 _stock: dict[str, Callable[..., Any]] = {}
-_ours: dict[str, Callable[..., Any]] = {}
+
+
+def _itself(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
 
 
 def install() -> None:
     """Put our functions in the place of PyTorch's in ``torch.nn.functional``, once."""
-    for name in (*DROPOUTS, ATTENTION):
+    for name in (*DROPOUTS, ATTENTION, MULTI_HEAD):
         stock = getattr(F, name)
-        if stock is _ours.get(name):
+        if stock is OURS.get(name):
             continue
-        ours = _attention(stock) if name == ATTENTION else _dropout(stock, DROPOUTS[name])
-        # torch.jit.script then compiles PyTorch's function.
-        vars(ours).update({"__script_if_tracing_wrapper": True, "__original_fn": stock})
-        _stock[name], _ours[name] = stock, ours
+        if name in DROPOUTS:
+            ours = _dropout(stock, DROPOUTS[name])
+        else:
+            ours = _attention(stock) if name == ATTENTION else _multi_head(stock)
+        # torch.jit.script then compiles PyTorch's function; torch.compile follows ours.
+        ours.__prepare_scriptable__ = functools.partial(_itself, stock)  # type: ignore[attr-defined]
+        _stock[name], OURS[name] = stock, ours
         setattr(F, name, ours)
+
+
+def _put_back() -> None:
+    """Call `uninstall` once the last converted model is gone, but not in the midst of a trace."""
+    if not torch.compiler.is_compiling() and not DRAWING and not is_traced():
+        uninstall()
 
 
 def uninstall() -> None:
     """Put PyTorch's functions back, if no converted module needs ours."""
-    for name, ours in _ours.items():
-        if not DRAWING and getattr(F, name) is ours:
+    if DRAWING:
+        return
+    forget()
+    for name, ours in OURS.items():
+        if getattr(F, name) is ours:
             setattr(F, name, _stock[name])

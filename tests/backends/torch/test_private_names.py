@@ -12,6 +12,7 @@ if not available("torch"):
         "torch is not installed here; nox -s tests-torch runs this", allow_module_level=True
     )
 import torch
+import torch.utils.checkpoint
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.func import grad, vmap
@@ -179,6 +180,25 @@ def interpreter_stack(stack):
     )
 
 
+def saved_tensors_hooks(top):
+    assert top(True) is None
+    for reentrant, there in ((False, True), (True, False)):
+        tops = []
+        torch.utils.checkpoint.checkpoint(
+            lambda x, tops=tops: (tops.append(top(True)), x * 2)[1],
+            X.clone().requires_grad_(),
+            use_reentrant=reentrant,
+        )
+        assert (tops[0] is not None) == there
+
+
+def no_dispatch(disabled):
+    with FakeTensorMode():
+        with disabled():
+            assert type(torch.ones(1)) is torch.Tensor
+        assert type(torch.ones(1)) is not torch.Tensor
+
+
 RELIED_ON = {
     "torch._C._len_torch_dispatch_stack": dispatch_stack,
     "torch._C.DispatchKey.PreDispatch": lambda key: None,  # the next asks for it
@@ -189,6 +209,8 @@ RELIED_ON = {
     "torch._C._functorch.TransformType.Vmap": lambda key: None,  # the former asks for it
     "torch._C._dispatch_keys": dispatch_keys,
     "torch._C._current_graph_task_id": graph_task,
+    "torch._C._autograd._top_saved_tensors_default_hooks": saved_tensors_hooks,
+    "torch._C._DisableTorchDispatch": no_dispatch,
     "torch._C._AutoDispatchBelowAutograd": below_autograd,
     "torch.autograd.forward_ad._current_level": current_level,
     "torch.autograd.forward_ad._set_fwd_grad_enabled": forward_grad,
