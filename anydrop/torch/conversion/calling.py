@@ -31,7 +31,9 @@ def let_draw(module: nn.Module, child: FunctionalDropout | None) -> FunctionalDr
 
 
 def let_be(module: nn.Module) -> None:
-    """Undo `let_draw`."""
+    """Undo `let_draw`; without it, do nothing."""
+    if not is_calling(module):
+        return
     kind: Any = type(module)
     module.__class__ = kind.__mro__[1]
     child = module._modules.pop(CHILD, None) if getattr(kind, DRAWS) else None  # noqa: SLF001

@@ -65,7 +65,7 @@ def is_torchs(kind: type) -> bool:
 
 
 def _read(kind: Any) -> Calls:
-    found: dict[bool, set[str]] = {True: set(), False: set()}
+    dropouts, others = set[str](), set[str]()
     todo, seen = [getattr(kind, "forward", None)], set[CodeType]()
     while todo:
         function = _plain(todo.pop())
@@ -74,22 +74,22 @@ def _read(kind: Any) -> Calls:
         seen.add(function.__code__)
         package = _package(function)
         for code in _codes(function.__code__):
-            calls_super = "super" in code.co_names
+            bases = kind.__mro__ if "super" in code.co_names else ()
             for before, name, is_global in _names(code):
                 value = function.__globals__.get(name) if is_global else None
                 if value is not None and name in _ATTRIBUTES_OF_F and value is _of_f(name):
-                    found[False].add(name)  # imported by name, past the place where ours stand
+                    others.add(name)  # imported by name, past the place where ours stand
                 elif is_global:
                     todo.append(value if _package(value) == package else None)
                 elif before == "self":
                     todo.append(getattr(kind, name, None))
-                elif calls_super:
-                    todo.extend(vars(base).get(name) for base in kind.__mro__)
                 elif name in REPLACED and _is_f(before, function):
-                    found[True].add(name)
+                    dropouts.add(name)
                 elif name in OTHERS or (name in REPLACED and before in BELOW):
-                    found[False].add(name)
-    return Calls(frozenset(found[True]), frozenset(found[False]))
+                    others.add(name)
+                else:
+                    todo.extend(vars(base).get(name) for base in bases)
+    return Calls(frozenset(dropouts), frozenset(others))
 
 
 _ATTRIBUTES_OF_F = REPLACED | {"rrelu", "gumbel_softmax"}
@@ -135,7 +135,7 @@ def _names(code: CodeType) -> Iterator[tuple[str | None, str, bool]]:
         if step.opname == "LOAD_GLOBAL" or step.opname == "LOAD_NAME":
             yield None, step.argval, True
             before = step.argval
-        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
             yield before, step.argval, False
             before = step.argval
         elif step.opname.startswith(("LOAD_FAST", "LOAD_DEREF")):

@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from anydrop.backends.torch.watchers import is_distributed
 from anydrop.core import check, seeds
 from anydrop.core.stream import Seed
 from anydrop.seeding import named_layers
-from anydrop.torch.conversion.calling import CHILD, is_calling, is_hidden, let_be, let_draw
-from anydrop.torch.conversion.calls import Calls, calls_of, is_torchs
-from anydrop.torch.conversion.functional import ATTENTION, FunctionalDropout
-from anydrop.torch.conversion.known import STANDARD, known
-from anydrop.torch.conversion.table import Conversion, Place
+from anydrop.torch.conversion import becoming, calling, recurrent
+from anydrop.torch.conversion.known import known
+from anydrop.torch.conversion.places import changes_of
+from anydrop.torch.conversion.table import Conversion
 from anydrop.torch.module import Module
-
-# The attribute that holds what a module was.
-STOCK = "_stock"
-# Modules that hold others in order. Their code calls all of them, and a child would be called, too.
-CONTAINERS = (nn.ModuleDict, nn.ModuleList, nn.Sequential)
-# Attributes in which attention modules hold their drop probability, as a number or a module.
-RATES = ("dropout", "attention_dropout", "attn_dropout", "dropout_prob", "attn_drop", "dropout_p")
-
-
-class _Change(NamedTuple):
-    """A place, the module to change, and how: it returns the module that draws, if one does."""
-
-    place: Place
-    module: nn.Module
-    apply: Callable[[], Module | None] | None
-    #: Whether the module gets a child.
-    child: bool = False
-    #: Whether the module stays entirely as it is.
-    fixed: bool = False
 
 
 def convert(
@@ -100,39 +76,48 @@ def convert(
     >>> import torch, anydrop.torch
     >>> layer = torch.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1)
     >>> anydrop.torch.convert(layer, seed=0)
-    place      was                 is                 p    left, since
-    self_attn  MultiheadAttention  FunctionalDropout  0.1
-    dropout    Dropout             Dropout            0.1
-    dropout1   Dropout             Dropout            0.1
-    dropout2   Dropout             Dropout            0.1
+    place              was                 is                 p    left, since
+    self_attn.anydrop  MultiheadAttention  FunctionalDropout  0.1
+    dropout            Dropout             Dropout            0.1
+    dropout1           Dropout             Dropout            0.1
+    dropout2           Dropout             Dropout            0.1
     """
     _forbid_fixed(model)
     checked = None if seed is None else seeds.checked(seed)
     check.flag(functional, "functional")
     options = {"seed": checked, "per_rank": per_rank}
-    first = set(_first_called(model)) if functional else set()
-    changes = [
-        change
-        for name, module in model.named_modules()
-        for change in _changes(name, module, where, functional, module in first, options)
-    ]
-    if any(change.child for change in changes):
-        changes = [_left_to_pytorch(change) for change in changes]
+    changes = changes_of(model, where, functional, options)
     drawing = list[Module | None]()
     try:
         for change in changes:
             drawing.append(change.apply() if change.apply else None)
+        names = _names(model, drawing)
         if checked is not None:
-            names = {id(layer): name for name, layer in named_layers(model)}
             for module in drawing:
                 if module is not None:
                     module.reseed(checked, names[id(module)])
     except BaseException:
         for change in changes[: len(drawing) + 1]:
             if change.apply:
-                _revert(change.module)
+                _let_be(change.module)
         raise
-    return Conversion(change.place for change in changes)
+    return Conversion(
+        change.place._replace(name=names.get(id(module), change.place.name))
+        for change, module in zip(changes, drawing, strict=True)
+    )
+
+
+def _names(model: nn.Module, drawing: Sequence[Module | None]) -> dict[int, str]:
+    """Return the name of each module that draws, by its id: that by which it is seeded."""
+    names = {id(layer): name for name, layer in named_layers(model)}
+    seen = set[str]()
+    for module in drawing:
+        if module is not None and names[id(module)] in seen:
+            raise ValueError(
+                f"two places of this model come to the name {names[id(module)]!r}: rename one"
+            )
+        seen.add(names.get(id(module), ""))
+    return names
 
 
 def revert(model: nn.Module) -> None:
@@ -168,166 +153,18 @@ def revert(model: nn.Module) -> None:
     _forbid_fixed(model, dropout=True)
     modules = list(model.modules())
     for module in modules:
-        if is_hidden(module):
+        if calling.is_hidden(module):
             raise TypeError(
                 f"a {type(module).__name__} was parametrized after its conversion: remove that "
                 "first, by torch.nn.utils.parametrize.remove_parametrizations"
             )
     for module in modules:
-        _revert(module)
+        _let_be(module)
 
 
-def _changes(
-    name: str,
-    module: nn.Module,
-    where: Callable[[str, nn.Module], bool] | None,
-    functional: bool,
-    is_first: bool,
-    options: dict[str, Any],
-) -> list[_Change]:
-    """Return what is to be done with a module, and what is left of it and why."""
-    if is_calling(module) or isinstance(module, FunctionalDropout):
-        return []  # converted before
-    was, found, calls = type(module).__name__, known(module), _calls(module)
-
-    def left(was: str, why: str, fixed: bool = False) -> _Change:
-        return _Change(Place(name, was, was, _rate_of(module), why), module, None, fixed=fixed)
-
-    def draws(called: str) -> _Change:
-        if CHILD in {*dict(module.named_children()), *vars(module), *vars(type(module))}:
-            raise ValueError(
-                f"{name or 'the model'} has an attribute {CHILD!r}, and its masks need a child of "
-                "this name: rename it, or leave this module out by where="
-            )
-        place = Place(name, called, FunctionalDropout.__name__, _rate_of(module))
-        apply = functools.partial(_let_draw, module, options)
-        return _Change(place, module, apply, child=True)
-
-    is_ours = isinstance(module, Module)
-    if found and not found.ours and (is_ours or not (functional and calls.dropouts)):
-        return [left(was, found.left, fixed=is_ours)]
-    is_known = found and found.ours
-    reached = functional or is_attention(module)
-    called = _functions(calls.dropouts) if functional and not is_attention(module) else was
-    changes = list[_Change]()
-    if is_known or calls.dropouts or is_first:
-        why = _why_fixed(module)
-        called = was if is_known else called if calls.dropouts else "other functions"
-        if why:
-            changes.append(left(called, why, fixed=True))
-        elif not is_known and not reached:
-            why = "a function: functional=True reaches it"
-            changes.append(left(_functions(calls.dropouts), why))
-        elif where is not None and not where(name, module):
-            changes.append(left(called, "where= leaves it out"))
-        elif not is_known and isinstance(module, CONTAINERS):
-            changes.append(left(called, "a container, whose forward calls all children in turn"))
-        elif found is not None and found.ours is not None:
-            place = Place(name, was, found.ours.__name__, _rate_of(module))
-            apply = functools.partial(_become, module, found.ours, found.attributes, options)
-            changes.append(_Change(place, module, apply))
-        else:
-            changes.append(draws(called))
-    if calls.others and not is_known:
-        names = ", ".join(sorted(calls.others))
-        changes.append(left(names, "not a function that anydrop stands for", fixed=True))
-    return changes
-
-
-def _let_draw(module: nn.Module, options: dict[str, Any]) -> Module | None:
-    return let_draw(module, FunctionalDropout(**options))
-
-
-def _left_to_pytorch(change: _Change) -> _Change:
-    """Keep the child of a module around it from drawing for a module that is left."""
-    if not change.place.left or change.fixed:
-        return change
-    return change._replace(apply=lambda: let_draw(change.module, None))
-
-
-def _first_called(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield the modules with code that runs first: the model, or those within PyTorch's own."""
-    if is_torchs(type(model)) or isinstance(model, CONTAINERS):
-        for child in model.children():
-            yield from _first_called(child)
-    elif known(model) is None:
-        yield model
-
-
-def _why_fixed(module: nn.Module) -> str:
-    """Return why a module can't change its class; an empty string if it can."""
-    if "forward" in vars(module):
-        return "its forward was replaced: convert the model before that"
-    if getattr(module, "cls_to_become", None) is not None:
-        return "it is lazy: call the model once before it is converted"
-    if inspect.isgeneratorfunction(type(module).forward):
-        return "its forward is a generator, whose code runs later"
-    if is_parametrized(module):
-        return "it is parametrized: convert the model before that"
-    return ""
-
-
-def is_attention(module: nn.Module) -> bool:
-    """Tell whether a module is attention, by its class's name or by what it calls."""
-    name = type(module).__name__
-    return "Attention" in name or "Attn" in name or ATTENTION in _calls(module).dropouts
-
-
-def _calls(module: nn.Module) -> Calls:
-    """Return what a module's class calls. Of PyTorch's own classes this is known."""
-    if isinstance(module, nn.MultiheadAttention):
-        return Calls(frozenset((ATTENTION,)))
-    if isinstance(module, tuple(STANDARD)):  # a subclass, whose forward may call that of its base
-        return Calls(frozenset(("dropout",)))
-    kind: Any = type(module)
-    return calls_of(kind)
-
-
-def _functions(names: frozenset[str]) -> str:
-    return ", ".join(f"F.{name}" for name in sorted(names))
-
-
-def _rate_of(module: nn.Module) -> float | None:
-    """Return a module's drop probability, if it can be told."""
-    for name in ("p", "drop_prob", *RATES):
-        value = getattr(module, name, None)
-        value = getattr(value, "p", value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-    return None
-
-
-def _become(
-    module: nn.Module, ours: type[Module], attributes: dict[str, Any], options: dict[str, Any]
-) -> Module:
-    """Give a module a class of ours, and note its own."""
-    before = dict(vars(module))
-    added = set[str]()
-    changed = {name: (before[name], to) for name, to in attributes.items() if name in before}
-    module.__dict__[STOCK] = type(module), added, changed
-    module.__class__ = ours
-    assert isinstance(module, Module)
-    try:
-        module.__dict__.update(attributes)
-        module.adopt(**options)
-    finally:
-        added.update(vars(module).keys() - before.keys())
-    return module
-
-
-def _revert(module: nn.Module) -> None:
-    if is_calling(module):
-        let_be(module)
-        return
-    note = vars(module).get(STOCK)
-    if note is not None:
-        stock, added, changed = note
-        for name in added:
-            module.__dict__.pop(name, None)
-        for name, (before, ours) in changed.items():
-            if vars(module).get(name) == ours:  # else it was set after the conversion
-                module.__dict__[name] = before
-        module.__class__ = stock
+def _let_be(module: nn.Module) -> None:
+    for undo in (becoming.let_be, calling.let_be, recurrent.let_be):
+        undo(module)
 
 
 def _forbid_fixed(model: object, dropout: bool = False) -> None:
@@ -349,7 +186,7 @@ def _forbid_fixed(model: object, dropout: bool = False) -> None:
         map(is_distributed, model.parameters())
     ):
         raise TypeError("the model is sharded: convert it first, and shard it afterwards")
-    if not dropout and known(model) is not None:
+    if not dropout and (isinstance(model, Module) or known(model) is not None):
         raise ValueError(
             f"the model is a dropout itself, a {type(model).__name__}, and can't be replaced in "
             "place: use a module of anydrop.torch instead, such as anydrop.torch.Dropout(p)"

@@ -71,8 +71,6 @@ class Known(NamedTuple):
 def known(module: nn.Module) -> Known | None:
     """Return what stands for a dropout module; None if it isn't one, by its class and its name."""
     kind = type(module)
-    if isinstance(module, Module):
-        return Known(None, left="it is anydrop's already")
     if kind in STANDARD:
         return Known(STANDARD[kind])
     for ending, stands_for in NAMED.items():

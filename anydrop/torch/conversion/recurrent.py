@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, has_torch_function
 
+from anydrop.torch.conversion.calling import CHILD
 from anydrop.torch.standard import Dropout
 
 FUNCTIONS = (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
@@ -59,6 +60,23 @@ class RNN(_Between, nn.RNN):
 
 #: What each of PyTorch's classes becomes.
 RECURRENT = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
+
+
+def let_drop(module: nn.RNNBase, options: dict[str, Any]) -> Dropout:
+    """Let a child draw the masks between a module's layers, and return the child."""
+    child = Dropout(module.dropout, **options)
+    kind: Any = type(module)
+    module.__class__ = RECURRENT[kind]
+    module.add_module(CHILD, child)
+    return child.train(module.training)
+
+
+def let_be(module: nn.Module) -> None:
+    """Undo `let_drop`; without it, do nothing."""
+    for stock, ours in RECURRENT.items():
+        if type(module) is ours:
+            delattr(module, CHILD)
+            module.__class__ = stock
 
 
 class _LayerByLayer(TorchFunctionMode):

@@ -23,7 +23,8 @@ class Place(NamedTuple):
     Attributes
     ----------
     name : str
-        The name of the module that draws it, or that calls it as a function.
+        The name in the model of the module that draws. Of what was left, the name of the module
+        that drops, or that calls a function.
     was, now : str
         The class or function before and after. They are the same if it was left.
     p : float or None

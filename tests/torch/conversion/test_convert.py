@@ -49,22 +49,47 @@ def test_the_table():
     model = Model()
     table = convert(model, seed=0)
     assert table == (
-        Place("attention", "MultiheadAttention", "FunctionalDropout", 0.1),
+        Place("attention.anydrop", "MultiheadAttention", "FunctionalDropout", 0.1),
         Place("calling", "F.dropout", "F.dropout", None, "a function: functional=True reaches it"),
         Place("drop", "Dropout", "Dropout", 0.2),
     )
-    assert [place.name for place in table.converted] == ["attention", "drop"]
+    assert [place.name for place in table.converted] == ["attention.anydrop", "drop"]
     assert [place.name for place in table.left] == ["calling"]
     assert repr(Conversion()) == "no dropout"
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_dropout_between_the_layers_of_a_recurrent_module(kind):
+    model = within(kind(4, 5, num_layers=3, dropout=0.5))
+    weights, before = set(model.state_dict()), described(model)
+    assert convert(model, seed=0) == (Place("0.anydrop", kind.__name__, "Dropout", 0.5),)
+    assert set(model.state_dict()) == {*weights, "0.anydrop.step"}
+    model(torch.ones(6, 2, 4))
+    assert model[0].anydrop.step == 2
+    assert not convert(model, seed=0).converted
+    revert(model)
+    assert described(model) == before
+
+
+def test_a_recurrent_module_without_gaps_is_not_in_the_table():
+    assert convert(within(nn.LSTM(4, 5))) == ()
+
+
+def test_a_subclass_of_a_recurrent_module_is_left():
+    class Own(nn.LSTM):
+        pass
+
+    (place,) = convert(within(Own(4, 5, num_layers=2, dropout=0.5)))
+    assert place.left == "it is a subclass of PyTorch's recurrent modules"
 
 
 def test_functions_are_reached():
     model = Model()
     table = convert(model, seed=0, functional=True)
     assert [(place.name, place.was) for place in table.converted] == [
-        ("", "other functions"),
-        ("attention", "MultiheadAttention"),
-        ("calling", "F.dropout"),
+        ("anydrop", "other functions"),
+        ("attention.anydrop", "MultiheadAttention"),
+        ("calling.anydrop", "F.dropout"),
         ("drop", "Dropout"),
     ]
     assert model(X).shape == X.shape
@@ -125,7 +150,7 @@ def test_outputs_in_eval_mode_are_as_before():
 def test_where_leaves_modules_to_pytorch(functional):
     model = Model()
     table = convert(model, seed=0, functional=functional, where=lambda name, _: name == "attention")
-    assert [place.name for place in table.converted] == ["attention"]
+    assert [place.name for place in table.converted] == ["attention.anydrop"]
     assert {place.left for place in table.left} <= {
         "where= leaves it out",
         "a function: functional=True reaches it",
@@ -154,7 +179,7 @@ def test_what_is_left_within_attention_draws_pytorchs_masks():
 def test_containers_keep_their_length_and_what_they_hold_is_reached():
     model = nn.Sequential(Calling(), nn.Sequential(Calling(), nn.Dropout(0.1)))
     table = convert(model, seed=0, functional=True)
-    assert [place.name for place in table.converted] == ["0", "1.0", "1.1"]
+    assert [place.name for place in table.converted] == ["0.anydrop", "1.0.anydrop", "1.1"]
     assert len(model) == len(model[1]) == 2
     model(X)
     assert model[1][0].anydrop.step == 1
@@ -163,7 +188,7 @@ def test_containers_keep_their_length_and_what_they_hold_is_reached():
 def test_a_wrapper_around_the_model():
     model = nn.DataParallel(within(Calling()))
     table = convert(model, seed=0, functional=True)
-    assert [place.name for place in table.converted] == ["module.0"]
+    assert [place.name for place in table.converted] == ["0.anydrop"]
 
 
 def test_a_second_conversion_changes_nothing():

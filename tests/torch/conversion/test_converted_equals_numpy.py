@@ -20,14 +20,6 @@ from torch import nn
 from anydrop.torch import convert
 
 
-def streams(table):
-    """Return the names by which the places of a table have their seeds."""
-    return [
-        f"{place.name}.anydrop" if place.now == "FunctionalDropout" else place.name
-        for place in table.converted
-    ]
-
-
 def test_a_transformer_draws_and_returns_what_the_network_in_numpy_does():
     torch.manual_seed(0)
     model = transformer_torch.Classifier().double()
@@ -36,7 +28,7 @@ def test_a_transformer_draws_and_returns_what_the_network_in_numpy_does():
 
     network = transformer.Classifier(layers=2, heads=2, p=0.2)
     layers = anydrop.seed_layers(network, 5)
-    assert sorted(layers) == sorted(streams(table))
+    assert sorted(layers) == sorted(place.name for place in table)
 
     seen = set()
     for x, y, weights in transformer_torch.train(model, steps=5):
@@ -77,7 +69,7 @@ def test_a_perceptron_has_the_gradients_that_numpy_has():
     parts = nn.Linear(6, 32), nn.Dropout(0.3), nn.Tanh(), nn.Dropout(0.3), nn.Linear(32, 2)
     model = nn.Sequential(*parts).double()
     weights = {name: w.detach().numpy().copy() for name, w in model.named_parameters()}
-    assert streams(convert(model, seed=5)) == ["1", "3"]
+    assert [place.name for place in convert(model, seed=5)] == ["1", "3"]
 
     network = Perceptron(weights, 0.3)
     anydrop.seed_layers(network.drops, 5)

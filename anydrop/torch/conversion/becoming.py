@@ -1,0 +1,44 @@
+"""Modules that become ours where they stand: each changes its class, and stays the same object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from anydrop.torch.module import Module
+
+# The attribute that holds what a module was.
+STOCK = "_stock"
+
+
+def become(
+    module: nn.Module, ours: type[Module], attributes: dict[str, Any], options: dict[str, Any]
+) -> Module:
+    """Give a module a class of ours, and note its own."""
+    before = dict(vars(module))
+    added = set[str]()
+    changed = {name: (before[name], to) for name, to in attributes.items() if name in before}
+    module.__dict__[STOCK] = type(module), added, changed
+    module.__class__ = ours
+    assert isinstance(module, Module)
+    try:
+        module.__dict__.update(attributes)
+        module.adopt(**options)
+    finally:
+        added.update(vars(module).keys() - before.keys())
+    return module
+
+
+def let_be(module: nn.Module) -> None:
+    """Undo `become`; without it, do nothing."""
+    note = vars(module).get(STOCK)
+    if note is None:
+        return
+    stock, added, changed = note
+    for name in added:
+        module.__dict__.pop(name, None)
+    for name, (before, ours) in changed.items():
+        if vars(module).get(name) == ours:  # else it was set after the conversion
+            module.__dict__[name] = before
+    module.__class__ = stock

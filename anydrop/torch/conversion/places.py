@@ -1,0 +1,187 @@
+"""Which places of a model drop, and what is to be done with each of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from anydrop.torch.conversion.becoming import become
+from anydrop.torch.conversion.calling import CHILD, is_calling, let_draw
+from anydrop.torch.conversion.calls import Calls, calls_of, is_torchs
+from anydrop.torch.conversion.functional import ATTENTION, FunctionalDropout
+from anydrop.torch.conversion.known import STANDARD, known
+from anydrop.torch.conversion.recurrent import RECURRENT, let_drop
+from anydrop.torch.conversion.table import Place
+from anydrop.torch.module import Module
+from anydrop.torch.standard import Dropout
+
+# Modules that hold others in order. Their code calls all of them, and a child would be called, too.
+CONTAINERS = (nn.ModuleDict, nn.ModuleList, nn.Sequential)
+# Attributes in which attention modules hold their drop probability, as a number or a module.
+RATES = ("dropout", "attention_dropout", "attn_dropout", "dropout_prob", "attn_drop", "dropout_p")
+
+Where = Callable[[str, nn.Module], bool]
+
+
+class Change(NamedTuple):
+    """A place, its module, and how to change that. `apply` returns the module that then draws."""
+
+    place: Place
+    module: nn.Module
+    apply: Callable[[], Module | None] | None = None
+    #: Whether the module gets a child that draws for the functions that it calls.
+    calls: bool = False
+    #: Whether a module that is left stays entirely as it is.
+    stays: bool = False
+
+
+def changes_of(
+    model: nn.Module, where: Where | None, functional: bool, options: dict[str, Any]
+) -> list[Change]:
+    """Return what is to be done with a model, and what is left of it and why."""
+    first = set(_first_called(model)) if functional else set()
+    changes = [
+        change
+        for name, module in model.named_modules()
+        for change in _changes(name, module, where, functional, module in first, options)
+    ]
+    if any(change.calls for change in changes):
+        # The child of a module around it must not draw for a module that is left.
+        return [
+            change._replace(apply=partial(let_draw, change.module, None))
+            if change.place.left and not change.stays
+            else change
+            for change in changes
+        ]
+    return changes
+
+
+def _changes(
+    name: str,
+    module: nn.Module,
+    where: Where | None,
+    functional: bool,
+    is_first: bool,
+    options: dict[str, Any],
+) -> Iterator[Change]:
+    """Yield what is to be done with one module, and what is left of it."""
+    if is_calling(module) or isinstance(module, (FunctionalDropout, *RECURRENT.values())):
+        return  # It was converted before.
+    was, found, calls = type(module).__name__, known(module), _calls(module)
+
+    def left(was: str, why: str, stays: bool = False) -> Change:
+        return Change(Place(name, was, was, _rate_of(module), why), module, stays=stays)
+
+    def converted(was: str, now: type[Module], apply: Callable[..., Any], *given: Any) -> Change:
+        place = Place(name, was, now.__name__, _rate_of(module))
+        return Change(place, module, partial(apply, module, *given), apply is _let_draw)
+
+    change = None
+    if isinstance(module, Module):
+        yield left(was, "it is anydrop's already", stays=True)
+        return
+    if found is not None and found.ours is not None:
+        change = converted(was, found.ours, become, found.ours, found.attributes, options)
+    elif isinstance(module, nn.RNNBase) and module.num_layers > 1:
+        change = converted(was, Dropout, let_drop, options)
+    elif calls.dropouts and (functional or found is None):
+        called = was if is_attention(module) else _functions(calls.dropouts)
+        change = converted(called, FunctionalDropout, _let_draw, options)
+    elif found is not None:
+        yield left(was, found.left)
+    elif is_first:
+        change = converted("other functions", FunctionalDropout, _let_draw, options)
+
+    if change is not None:
+        called = change.place.was
+        if why := _why_fixed(module):
+            yield left(called, why, stays=True)
+        elif change.calls and not (functional or is_attention(module)):
+            yield left(called, "a function: functional=True reaches it")
+        elif where is not None and not where(name, module):
+            yield left(called, "where= leaves it out", stays=isinstance(module, nn.RNNBase))
+        elif change.calls and isinstance(module, CONTAINERS):
+            yield left(called, "a container, whose forward calls all children in turn")
+        else:
+            _require_room(name, module, change)
+            yield change
+    if calls.others and found is None:
+        names = ", ".join(sorted(calls.others))
+        yield left(names, "a random function that is not dropout", stays=True)
+
+
+def _let_draw(module: nn.Module, options: dict[str, Any]) -> Module | None:
+    return let_draw(module, FunctionalDropout(**options))
+
+
+def _require_room(name: str, module: nn.Module, change: Change) -> None:
+    """Refuse a module that has something else under the name of the child."""
+    takes_child = change.calls or isinstance(module, nn.RNNBase)
+    if takes_child and CHILD in {
+        *dict(module.named_children()),
+        *vars(module),
+        *vars(type(module)),
+    }:
+        raise ValueError(
+            f"{name or 'the model'} has an attribute {CHILD!r}, and its masks need a child of this "
+            "name: rename it, or leave this module out by where="
+        )
+
+
+def _first_called(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules with code that runs first: the model, or those within PyTorch's own."""
+    if is_torchs(type(model)) or isinstance(model, CONTAINERS):
+        for child in model.children():
+            yield from _first_called(child)
+    elif known(model) is None:
+        yield model
+
+
+def _why_fixed(module: nn.Module) -> str:
+    """Return why a module can't change its class; an empty string if it can."""
+    if "forward" in vars(module):
+        return "its forward was replaced: convert the model before that"
+    if getattr(module, "cls_to_become", None) is not None:
+        return "it is lazy: call the model once before it is converted"
+    if inspect.isgeneratorfunction(type(module).forward):
+        return "its forward is a generator, whose code runs later"
+    if is_parametrized(module):
+        return "it is parametrized: convert the model before that"
+    if isinstance(module, nn.RNNBase) and type(module) not in RECURRENT:
+        return "it is a subclass of PyTorch's recurrent modules"
+    return ""
+
+
+def is_attention(module: nn.Module) -> bool:
+    """Tell whether a module is attention, by its class's name or by what it calls."""
+    name = type(module).__name__
+    return "Attention" in name or "Attn" in name or ATTENTION in _calls(module).dropouts
+
+
+def _calls(module: nn.Module) -> Calls:
+    """Return what a module's class calls. Of PyTorch's own classes this is known."""
+    if isinstance(module, nn.MultiheadAttention):
+        return Calls(frozenset((ATTENTION,)))
+    if isinstance(module, tuple(STANDARD)):  # a subclass, whose forward may call that of its base
+        return Calls(frozenset(("dropout",)))
+    kind: Any = type(module)
+    return calls_of(kind)
+
+
+def _functions(names: frozenset[str]) -> str:
+    return ", ".join(f"F.{name}" for name in sorted(names))
+
+
+def _rate_of(module: nn.Module) -> float | None:
+    """Return a module's drop probability, if it can be told."""
+    for name in ("p", "drop_prob", *RATES):
+        value = getattr(module, name, None)
+        value = getattr(value, "p", value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    return None
