@@ -41,19 +41,23 @@ class Rated(torch.nn.Module):
         p = getattr(self, self._rate_name)
         if not (type(p) is float and 0.0 <= p < 1.0):
             p = self._rate(step if counted is None else counted)
-        settings = self._settings(inputs[0]) | {"seed": seed, "step": step}
-        return self.drop_at(p, self.inplace, self._function, *inputs, counted=counted, **settings)
+        settings = self._settings(inputs[0])
+        settings["seed"], settings["step"] = seed, step
+        return self.drop_at(p, self.inplace, self._function, inputs, settings, counted)
 
     def drop_at(
         self,
         p: float,
         inplace: bool,
         function: Callable[..., Any],
-        *inputs: Tensor,
+        inputs: tuple[Tensor, ...],
+        keywords: dict[str, Any],
         counted: Any,
-        **keywords: Any,
     ) -> Any:
-        """Return what a function makes of its inputs with a drop probability."""
+        """Return what a function makes of its inputs with a drop probability.
+
+        Where an operator counts the forward, `counted` is its step.
+        """
         out = inputs[0] if inplace else None
         if out is not None and out.requires_grad and out.is_leaf and torch.is_grad_enabled():
             raise RuntimeError(

@@ -67,7 +67,7 @@ def in_vmap() -> bool:
 
 def in_backward() -> bool:
     """Tell whether autograd runs a backward pass."""
-    return backward_pass() != -1
+    return torch._C._current_graph_task_id() != -1
 
 
 def backward_pass() -> int:
@@ -120,7 +120,11 @@ def is_plain_memory(x: Tensor) -> bool:
 
 def is_plain_cpu(x: Tensor) -> bool:
     """Tell whether a tensor is the host's memory, and nothing but autograd watches."""
-    return is_plain_memory(x) and x.is_cpu
+    return (
+        is_plain(x)
+        and not in_transform()
+        and torch._C._dispatch_keys(x) == _memory_keys("cpu")  # A device's name takes long.
+    )
 
 
 def requires_grad(x: Tensor) -> bool:
