@@ -193,6 +193,10 @@ _stock: dict[str, Callable[..., Any]] = {}
 _ours: dict[str, Callable[..., Any]] = {}
 
 
+def _itself(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
+
+
 def install() -> None:
     """Put our functions in the place of PyTorch's in ``torch.nn.functional``, once."""
     for name in (*DROPOUTS, ATTENTION):
@@ -200,8 +204,8 @@ def install() -> None:
         if stock is _ours.get(name):
             continue
         ours = _attention(stock) if name == ATTENTION else _dropout(stock, DROPOUTS[name])
-        # torch.jit.script then compiles PyTorch's function.
-        vars(ours).update({"__script_if_tracing_wrapper": True, "__original_fn": stock})
+        # torch.jit.script then compiles PyTorch's function; torch.compile follows ours.
+        ours.__prepare_scriptable__ = functools.partial(_itself, stock)  # type: ignore[attr-defined]
         _stock[name], _ours[name] = stock, ours
         setattr(F, name, ours)
 

@@ -1,0 +1,45 @@
+"""Compilers follow the functions in the place of PyTorch's; torch.jit.script takes PyTorch's."""
+
+import pytest
+from subjects import available
+
+if not available("torch"):
+    pytest.skip(
+        "torch is not installed here; nox -s tests-torch runs this", allow_module_level=True
+    )
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - its name everywhere
+
+from anydrop.torch.conversion.convert import convert
+
+
+class Calling(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.dropout(x, 0.5, self.training)
+
+
+class Attending(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.scaled_dot_product_attention(x, x, x, dropout_p=0.5)
+
+
+@pytest.mark.parametrize("kind", [Calling, Attending])
+def test_a_compiled_function_draws_the_masks_of_eager_code(kind):
+    torch.compiler.reset()
+    x, eager, model = torch.randn(2, 4, 8, dtype=torch.float64), kind(), kind()
+    for one in (eager, model):
+        convert(one, seed=0, functional=True)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    for _ in range(3):
+        torch.testing.assert_close(compiled(x), eager(x))
+    assert model.anydrop.step == eager.anydrop.step == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script. is deprecated")
+def test_another_model_can_be_scripted_while_one_is_converted():
+    model = Calling()
+    convert(model, functional=True)
+    scripted = torch.jit.script(Calling())
+    assert set(scripted(torch.ones(64)).tolist()) == {0.0, 2.0}
