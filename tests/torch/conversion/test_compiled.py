@@ -1,4 +1,4 @@
-"""Compilers follow the functions in the place of PyTorch's; torch.jit.script takes PyTorch's."""
+"""What converted models draw in compiled programs is what they draw in eager code."""
 
 import pytest
 from subjects import available
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
+import anydrop
 from anydrop.torch.conversion.convert import convert
 
 
@@ -38,6 +39,18 @@ def test_a_compiled_function_draws_the_masks_of_eager_code(kind):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script. is deprecated")
+def test_a_block_with_shared_axes_is_one_program():
+    torch.compiler.reset()
+    x, at = torch.randn(2, 3, 6, 6), torch.tensor(5)
+
+    def dropped(x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = anydrop.drop_block2d(x, 0.3, 3, shared_axes=1, seed=0, step=at)
+        return y
+
+    compiled = torch.compile(dropped, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, at), dropped(x, at), rtol=0, atol=0)
+
+
 def test_another_model_can_be_scripted_while_one_is_converted():
     model = Calling()
     convert(model, functional=True)
