@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections import Counter
 
 import pytest
 from subjects import available
@@ -14,7 +15,8 @@ if not available("model_families"):
     )
 
 import torch
-from model_families import FAMILIES, FILE, Family, drawn, row, seeded, skip_no_layer
+from anydrop.torch.conversion.remaining import remaining
+from model_families import FAMILIES, FILE, WAYS, Family, drawn, row, seeded, skip_no_layer
 from model_training import (
     Trained,
     assert_same,
@@ -77,6 +79,23 @@ def test_what_is_left_is_told(family):
         del left["numpy"]  # no dropout, and so not among what is told
         assert bool(left) <= bool(told), (left, told)
     assert bool(left) == bool(family.left)
+
+
+@every_family
+@pytest.mark.parametrize("way", WAYS)
+def test_remaining_names_what_is_left(family, way):
+    model, inputs = family.made()
+    skip_no_layer(model)
+    if (keywords := WAYS[way]) is not None:
+        convert(model, seed=0, **keywords)
+    found = Counter()
+    for call in remaining(model, **inputs):
+        found[call.operator.removeprefix("aten::")] += call.times
+        assert call.file is not None
+    left = drawn(model, inputs)
+    # It counts the places where NumPy's generator is seen to have moved.
+    assert bool(left.pop("numpy", 0)) == bool(found.pop("numpy.random", 0))
+    assert found == left
 
 
 # Training -------------------------------------------------------------------------------------
