@@ -11,7 +11,6 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FunctionType
 from typing import Any
 from weakref import WeakSet
 
@@ -192,33 +191,19 @@ def _refuse_proxies(input: Any, stock: Callable[..., Any]) -> None:
 
 _stock: dict[str, Callable[..., Any]] = {}
 _ours: dict[str, Callable[..., Any]] = {}
-# What nn.MultiheadAttention calls. It calls the functions above.
-_MULTI_HEAD = "multi_head_attention_forward"
 
 
 def install() -> None:
     """Put our functions in the place of PyTorch's in ``torch.nn.functional``, once."""
-    for name in (*DROPOUTS, ATTENTION, _MULTI_HEAD):
-        stock: Any = getattr(F, name)
+    for name in (*DROPOUTS, ATTENTION):
+        stock = getattr(F, name)
         if stock is _ours.get(name):
             continue
-        ours: Any
-        if name == _MULTI_HEAD:
-            # torch.compile does not look into PyTorch's own, and would lose the child that draws.
-            # It follows a copy.
-            ours = FunctionType(
-                *(stock.__code__, stock.__globals__, name, stock.__defaults__, stock.__closure__)
-            )
-        else:
-            ours = _attention(stock) if name == ATTENTION else _dropout(stock, DROPOUTS[name])
-        # torch.jit.script then compiles PyTorch's function; torch.compile follows ours.
-        ours.__prepare_scriptable__ = functools.partial(_itself, stock)
+        ours = _attention(stock) if name == ATTENTION else _dropout(stock, DROPOUTS[name])
+        # torch.jit.script then compiles PyTorch's function.
+        vars(ours).update({"__script_if_tracing_wrapper": True, "__original_fn": stock})
         _stock[name], _ours[name] = stock, ours
         setattr(F, name, ours)
-
-
-def _itself(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function
 
 
 def uninstall() -> None:
