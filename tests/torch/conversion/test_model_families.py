@@ -60,17 +60,7 @@ def test_the_table_has_no_other_families():
     assert list(TABLE) == list(FAMILIES)
 
 
-UNTOLD = pytest.mark.xfail(reason="the table of convert has no nn.LSTM", strict=True)
-
-
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(family, marks=[UNTOLD] if name == "lstm" else [])
-        for name, family in FAMILIES.items()
-    ],
-    ids=FAMILIES,
-)
+@every_family
 def test_what_is_left_is_told(family):
     for keywords in ({}, {"functional": True}):
         model, inputs = family.made()

@@ -283,7 +283,7 @@ FAMILIES: dict[str, Family] = {
     "swin_v2": Family("torchvision: Swin V2", swin_v2),
     "densenet": Family("torchvision: DenseNet", densenet),
     "transformer": Family("`nn.Transformer`", transformer),
-    "lstm": Family("`nn.LSTM(dropout=)`", lstm, "the dropout between the LSTM's layers"),
+    "lstm": Family("`nn.LSTM(dropout=)`", lstm),
 }
 
 
