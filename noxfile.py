@@ -75,6 +75,20 @@ for name, (packages, required) in BACKENDS.items():
     add_tests(name, packages, required)
 
 
+@nox.session(name="tests-models")
+def tests_models(session: nox.Session) -> None:
+    """Train tiny models of many families, with random weights; nothing is downloaded."""
+    # torchvision, which timm asks for, would bring another PyTorch. transformers brings the rest.
+    session.install("--no-deps", "timm", "torchvision")
+    pytest(
+        session,
+        [*EXTRAS["fast"], *EXTRAS["torch"], "transformers>=5.24", "pillow"],
+        # The first is a module of the tests, with which torchvision can be imported.
+        *(f"--require={name}" for name in ("model_families", "transformers", "timm")),
+        "tests/torch/conversion/test_model_families.py",
+    )
+
+
 @nox.session(name="tests-all")
 def tests_all(session: nox.Session) -> None:
     """Draw one mask in every way there is, and run the examples of the docstrings and pages."""

@@ -16,6 +16,7 @@ import anydrop
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+import model_tables  # noqa: E402
 import performance_tables  # noqa: E402
 import pictures  # noqa: E402
 import situation_tables  # noqa: E402
@@ -86,6 +87,7 @@ def draw_pictures(app):
 def write_tables(app):
     """Write what the tests and the bench found: in the tests' tables, and in files beside this."""
     situation_tables.write(HERE / "_tables")
+    model_tables.write(HERE / "_tables")
     support_tables.write(HERE / "_tables")
     performance_tables.write(HERE / "_tables", HERE / "_pictures")
 

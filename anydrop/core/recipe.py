@@ -147,7 +147,8 @@ class Recipe(NamedTuple):
     @property
     def strides(self) -> tuple[int, ...]:
         """How far the logical indices of neighbours lie apart along each axis; 0 if shared."""
-        strides, stride = list[int](), 1
+        stride = 1
+        strides: list[int] = []  # torch.compile can't follow list[int]()
         extent = self.window.shape if self.window else self.shape
         for a in reversed(range(len(extent))):
             shared = a in self.shared_axes

@@ -194,3 +194,13 @@ def test_a_step_that_is_given_leaves_the_shape(p, step, compiled):
     call = torch.compile(drop, fullgraph=True, backend="aot_eager") if compiled else drop
     assert torch.equal(call(torch.ones(3, 1), step=step), torch.full((3, 1), 1 - p))
     assert drop.step == 0
+
+
+def test_blocks_that_channels_share_are_one_program():
+    x, step = torch.randn(2, 3, 6, 6), torch.tensor(5)
+
+    def dropped(x, step):
+        return anydrop.drop_block2d(x, 0.3, 3, shared_axes=1, seed=0, step=step)
+
+    program = torch.compile(dropped, backend="aot_eager", fullgraph=True)
+    assert torch.equal(program(x, step), dropped(x, step))
