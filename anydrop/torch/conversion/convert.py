@@ -13,8 +13,8 @@ from anydrop.core.stream import Seed
 from anydrop.seeding import named_layers
 from anydrop.torch.conversion import becoming, calling, recurrent
 from anydrop.torch.conversion.known import known
-from anydrop.torch.conversion.places import changes_of
-from anydrop.torch.conversion.table import Conversion
+from anydrop.torch.conversion.places import Change, changes_of, rate_of
+from anydrop.torch.conversion.table import Conversion, Place
 from anydrop.torch.module import Module
 
 
@@ -102,9 +102,16 @@ def convert(
                 _let_be(change.module)
         raise
     return Conversion(
-        change.place._replace(name=names.get(id(module), change.place.name))
-        for change, module in zip(changes, drawing, strict=True)
+        _as_it_is(change, module, names) for change, module in zip(changes, drawing, strict=True)
     )
+
+
+def _as_it_is(change: Change, module: Module | None, names: dict[int, str]) -> Place:
+    """Return a place with the name of the module that draws, and its drop probability."""
+    if module is None:
+        return change.place
+    p = rate_of(module) if module is change.module else change.place.p
+    return change.place._replace(name=names[id(module)], p=p)
 
 
 def _names(model: nn.Module, drawing: Sequence[Module | None]) -> dict[int, str]:

@@ -10,7 +10,7 @@ import functools
 import math
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -231,9 +231,27 @@ def install() -> None:
         else:
             ours = _attention(stock) if name == ATTENTION else _multi_head(stock)
         # torch.jit.script then compiles PyTorch's function; torch.compile follows ours.
-        ours.__prepare_scriptable__ = functools.partial(_itself, stock)  # type: ignore[attr-defined]
+        scripted = _scripted_attention if name == ATTENTION else stock
+        ours.__prepare_scriptable__ = functools.partial(_itself, scripted)  # type: ignore[attr-defined]
         _stock[name], OURS[name] = stock, ours
         setattr(F, name, ours)
+
+
+def _scripted_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Optional[Tensor] = None,  # noqa: UP045 - TorchScript reads it
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: Optional[float] = None,  # noqa: UP045
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Call PyTorch's attention, which is no Python function: TorchScript compiles this one."""
+    y: Tensor = torch.ops.aten.scaled_dot_product_attention(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+    )
+    return y
 
 
 def _put_back() -> None:

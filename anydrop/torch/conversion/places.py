@@ -75,10 +75,10 @@ def _changes(
     was, found, calls = type(module).__name__, known(module), _calls(module)
 
     def left(was: str, why: str, stays: bool = False) -> Change:
-        return Change(Place(name, was, was, _rate_of(module), why), module, stays=stays)
+        return Change(Place(name, was, was, rate_of(module), why), module, stays=stays)
 
     def converted(was: str, now: type[Module], apply: Callable[..., Any], *given: Any) -> Change:
-        place = Place(name, was, now.__name__, _rate_of(module))
+        place = Place(name, was, now.__name__, rate_of(module))
         return Change(place, module, partial(apply, module, *given), apply is _let_draw)
 
     change = None
@@ -96,6 +96,7 @@ def _changes(
         yield left(was, found.left)
     elif is_first:
         change = converted("other functions", FunctionalDropout, _let_draw, options)
+        change = change._replace(place=change.place._replace(p=None))
 
     if change is not None:
         called = change.place.was
@@ -177,7 +178,7 @@ def _functions(names: frozenset[str]) -> str:
     return ", ".join(f"F.{name}" for name in sorted(names))
 
 
-def _rate_of(module: nn.Module) -> float | None:
+def rate_of(module: nn.Module) -> float | None:
     """Return a module's drop probability, if it can be told."""
     for name in ("p", "drop_prob", *RATES):
         value = getattr(module, name, None)

@@ -24,6 +24,11 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(query, key, value, **keywords)
 
 
+class OfItself(nn.Module):
+    def forward(self, x):
+        return F.scaled_dot_product_attention(x, x, x)
+
+
 def close(some, others):
     torch.testing.assert_close(some, others, rtol=1e-8, atol=1e-8)
 
@@ -111,3 +116,11 @@ def test_multi_head_attention_is_pytorchs(options, need_weights):
 
     close(run(parts[0]), run(stock))
     assert parts[0].anydrop.step == 1
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_another_models_attention_is_scripted_meanwhile():
+    model = nn.Sequential(nn.MultiheadAttention(4, 2))
+    convert(model)
+    x = torch.randn(2, 3, 5, 4)
+    assert torch.equal(torch.jit.script(OfItself())(x), STOCK(x, x, x))
