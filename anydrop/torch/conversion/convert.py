@@ -11,7 +11,7 @@ from anydrop.backends.torch.watchers import is_distributed
 from anydrop.core import check, seeds
 from anydrop.core.stream import Seed
 from anydrop.seeding import named_layers
-from anydrop.torch.conversion import becoming, calling, recurrent
+from anydrop.torch.conversion import callers, dropouts, recurrent
 from anydrop.torch.conversion.known import known
 from anydrop.torch.conversion.places import changes_of
 from anydrop.torch.conversion.table import Conversion
@@ -153,7 +153,7 @@ def revert(model: nn.Module) -> None:
     _forbid_fixed(model, dropout=True)
     modules = list(model.modules())
     for module in modules:
-        if calling.is_hidden(module):
+        if callers.is_hidden(module):
             raise TypeError(
                 f"a {type(module).__name__} was parametrized after its conversion: remove that "
                 "first, by torch.nn.utils.parametrize.remove_parametrizations"
@@ -163,7 +163,7 @@ def revert(model: nn.Module) -> None:
 
 
 def _let_be(module: nn.Module) -> None:
-    for undo in (becoming.let_be, calling.let_be, recurrent.let_be):
+    for undo in (dropouts.let_be, callers.let_be, recurrent.let_be):
         undo(module)
 
 

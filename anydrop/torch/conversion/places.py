@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from anydrop.torch.conversion.becoming import become
-from anydrop.torch.conversion.calling import CHILD, is_calling, let_draw
-from anydrop.torch.conversion.calls import Calls, calls_of, is_torchs
+from anydrop.torch.conversion.bytecode import Calls, calls_of, is_torchs
+from anydrop.torch.conversion.callers import CHILD, is_calling, let_draw
+from anydrop.torch.conversion.dropouts import become
 from anydrop.torch.conversion.functional import ATTENTION, FunctionalDropout
 from anydrop.torch.conversion.known import STANDARD, known
 from anydrop.torch.conversion.recurrent import RECURRENT, let_drop

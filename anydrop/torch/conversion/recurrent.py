@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, has_torch_function
 
-from anydrop.torch.conversion.calling import CHILD
+from anydrop.torch.conversion.callers import CHILD
 from anydrop.torch.standard import Dropout
 
 FUNCTIONS = (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
