@@ -112,7 +112,7 @@ def _changes(
             yield change
     if calls.others and found is None:
         names = ", ".join(sorted(calls.others))
-        yield left(names, "a random function that is not dropout", stays=True)
+        yield left(names, "a random function that convert does not replace", stays=True)
 
 
 def _let_draw(module: nn.Module, options: dict[str, Any]) -> Module | None:
