@@ -83,16 +83,16 @@ class Draws:
 
     def check_inference(self) -> None:
         """Refuse a recompute in eval mode if its first run drew; PyTorch's generator stays."""
-        if self.remembers(peeked()):
+        state = torch.get_rng_state()
+        token = _token()
+        torch.set_rng_state(state)
+        with self._lock:
+            drew = token in self._tokens
+        if drew:
             raise RuntimeError(
                 "this forward is a checkpoint's second run of one that drew a mask in training "
                 "mode, and the module is in eval mode now: call eval() after the backward pass"
             )
-
-    def remembers(self, token: int) -> bool:
-        """Tell whether a forward drew a token."""
-        with self._lock:
-            return token in self._tokens
 
     def undo(self, step: int) -> None:
         """Count back, after a forward that was refused."""
@@ -137,14 +137,6 @@ class Draws:
                 "module(x, step=t)"
             )
         return steps.pop()
-
-
-def peeked() -> int:
-    """Return the token that the next forward draws; PyTorch's generator stays."""
-    state = torch.get_rng_state()
-    token = _token()
-    torch.set_rng_state(state)
-    return token
 
 
 def _token() -> int:

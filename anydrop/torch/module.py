@@ -172,10 +172,6 @@ class Module(Seedable, Rated):
             check_run(self, self._lent_in, mapped)
         return self.key(x), self._draws.next(mapped)
 
-    def remembers(self, token: int) -> bool:
-        """Tell whether one of the last forwards drew a token of PyTorch's generator."""
-        return self._draws.remembers(token)
-
     def lend(self, seed: Seed) -> Loan:
         """Return a loan, with which `monte_carlo` lets the module draw from another seed."""
         check_thread(self, self._lent_in)
