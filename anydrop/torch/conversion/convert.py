@@ -99,7 +99,7 @@ def convert(
     except BaseException:
         for change in changes[: len(drawing) + 1]:
             if change.apply:
-                _let_be(change.module)
+                _revert(change.module)
         raise
     return Conversion(
         change.place._replace(name=names.get(id(module), change.place.name))
@@ -159,11 +159,12 @@ def revert(model: nn.Module) -> None:
                 "first, by torch.nn.utils.parametrize.remove_parametrizations"
             )
     for module in modules:
-        _let_be(module)
+        _revert(module)
 
 
-def _let_be(module: nn.Module) -> None:
-    for undo in (dropouts.let_be, callers.let_be, recurrent.let_be):
+def _revert(module: nn.Module) -> None:
+    """Undo the change of one module, whichever it was."""
+    for undo in (dropouts.revert, callers.revert, recurrent.revert):
         undo(module)
 
 

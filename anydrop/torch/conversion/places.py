@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from anydrop.torch.conversion.bytecode import Calls, calls_of, is_torchs
-from anydrop.torch.conversion.callers import CHILD, is_calling, let_draw
+from anydrop.torch.conversion.callers import is_calling, let_draw
+from anydrop.torch.conversion.child import CHILD, FunctionalDropout
 from anydrop.torch.conversion.dropouts import become
-from anydrop.torch.conversion.functional import ATTENTION, FunctionalDropout
+from anydrop.torch.conversion.functional import ATTENTION
 from anydrop.torch.conversion.known import STANDARD, known
 from anydrop.torch.conversion.recurrent import RECURRENT, let_drop
 from anydrop.torch.conversion.table import Place

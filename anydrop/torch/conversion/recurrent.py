@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, has_torch_function
 
-from anydrop.torch.conversion.callers import CHILD
+from anydrop.torch.conversion.child import CHILD
 from anydrop.torch.standard import Dropout
 
 FUNCTIONS = (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
@@ -71,7 +71,7 @@ def let_drop(module: nn.RNNBase, options: dict[str, Any]) -> Dropout:
     return child.train(module.training)
 
 
-def let_be(module: nn.Module) -> None:
+def revert(module: nn.Module) -> None:
     """Undo `let_drop`; without it, do nothing."""
     for stock, ours in RECURRENT.items():
         if type(module) is ours:

@@ -22,7 +22,7 @@ from torch.nn.utils import parametrize
 
 import anydrop.torch
 from anydrop.torch import Conversion, Place, convert, revert
-from anydrop.torch.conversion.functional import FunctionalDropout
+from anydrop.torch.conversion.child import FunctionalDropout
 
 X = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
 SIX = ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout")
