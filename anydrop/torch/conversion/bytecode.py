@@ -58,9 +58,6 @@ class Calls(NamedTuple):
     others: frozenset[str] = frozenset()
 
 
-# Packages of PyTorch's classes and of their bases.
-TORCHS = {"builtins", "torch", "typing"}
-
 # By class. A class that nothing uses any more goes.
 _found: WeakKeyDictionary[Any, Calls] = WeakKeyDictionary()
 
@@ -75,8 +72,7 @@ def calls_of(kind: Any) -> Calls:
 
 def is_torchs(kind: type) -> bool:
     """Tell whether a class and its bases are PyTorch's own, and no code was made for it."""
-    packages = map(_package, kind.__mro__)
-    return not issubclass(kind, torch.fx.GraphModule) and set(packages) <= TORCHS
+    return not issubclass(kind, torch.fx.GraphModule) and all(map(_is_torchs, kind.__mro__))
 
 
 def _read(kind: Any) -> Calls:
@@ -105,6 +101,10 @@ def _read(kind: Any) -> Calls:
                 else:  # It may be a method of a base, by ``super().name``.
                     todo.extend(vars(base).get(name) for base in bases)
     return Calls(frozenset(dropouts), frozenset(others))
+
+
+def _is_torchs(kind: type) -> bool:
+    return _package(kind) in ("builtins", "torch", "typing")
 
 
 def _package(thing: Any) -> str:

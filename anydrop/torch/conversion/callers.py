@@ -19,8 +19,9 @@ DRAWS = "_lets_a_child_draw"
 _classes: WeakValueDictionary[tuple[int, bool], Any] = WeakValueDictionary()
 
 
-def let_draw(module: nn.Module, child: FunctionalDropout | None) -> FunctionalDropout | None:
-    """Let a child draw the masks of the functions that a module calls; None: let PyTorch draw."""
+def let_draw(module: nn.Module, options: dict[str, Any] | None) -> FunctionalDropout | None:
+    """Let a new child with some options draw for a module's functions; None: let PyTorch draw."""
+    child = None if options is None else FunctionalDropout(**options)
     module.__class__ = _calling_class(type(module), child is not None)
     if child is not None:
         module.add_module(CHILD, child)

@@ -1,8 +1,8 @@
 """Who draws for a dropout function that is called now.
 
-The child of the converted module that runs draws. A checkpoint's second run may be outside of every
-module's forward. Its calls are recognized by the state of PyTorch's CPU generator, which a
-checkpoint restores, and by their line of code.
+It is the child of the innermost converted module that runs. A checkpoint's second run may be
+outside of every module's forward. There a call is recognized by the state of PyTorch's CPU
+generator, which a checkpoint restores, and by its place in the code.
 """
 
 from __future__ import annotations
