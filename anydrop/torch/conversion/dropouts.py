@@ -25,7 +25,7 @@ def become(
     try:
         module.__dict__.update(attributes)
         module.adopt(**options)
-    finally:
+    finally:  # `revert` undoes what was refused, too.
         added.update(vars(module).keys() - before.keys())
     return module
 

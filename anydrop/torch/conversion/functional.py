@@ -38,6 +38,7 @@ _ours: dict[str, Any] = {}
 
 
 def _dropout(stock: Callable[..., Any], kind: type[standard.Standard]) -> Callable[..., Any]:
+    """Return what stands in the place of ``F.dropout`` or a variant of it."""
     by_default = stock.__name__ in ("dropout", "dropout1d", "dropout2d", "dropout3d")
 
     @functools.wraps(stock)
@@ -47,18 +48,21 @@ def _dropout(stock: Callable[..., Any], kind: type[standard.Standard]) -> Callab
         child = drawing() if training and p != 0 else None
         if child is None:
             uninstall()
-            if has_torch_function_unary(input):  # PyTorch's would tell it that it is ours.
+            # PyTorch's function would name to such an input what is under its own name now: ours.
+            if has_torch_function_unary(input):
                 keywords = {"p": p, "training": training, "inplace": inplace}
                 return handle_torch_function(stock, (input,), input, **keywords)
             return stock(input, p, training, inplace)
         stock(input, p, False)  # PyTorch's own checks
-        _refuse_proxies(input, stock)
+        _forbid_proxies(input, stock)
         return child.draw(kind, input, p, inplace)
 
     return dropout
 
 
 def _attention(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what stands in the place of ``F.scaled_dot_product_attention``."""
+
     @functools.wraps(stock)
     def scaled_dot_product_attention(
         query: Any,
@@ -75,7 +79,7 @@ def _attention(stock: Callable[..., Any]) -> Callable[..., Any]:
             uninstall()
             keywords = {"scale": scale, "enable_gqa": enable_gqa}
             return stock(query, key, value, attn_mask, dropout_p, is_causal, **keywords)
-        _refuse_proxies(query, stock)
+        _forbid_proxies(query, stock)
         if query.is_nested:
             raise TypeError(
                 "attention of nested tensors can't draw anydrop's masks: pad them, or leave this "
@@ -90,16 +94,17 @@ def _attention(stock: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _multi_head(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what stands in the place of ``F.multi_head_attention_forward``."""
     # Compilers don't trace PyTorch's. They trace a copy, and the functions above that it calls.
-    same = FunctionType(
+    traceable = FunctionType(
         *(stock.__code__, stock.__globals__, stock.__name__),
         *(stock.__defaults__, stock.__closure__),
     )
 
     @functools.wraps(stock)
     def multi_head_attention_forward(*arguments: Any, **keywords: Any) -> Any:
-        seen = torch.compiler.is_compiling() and drawing() is not None
-        return (same if seen else stock)(*arguments, **keywords)
+        draws = torch.compiler.is_compiling() and drawing() is not None
+        return (traceable if draws else stock)(*arguments, **keywords)
 
     return multi_head_attention_forward
 
@@ -150,7 +155,7 @@ def attention_weights(
     return weights.to(query.dtype)
 
 
-def _refuse_proxies(input: Any, stock: Callable[..., Any]) -> None:
+def _forbid_proxies(input: Any, stock: Callable[..., Any]) -> None:
     if isinstance(input, torch.fx.Proxy):
         raise TypeError(
             f"torch.fx would write down PyTorch's {stock.__name__} in the place of a converted "
