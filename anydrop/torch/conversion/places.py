@@ -53,7 +53,7 @@ def changes_of(
         for change in _changes(name, module, where, functional, module in first, options)
     ]
     if any(change.calls for change in changes):
-        # A module that is left may be within one that has a child, which must not draw for it.
+        # The child of a module around it must not draw for a module that is left.
         return [
             change._replace(apply=partial(let_draw, change.module, None))
             if change.place.left and not change.stays

@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 
 def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as text, with columns that are aligned."""
+    """Return a table as text."""
     table = [head, *rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     padded = (
@@ -23,8 +23,8 @@ class Place(NamedTuple):
     Attributes
     ----------
     name : str
-        The name of the module that draws. Of what was left, the name of the module that drops, or
-        that calls the function.
+        The name in the model of the module that draws. Of what was left, the name of the module
+        that drops, or that calls a function.
     was, now : str
         The class or function before and after. They are the same if it was left.
     p : float or None

@@ -89,6 +89,10 @@ def test_what_a_class_calls(kind, dropouts, others):
     assert bytecode.calls_of(kind) == (set(dropouts), set(others))
 
 
+def test_the_table_names_what_a_forward_of_a_base_calls():
+    assert convert(within(BySuper()), functional=True).converted[0].was == "F.dropout"
+
+
 def test_a_function_that_was_imported_before_ours_stood_in_its_place():
     first = within(Calling())
     convert(first, functional=True)

@@ -201,18 +201,6 @@ def test_a_second_conversion_changes_nothing():
     torch.testing.assert_close(model.state_dict(), state, rtol=0, atol=0)
 
 
-def test_a_forward_of_a_base_is_read():
-    class Attention(nn.Module):
-        def forward(self, x):
-            return F.dropout(x)
-
-    class Own(Attention):
-        def forward(self, x):
-            return super().forward(x)
-
-    assert convert(within(Own()), functional=True).converted[0].was == "F.dropout"
-
-
 @pytest.mark.parametrize(
     "different", [{"keeps": True}, {"always": True}, {"axes": 4}], ids=lambda d: next(iter(d))
 )
