@@ -79,7 +79,7 @@ def backward_pass() -> int:
 def let_compilers_look_into(functions: Iterable[Callable[..., Any]]) -> None:
     """Have compilers trace functions that stand in the place of PyTorch's.
 
-    They know PyTorch's by their names, and take what has such a name into a program as it is.
+    They put a function under a name of PyTorch's into the program as it is, without a look inside.
     """
     rules = sys.modules.get("torch._dynamo.trace_rules")
     if rules is not None:
@@ -89,15 +89,15 @@ def let_compilers_look_into(functions: Iterable[Callable[..., Any]]) -> None:
 
 
 def generator_state() -> int:
-    """Return a number that stands for the state of PyTorch's CPU generator, which stays."""
-    with torch._C._DisableTorchDispatch():  # to be unseen by modes
+    """Return a hash of the state of PyTorch's CPU generator. Nothing is drawn."""
+    with torch._C._DisableTorchDispatch():  # Modes would see the reading.
         return hash(torch.get_rng_state().numpy().tobytes())
 
 
 def may_be_repeated() -> bool:
     """Tell whether what runs now may be a checkpoint's first run.
 
-    The one kind switches gradients off meanwhile, and the other has hooks for saved tensors.
+    Reentrant checkpoints run it without gradients, the others with hooks for saved tensors.
     """
     hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
     return hooks is not None or not torch.is_grad_enabled()

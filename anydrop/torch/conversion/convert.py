@@ -11,7 +11,7 @@ from anydrop.backends.torch.watchers import is_distributed
 from anydrop.core import check, seeds
 from anydrop.core.stream import Seed
 from anydrop.seeding import named_layers
-from anydrop.torch.conversion import becoming, calling, recurrent
+from anydrop.torch.conversion import callers, dropouts, recurrent
 from anydrop.torch.conversion.known import known
 from anydrop.torch.conversion.places import Change, changes_of, rate_of
 from anydrop.torch.conversion.table import Conversion, Place
@@ -83,6 +83,7 @@ def convert(
     dropout2           Dropout             Dropout            0.1
     """
     _forbid_fixed(model)
+    _forbid_dropout(model)
     checked = None if seed is None else seeds.checked(seed)
     check.flag(functional, "functional")
     options = {"seed": checked, "per_rank": per_rank}
@@ -99,7 +100,7 @@ def convert(
     except BaseException:
         for change in changes[: len(drawing) + 1]:
             if change.apply:
-                _let_be(change.module)
+                _revert(change.module)
         raise
     return Conversion(
         _as_it_is(change, module, names) for change, module in zip(changes, drawing, strict=True)
@@ -115,15 +116,16 @@ def _as_it_is(change: Change, module: Module | None, names: dict[int, str]) -> P
 
 
 def _names(model: nn.Module, drawing: Sequence[Module | None]) -> dict[int, str]:
-    """Return the name of each module that draws, by its id: that by which it is seeded."""
+    """Return the name by which each module that draws is seeded, by its id."""
     names = {id(layer): name for name, layer in named_layers(model)}
     seen = set[str]()
     for module in drawing:
-        if module is not None and names[id(module)] in seen:
-            raise ValueError(
-                f"two places of this model come to the name {names[id(module)]!r}: rename one"
-            )
-        seen.add(names.get(id(module), ""))
+        if module is None:
+            continue
+        name = names[id(module)]
+        if name in seen:
+            raise ValueError(f"two places of this model come to the name {name!r}: rename one")
+        seen.add(name)
     return names
 
 
@@ -157,24 +159,25 @@ def revert(model: nn.Module) -> None:
       (0): Dropout(p=0.5, inplace=False)
     )
     """
-    _forbid_fixed(model, dropout=True)
+    _forbid_fixed(model)
     modules = list(model.modules())
     for module in modules:
-        if calling.is_hidden(module):
+        if callers.is_hidden(module):
             raise TypeError(
                 f"a {type(module).__name__} was parametrized after its conversion: remove that "
                 "first, by torch.nn.utils.parametrize.remove_parametrizations"
             )
     for module in modules:
-        _let_be(module)
+        _revert(module)
 
 
-def _let_be(module: nn.Module) -> None:
-    for undo in (becoming.let_be, calling.let_be, recurrent.let_be):
+def _revert(module: nn.Module) -> None:
+    """Undo the change of one module, whichever it was."""
+    for undo in (dropouts.revert, callers.revert, recurrent.revert):
         undo(module)
 
 
-def _forbid_fixed(model: object, dropout: bool = False) -> None:
+def _forbid_fixed(model: object) -> None:
     """Refuse a model whose code or tensors are fixed already."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {check.described(model)}")
@@ -186,14 +189,18 @@ def _forbid_fixed(model: object, dropout: bool = False) -> None:
         getattr(module, "_compiled_call_impl", None) is not None for module in modules
     ):
         raise TypeError(
-            "the model is compiled: convert it first, and compile it afterwards; of a result of "
-            "torch.compile, convert its _orig_mod and compile that anew"
+            "the model is compiled: convert it first, and compile it afterwards. If torch.compile "
+            "returned it, convert its _orig_mod and compile that"
         )
     if kinds & {"FSDPModule", "FullyShardedDataParallel"} or any(
         map(is_distributed, model.parameters())
     ):
         raise TypeError("the model is sharded: convert it first, and shard it afterwards")
-    if not dropout and (isinstance(model, Module) or known(model) is not None):
+
+
+def _forbid_dropout(model: nn.Module) -> None:
+    """Refuse a model that a module of ours would have to replace."""
+    if isinstance(model, Module) or known(model) is not None:
         raise ValueError(
             f"the model is a dropout itself, a {type(model).__name__}, and can't be replaced in "
             "place: use a module of anydrop.torch instead, such as anydrop.torch.Dropout(p)"

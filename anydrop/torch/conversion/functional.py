@@ -1,7 +1,7 @@
-"""Dropout that a module calls as a function: a child named ``anydrop`` draws its masks.
+"""The functions that stand in the place of PyTorch's, such as ``F.dropout``.
 
-`install` puts functions of ours in the place of PyTorch's, such as ``F.dropout``. They pass each
-call on to PyTorch's, unless the forward of a converted module runs, or a checkpoint repeats one.
+`install` puts them there. They pass each call on to PyTorch's, unless the forward of a converted
+module runs, or a checkpoint repeats one: then the module's child draws the mask.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from anydrop.backends.torch.watchers import is_traced
+from anydrop.backends.torch.watchers import is_traced, let_compilers_look_into
+from anydrop.core.tracing import constant
 from anydrop.torch import standard
-from anydrop.torch.conversion.scope import DRAWING, OURS, drawing, forget
-from anydrop.torch.module import Module
+from anydrop.torch.conversion.scope import CHILDREN, drawing, forget
 
 # PyTorch's functions, by name, and the module that does the same.
 DROPOUTS: dict[str, type[standard.Standard]] = {
@@ -33,66 +33,12 @@ DROPOUTS: dict[str, type[standard.Standard]] = {
 }
 ATTENTION, MULTI_HEAD = "scaled_dot_product_attention", "multi_head_attention_forward"
 
-
-class FunctionalDropout(Module):
-    """The child of a converted module: it draws the masks of the functions that its parent calls.
-
-    Parameters
-    ----------
-    seed, per_rank
-        As for `Module`. Steps count the calls of a forward, in their order.
-    """
-
-    _takes_one = True
-
-    def __init__(self, **keywords: Any) -> None:
-        super().__init__(**keywords)
-        DRAWING.add(self)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        DRAWING.add(self)
-        install()
-
-    def forward(self, input: Tensor, *, step: Any = None) -> Tensor:
-        """Refuse to be called."""
-        raise TypeError(
-            "this module draws the masks of the functions that its parent calls, and has no drop "
-            "probability of its own: call the parent. If that calls all its children in turn, have "
-            "it leave out the one named anydrop"
-        )
-
-    def draw(self, kind: type[standard.Standard], x: Tensor, p: float, inplace: bool) -> Tensor:
-        """Return what a kind of module makes of a tensor, with this one's next mask."""
-        y: Tensor = self._run(x, kind, p, inplace)
-        return y
-
-    def _drop(self, *inputs: Any, seed: Any, step: Any, counted: Any = None) -> Any:
-        x, kind, p, inplace = inputs
-        function, settings = kind.function_for(x)
-        settings["seed"], settings["step"] = seed, step
-        return self.drop_at(p, inplace, function, (x,), settings, counted)
-
-    def _rate(self, step: Any = None) -> float:
-        return 0.5  # `monte_carlo` asks whether it drops anything. Each call has its own.
-
-    def extra_repr(self) -> str:
-        """Return what `repr` shows: the seed and the step."""
-        return super().extra_repr().removeprefix(", ")
-
-    def _shown(self) -> str:
-        return ""
-
-    @property
-    def is_lent(self) -> bool:
-        """Whether `anydrop.monte_carlo` runs it now."""
-        return self._lent_in is not None
-
-
-# In the place of PyTorch's functions ------------------------------------------------------------
+# What was put in the place of PyTorch's functions, by name. Each holds PyTorch's as `__wrapped__`.
+_ours: dict[str, Any] = {}
 
 
 def _dropout(stock: Callable[..., Any], kind: type[standard.Standard]) -> Callable[..., Any]:
+    """Return what stands in the place of ``F.dropout`` or a variant of it."""
     by_default = stock.__name__ in ("dropout", "dropout1d", "dropout2d", "dropout3d")
 
     @functools.wraps(stock)
@@ -101,19 +47,22 @@ def _dropout(stock: Callable[..., Any], kind: type[standard.Standard]) -> Callab
     ) -> Any:
         child = drawing() if training and p != 0 else None
         if child is None:
-            _put_back()
-            if has_torch_function_unary(input):  # PyTorch's would tell it that it is ours.
+            uninstall()
+            # PyTorch's function would name to such an input what is under its own name now: ours.
+            if has_torch_function_unary(input):
                 keywords = {"p": p, "training": training, "inplace": inplace}
                 return handle_torch_function(stock, (input,), input, **keywords)
             return stock(input, p, training, inplace)
         stock(input, p, False)  # PyTorch's own checks
-        _refuse_proxies(input, stock)
+        _forbid_proxies(input, stock)
         return child.draw(kind, input, p, inplace)
 
     return dropout
 
 
 def _attention(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what stands in the place of ``F.scaled_dot_product_attention``."""
+
     @functools.wraps(stock)
     def scaled_dot_product_attention(
         query: Any,
@@ -127,10 +76,10 @@ def _attention(stock: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         child = drawing() if dropout_p != 0 else None
         if child is None:
-            _put_back()
+            uninstall()
             keywords = {"scale": scale, "enable_gqa": enable_gqa}
             return stock(query, key, value, attn_mask, dropout_p, is_causal, **keywords)
-        _refuse_proxies(query, stock)
+        _forbid_proxies(query, stock)
         if query.is_nested:
             raise TypeError(
                 "attention of nested tensors can't draw anydrop's masks: pad them, or leave this "
@@ -145,16 +94,17 @@ def _attention(stock: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _multi_head(stock: Callable[..., Any]) -> Callable[..., Any]:
-    # Compilers know PyTorch's by its name, and don't look into it. It calls those above.
-    same = FunctionType(
+    """Return what stands in the place of ``F.multi_head_attention_forward``."""
+    # Compilers don't trace PyTorch's. They trace a copy, and the functions above that it calls.
+    traceable = FunctionType(
         *(stock.__code__, stock.__globals__, stock.__name__),
         *(stock.__defaults__, stock.__closure__),
     )
 
     @functools.wraps(stock)
     def multi_head_attention_forward(*arguments: Any, **keywords: Any) -> Any:
-        seen = torch.compiler.is_compiling() and drawing() is not None
-        return (same if seen else stock)(*arguments, **keywords)
+        draws = torch.compiler.is_compiling() and drawing() is not None
+        return (traceable if draws else stock)(*arguments, **keywords)
 
     return multi_head_attention_forward
 
@@ -164,8 +114,8 @@ def _for_each_query(query: Tensor, x: Tensor) -> Tensor:
     heads, shared = query.shape[-3], x.shape[-3]
     if heads % shared:
         raise ValueError(
-            f"enable_gqa=True needs query heads that are a multiple of the others, got {heads} and "
-            f"{shared}"
+            "with enable_gqa=True the number of query heads must be a multiple of the number of "
+            f"key and value heads, got {heads} and {shared}"
         )
     return x.repeat_interleave(heads // shared, -3)
 
@@ -205,7 +155,7 @@ def attention_weights(
     return weights.to(query.dtype)
 
 
-def _refuse_proxies(input: Any, stock: Callable[..., Any]) -> None:
+def _forbid_proxies(input: Any, stock: Callable[..., Any]) -> None:
     if isinstance(input, torch.fx.Proxy):
         raise TypeError(
             f"torch.fx would write down PyTorch's {stock.__name__} in the place of a converted "
@@ -213,27 +163,21 @@ def _refuse_proxies(input: Any, stock: Callable[..., Any]) -> None:
         )
 
 
-_stock: dict[str, Callable[..., Any]] = {}
-
-
-def _itself(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function
-
-
 def install() -> None:
     """Put our functions in the place of PyTorch's in ``torch.nn.functional``, once."""
     for name in (*DROPOUTS, ATTENTION, MULTI_HEAD):
         stock = getattr(F, name)
-        if stock is OURS.get(name):
+        if stock is _ours.get(name):
             continue
+        ours: Any
         if name in DROPOUTS:
             ours = _dropout(stock, DROPOUTS[name])
         else:
             ours = _attention(stock) if name == ATTENTION else _multi_head(stock)
         # torch.jit.script then compiles PyTorch's function; torch.compile follows ours.
         scripted = _scripted_attention if name == ATTENTION else stock
-        ours.__prepare_scriptable__ = functools.partial(_itself, scripted)  # type: ignore[attr-defined]
-        _stock[name], OURS[name] = stock, ours
+        ours.__prepare_scriptable__ = lambda scripted=scripted: scripted
+        _ours[name] = ours
         setattr(F, name, ours)
 
 
@@ -254,17 +198,17 @@ def _scripted_attention(
     return y
 
 
-def _put_back() -> None:
-    """Call `uninstall` once the last converted model is gone, but not in the midst of a trace."""
-    if not torch.compiler.is_compiling() and not DRAWING and not is_traced():
-        uninstall()
-
-
 def uninstall() -> None:
-    """Put PyTorch's functions back, if no converted module needs ours."""
-    if DRAWING:
+    """Put PyTorch's functions back if no child lives, but not in the midst of a trace."""
+    if torch.compiler.is_compiling() or CHILDREN or is_traced():
         return
     forget()
-    for name, ours in OURS.items():
+    for name, ours in _ours.items():
         if getattr(F, name) is ours:
-            setattr(F, name, _stock[name])
+            setattr(F, name, ours.__wrapped__)
+
+
+@constant  # when a compiler traces a call of it
+def let_compilers_trace() -> None:
+    """Have compilers trace our functions, which have the names of PyTorch's."""
+    let_compilers_look_into(_ours.values())

@@ -61,15 +61,17 @@ class StableDropout(Dropout):
 
 
 class Known(NamedTuple):
-    """A class of ours in the place of a module's, the attributes to set, or why it is left."""
+    """A class of ours for a dropout module, and the attributes to set."""
 
-    ours: type[Module] | None
+    ours: type[Module]
     attributes: dict[str, Any] = {}  # noqa: RUF012 - a tuple's default
-    left: str = ""
 
 
-def known(module: nn.Module) -> Known | None:
-    """Return what stands for a dropout module; None if it isn't one, by its class and its name."""
+def known(module: nn.Module) -> Known | str | None:
+    """Return what a dropout module becomes, or why it is left; None if it is no dropout module.
+
+    PyTorch's own are known by their class, others by its name and by what they hold and do.
+    """
     kind = type(module)
     if kind in STANDARD:
         return Known(STANDARD[kind])
@@ -78,35 +80,35 @@ def known(module: nn.Module) -> Known | None:
             return stands_for(module)
     is_leaf = next(module.children(), None) is None
     if is_leaf and "drop" in kind.__name__.lower() and not isinstance(module, tuple(STANDARD)):
-        return Known(None, left="its class is not known")
+        return "its class is not known"
     return None
 
 
-def _path(module: nn.Module) -> Known:
+def _path(module: nn.Module) -> Known | str:
     values = vars(module)
     if "drop_prob" not in values:
-        return Known(None, left="it has no drop_prob")
+        return "it has no drop_prob"
     attributes: dict[str, Any] = {} if "scale_by_keep" in values else {"scale_by_keep": True}
     if values["drop_prob"] is None:
         attributes["drop_prob"] = 0.0
     scales = values.get("scale_by_keep", True)
     if not _drops_rows(module, "drop_prob", 4 / 3 if scales else 1.0):
-        return Known(None, left="it does not drop examples as timm's DropPath does")
+        return "it does not drop examples as timm's DropPath does"
     return Known(DropPath, attributes)
 
 
-def _depth(module: nn.Module) -> Known:
+def _depth(module: nn.Module) -> Known | str:
     has = {"p", "mode"} <= vars(module).keys()
     if not has or not _drops_rows(module, "p", 4 / 3, mode="row"):
-        return Known(None, left="it does not drop examples as torchvision's StochasticDepth does")
+        return "it does not drop examples as torchvision's StochasticDepth does"
     return Known(StochasticDepth)
 
 
 def _drops_rows(module: nn.Module, rate: str, scale: float, **attributes: Any) -> bool:
-    """Tell whether a module drops whole examples in training mode: it is tried with a rate of 1/4.
+    """Tell whether a module drops whole examples with the probability in an attribute.
 
-    Of 256 examples half or more are dropped in one of 10**17 trials. So a rate of keeping is told
-    from one of dropping.
+    It is tried with 1/4 on 256 examples. One trial of 10**17 drops half of them or more, so a
+    probability of keeping is told from one of dropping.
     """
     trial = copy.copy(module)
     vars(trial).update({rate: 0.25, "training": True, **attributes})
@@ -124,29 +126,29 @@ def _drops_rows(module: nn.Module, rate: str, scale: float, **attributes: Any) -
     return unchanged and bool(right.all()) and 0 < int((first == 0).sum()) < 128
 
 
-def _blocks(ours: type[Module]) -> Callable[[nn.Module], Known]:
-    def stands_for(module: nn.Module) -> Known:
+def _blocks(ours: type[Module]) -> Callable[[nn.Module], Known | str]:
+    def stands_for(module: nn.Module) -> Known | str:
         values = vars(module)
         if {"p", "block_size", "inplace", "eps"} <= values.keys():  # torchvision's
             return Known(ours)
         timms = {"drop_prob", "gamma_scale", "block_size", "inplace", "couple_channels"}
         if ours is not DropBlock2d or not timms <= values.keys():
-            return Known(None, left="its class is not known")
+            return "its class is not known"
         if values.get("with_noise") or not values.get("scale_by_keep", True):
-            return Known(None, left="with_noise=True and scale_by_keep=False have no counterpart")
+            return "with_noise=True and scale_by_keep=False have no counterpart"
         return Known(TimmDropBlock2d, {"eps": 1e-6})
 
     return stands_for
 
 
-def _stable(module: nn.Module) -> Known:
+def _stable(module: nn.Module) -> Known | str:
     if "drop_prob" not in vars(module):
-        return Known(None, left="it has no drop_prob")
+        return "it has no drop_prob"
     return Known(StableDropout, {"inplace": False})
 
 
 # Classes of other packages, by the end of their names.
-NAMED: dict[str, Callable[[nn.Module], Known]] = {
+NAMED: dict[str, Callable[[nn.Module], Known | str]] = {
     "DropPath": _path,
     "StochasticDepth": _depth,
     "DropBlock2d": _blocks(DropBlock2d),

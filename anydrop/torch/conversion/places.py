@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from anydrop.torch.conversion.becoming import become
-from anydrop.torch.conversion.calling import CHILD, is_calling, let_draw
-from anydrop.torch.conversion.calls import Calls, calls_of, is_torchs
-from anydrop.torch.conversion.functional import ATTENTION, FunctionalDropout
-from anydrop.torch.conversion.known import STANDARD, known
+from anydrop.torch.conversion.bytecode import Calls, calls_of, is_torchs
+from anydrop.torch.conversion.callers import is_calling, let_draw
+from anydrop.torch.conversion.child import CHILD, FunctionalDropout
+from anydrop.torch.conversion.dropouts import become
+from anydrop.torch.conversion.functional import ATTENTION
+from anydrop.torch.conversion.known import STANDARD, Known, known
 from anydrop.torch.conversion.recurrent import RECURRENT, let_drop
 from anydrop.torch.conversion.table import Place
 from anydrop.torch.module import Module
@@ -29,14 +30,15 @@ Where = Callable[[str, nn.Module], bool]
 
 
 class Change(NamedTuple):
-    """A place, its module, and how to change that. `apply` returns the module that then draws."""
+    """A place of the table, its module, and what is to be done with that."""
 
     place: Place
     module: nn.Module
+    #: Changes the module, and returns what then draws its masks, if that is ours. None: no change.
     apply: Callable[[], Module | None] | None = None
     #: Whether the module gets a child that draws for the functions that it calls.
     calls: bool = False
-    #: Whether a module that is left stays entirely as it is.
+    #: Of a module that is left: whether its class can't or needn't change.
     stays: bool = False
 
 
@@ -79,24 +81,25 @@ def _changes(
 
     def converted(was: str, now: type[Module], apply: Callable[..., Any], *given: Any) -> Change:
         place = Place(name, was, now.__name__, rate_of(module))
-        return Change(place, module, partial(apply, module, *given), apply is _let_draw)
+        return Change(place, module, partial(apply, module, *given), apply is let_draw)
 
-    change = None
     if isinstance(module, Module):
         yield left(was, "it is anydrop's already", stays=True)
         return
-    if found is not None and found.ours is not None:
+
+    change = None
+    if isinstance(found, Known):
         change = converted(was, found.ours, become, found.ours, found.attributes, options)
     elif isinstance(module, nn.RNNBase) and module.num_layers > 1:
         change = converted(was, Dropout, let_drop, options)
     elif calls.dropouts and (functional or found is None):
         called = was if is_attention(module) else _functions(calls.dropouts)
-        change = converted(called, FunctionalDropout, _let_draw, options)
-    elif found is not None:
-        yield left(was, found.left)
+        change = converted(called, FunctionalDropout, let_draw, options)
+    elif isinstance(found, str):
+        yield left(was, found)
     elif is_first:
-        change = converted("other functions", FunctionalDropout, _let_draw, options)
-        change = change._replace(place=change.place._replace(p=None))
+        change = converted("other functions", FunctionalDropout, let_draw, options)
+        change = change._replace(place=change.place._replace(p=None))  # Each call has its own.
 
     if change is not None:
         called = change.place.was
@@ -107,17 +110,13 @@ def _changes(
         elif where is not None and not where(name, module):
             yield left(called, "where= leaves it out", stays=isinstance(module, nn.RNNBase))
         elif change.calls and isinstance(module, CONTAINERS):
-            yield left(called, "a container, whose forward calls all children in turn")
+            yield left(called, "a container: its forward would call the child, too")
         else:
             _require_room(name, module, change)
             yield change
     if calls.others and found is None:
         names = ", ".join(sorted(calls.others))
-        yield left(names, "a random function that is not dropout", stays=True)
-
-
-def _let_draw(module: nn.Module, options: dict[str, Any]) -> Module | None:
-    return let_draw(module, FunctionalDropout(**options))
+        yield left(names, "a random function that convert does not replace", stays=True)
 
 
 def _require_room(name: str, module: nn.Module, change: Change) -> None:
@@ -129,13 +128,13 @@ def _require_room(name: str, module: nn.Module, change: Change) -> None:
         *vars(type(module)),
     }:
         raise ValueError(
-            f"{name or 'the model'} has an attribute {CHILD!r}, and its masks need a child of this "
-            "name: rename it, or leave this module out by where="
+            f"{name or 'the model'} has an attribute {CHILD!r}, the name of the child that convert "
+            "would add: rename it, or leave this module out by where="
         )
 
 
 def _first_called(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield the modules with code that runs first: the model, or those within PyTorch's own."""
+    """Yield the outermost modules with code of the user's: mostly it is the model alone."""
     if is_torchs(type(model)) or isinstance(model, CONTAINERS):
         for child in model.children():
             yield from _first_called(child)
@@ -165,10 +164,10 @@ def is_attention(module: nn.Module) -> bool:
 
 
 def _calls(module: nn.Module) -> Calls:
-    """Return what a module's class calls. Of PyTorch's own classes this is known."""
+    """Return what a module's class calls. PyTorch's own classes are not read."""
     if isinstance(module, nn.MultiheadAttention):
         return Calls(frozenset((ATTENTION,)))
-    if isinstance(module, tuple(STANDARD)):  # a subclass, whose forward may call that of its base
+    if isinstance(module, tuple(STANDARD)):  # a subclass, and its forward may call its base's
         return Calls(frozenset(("dropout",)))
     kind: Any = type(module)
     return calls_of(kind)

@@ -15,17 +15,17 @@ import torch
 from anydrop.backends.torch.watchers import EachOperator
 
 TORCH = os.path.join(os.path.dirname(inspect.getfile(torch)), "")
-# The part of PyTorch whose Python code calls random operators for a user.
-FUNCTIONS = os.path.join(TORCH, "nn", "")
-# It runs the code of others, and draws nothing itself: its modules' draws are in their own files.
+# The part of PyTorch with Python code that calls random operators for a user.
+NN = os.path.join(TORCH, "nn", "")
+# Frames of this folder are no sign of our own draws: they run PyTorch's code, and the masks are
+# drawn in other files.
 CONVERSION = os.path.join(os.path.dirname(__file__), "")
 ANYDROP = CONVERSION.removesuffix(os.path.join("torch", "conversion", ""))
-# Devices whose generators are read, which tells whether an operator drew.
+# Kinds of devices with generators that are read before and after each operator.
 READ = {"cpu", "cuda"}
 
-
-# Where a random operator is called: its name, module, the module's class, file and line.
-Place = tuple[str, str, str, str | None, int | None]
+# What is counted: an operator, the name and class of a module, and the file and line of the call.
+Site = tuple[str, str, str, str | None, int | None]
 
 
 class RandomCalls:
@@ -36,12 +36,12 @@ class RandomCalls:
     names : dict of int to tuple of str
         Name and class of each module of the model, by its id.
     end : str
-        The file that calls the model. No line in it, or in what called it, is a place.
+        The file that calls the model. No line in it, or in what called it, is named.
     """
 
     def __init__(self, names: dict[int, tuple[str, str]], end: str) -> None:
         self.names, self.end = names, end
-        self.counts: dict[Place, int] = {}
+        self.counts: dict[Site, int] = {}
         self._others = _states_of_others()
 
     def watched(self) -> EachOperator:
@@ -68,8 +68,8 @@ class RandomCalls:
         return result
 
     def _note(self, operator: str, frame: FrameType | None) -> None:
-        place = operator, *self._where(frame)
-        self.counts[place] = self.counts.get(place, 0) + 1
+        site = operator, *self._where(frame)
+        self.counts[site] = self.counts.get(site, 0) + 1
 
     def _where(self, frame: FrameType | None) -> tuple[str, str, str | None, int | None]:
         """Return the innermost module's name and class, and the file and line of the call."""
@@ -88,7 +88,7 @@ class RandomCalls:
 
 
 def _drew(operator: Any, before: list[torch.Tensor], result: Any, arguments: Any) -> bool:
-    """Tell whether an operator drew random numbers. At a rate of 0 many random ones do not."""
+    """Tell whether an operator drew random numbers. With p = 0 many random ones do not."""
     if not all(map(torch.equal, before, _states())):
         return True
     if torch.Tag.nondeterministic_seeded not in getattr(operator, "tags", ()):
@@ -99,12 +99,13 @@ def _drew(operator: Any, before: list[torch.Tensor], result: Any, arguments: Any
 
 
 def _states() -> list[torch.Tensor]:
-    """Return the states of PyTorch's generators."""
+    """Return the states of PyTorch's global generators."""
     more = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     return [torch.get_rng_state(), *more]
 
 
 def _states_of_others() -> dict[str, object]:
+    """Return the states of NumPy's and Python's global generators."""
     state = np.random.get_state(legacy=False)  # noqa: NPY002 - the one that models draw from
     return {"numpy.random": pickle.dumps(state), "random": random.getstate()}
 
@@ -118,16 +119,19 @@ def _caller() -> FrameType | None:
 
 
 def _is_ours(frame: FrameType | None) -> bool:
-    """Tell whether a function of anydrop's calls an operator, and not by one of ``torch.nn``."""
+    """Tell whether a file of anydrop's is the first above the operator that is not PyTorch's.
+
+    A file of ``torch.nn`` counts as the user's.
+    """
     while frame is not None:
         file = frame.f_code.co_filename
-        if file.startswith(FUNCTIONS) or not file.startswith(TORCH):
+        if file.startswith(NN) or not file.startswith(TORCH):
             return file.startswith(ANYDROP) and not file.startswith(CONVERSION)
         frame = frame.f_back
     return False
 
 
 def _first_argument(frame: FrameType) -> object:
-    """Return what a method of a frame calls ``self``."""
+    """Return a frame's first argument: of a method, ``self``."""
     code = frame.f_code
     return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, has_torch_function
 
-from anydrop.torch.conversion.calling import CHILD
+from anydrop.torch.conversion.child import CHILD
 from anydrop.torch.standard import Dropout
 
 FUNCTIONS = (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
 
 
 class _Between(nn.RNNBase):
-    """A recurrent module that `convert` changed. Its child `anydrop` draws a mask for each gap.
+    """A recurrent module that `convert` changed: its child `anydrop` draws a mask for each gap.
 
     As PyTorch does, it drops from the whole output of each layer but the last.
     """
@@ -32,7 +32,8 @@ class _Between(nn.RNNBase):
             return super().forward(input, hx)
         if self.anydrop.p != self.dropout:
             self.anydrop.p = self.dropout
-        # All but the one call for all layers stays PyTorch's: checks, shapes and initial states.
+        # PyTorch's forward makes one call for all layers. The mode replaces that call alone, so
+        # that checks, shapes and initial states stay PyTorch's.
         run = super().forward
         with _LayerByLayer(self.anydrop):
             if torch.compiler.is_dynamo_compiling():
@@ -42,7 +43,7 @@ class _Between(nn.RNNBase):
                     "within torch._C.DisableTorchFunction this module would draw PyTorch's own "
                     "masks: call it outside of that block"
                 )
-            # Dynamo leaves recurrent modules out, and would compile each call that the mode sees.
+            # The compiler leaves recurrent modules out, but would compile what the mode calls.
             return torch.compiler.disable(run)(input, hx)
 
 
@@ -71,7 +72,7 @@ def let_drop(module: nn.RNNBase, options: dict[str, Any]) -> Dropout:
     return child.train(module.training)
 
 
-def let_be(module: nn.Module) -> None:
+def revert(module: nn.Module) -> None:
     """Undo `let_drop`; without it, do nothing."""
     for stock, ours in RECURRENT.items():
         if type(module) is ours:

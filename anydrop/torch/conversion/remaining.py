@@ -43,7 +43,7 @@ class Remaining(tuple[RandomCall, ...]):
     def __repr__(self) -> str:
         if not self:
             return "No random operator is left that is not anydrop's."
-        rows = [(one.operator, _module(one), one.kind, _place(one), str(one.times)) for one in self]
+        rows = [(one.operator, _module(one), one.kind, _line(one), str(one.times)) for one in self]
         return lines(("operator", "module", "class", "called at", "times"), rows)
 
 
@@ -116,7 +116,7 @@ def remaining(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Remainin
         with torch.compiler.set_stance("force_eager"), calls.watched():
             twin.train()(*inputs, **keywords)
         calls.find_others()
-    return Remaining(RandomCall(*place, times) for place, times in calls.counts.items())
+    return Remaining(RandomCall(*site, times) for site, times in calls.counts.items())
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def _unchanged() -> Iterator[None]:
     numpy_state, state = np.random.get_state(legacy=False), random.getstate()  # noqa: NPY002
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices), warnings.catch_warnings():
-        # A checkpoint's, as there are no gradients here.
+        # Checkpoints warn of this, as there are no gradients here.
         warnings.filterwarnings("ignore", "None of the inputs have requires_grad=True")
         try:
             yield
@@ -146,7 +146,7 @@ def _copied(thing: Any, memo: dict[Any, Any], what: str) -> Any:
 
 
 def _tensors(thing: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors of inputs. Autograd may follow them, and then `copy` refuses them."""
+    """Yield the tensors of inputs. A deep copy refuses those that autograd follows."""
     if isinstance(thing, torch.Tensor):
         yield thing
     elif isinstance(thing, (list, tuple, dict)):
@@ -184,7 +184,7 @@ def _module(call: RandomCall) -> str:
     return call.module or ("(the model)" if call.kind else "")
 
 
-def _place(call: RandomCall) -> str:
+def _line(call: RandomCall) -> str:
     """Return file and line, the file as imports find it."""
     if call.file is None:
         return "(after the last operator)"

@@ -80,7 +80,7 @@ def test_attention_is_that_of_pytorch(given, keywords):
     [
         ({}, {"attn_mask": torch.ones(5, 7, dtype=torch.int64)}, r"torch.int64: .*attn_mask.bool"),
         ({}, {"attn_mask": torch.ones(4, 2, 3, 5, 7) > 0}, r"must broadcast to \(2, 3, 5, 7\)"),
-        ({"heads": (1, 2, 2)}, {"enable_gqa": True}, "multiple of the others, got 1 and 2"),
+        ({"heads": (1, 2, 2)}, {"enable_gqa": True}, "number of key and value heads, got 1 and 2"),
         ({}, {"attn_mask": SEEN, "is_causal": True}, "not both"),
         ({}, {"p": 1.5}, "p must satisfy"),
     ],

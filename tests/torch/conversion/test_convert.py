@@ -22,7 +22,7 @@ from torch.nn.utils import parametrize
 
 import anydrop.torch
 from anydrop.torch import Conversion, Place, convert, revert
-from anydrop.torch.conversion.functional import FunctionalDropout
+from anydrop.torch.conversion.child import FunctionalDropout
 
 X = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
 SIX = ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout")
@@ -199,18 +199,6 @@ def test_a_second_conversion_changes_nothing():
     assert not convert(model, seed=1, functional=True).converted
     assert described(model) == before
     torch.testing.assert_close(model.state_dict(), state, rtol=0, atol=0)
-
-
-def test_a_forward_of_a_base_is_read():
-    class Attention(nn.Module):
-        def forward(self, x):
-            return F.dropout(x)
-
-    class Own(Attention):
-        def forward(self, x):
-            return super().forward(x)
-
-    assert convert(within(Own()), functional=True).converted[0].was == "F.dropout"
 
 
 @pytest.mark.parametrize(

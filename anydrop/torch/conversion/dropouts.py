@@ -1,4 +1,4 @@
-"""Modules that become ours where they stand: each changes its class, and stays the same object."""
+"""Dropout modules become ours in place: each changes its class, and stays the same object."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from anydrop.torch.module import Module
 
-# The attribute that holds what a module was.
+# The attribute that holds what `revert` needs.
 STOCK = "_stock"
 
 
@@ -25,12 +25,12 @@ def become(
     try:
         module.__dict__.update(attributes)
         module.adopt(**options)
-    finally:
+    finally:  # `revert` undoes what was refused, too.
         added.update(vars(module).keys() - before.keys())
     return module
 
 
-def let_be(module: nn.Module) -> None:
+def revert(module: nn.Module) -> None:
     """Undo `become`; without it, do nothing."""
     note = vars(module).get(STOCK)
     if note is None:

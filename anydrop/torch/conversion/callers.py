@@ -8,20 +8,20 @@ from weakref import WeakValueDictionary
 
 from torch import nn
 
-from anydrop.torch.conversion.functional import FunctionalDropout, install, uninstall
-from anydrop.torch.conversion.scope import DRAWING, drawn_by
+from anydrop.torch.conversion.child import CHILD, FunctionalDropout
+from anydrop.torch.conversion.functional import install, let_compilers_trace, uninstall
+from anydrop.torch.conversion.scope import CHILDREN, drawn_by
 
-# The name of the child.
-CHILD = "anydrop"
 # The attribute of the classes made here: whether a child draws, or PyTorch.
 DRAWS = "_lets_a_child_draw"
 
-# Of a class and whether a child draws. A class that nothing uses any more goes.
+# By the class before and whether a child draws. A class that nothing uses any more goes.
 _classes: WeakValueDictionary[tuple[int, bool], Any] = WeakValueDictionary()
 
 
-def let_draw(module: nn.Module, child: FunctionalDropout | None) -> FunctionalDropout | None:
-    """Let a child draw the masks of the functions that a module calls; None: let PyTorch draw."""
+def let_draw(module: nn.Module, options: dict[str, Any] | None) -> FunctionalDropout | None:
+    """Let a new child with some options draw for a module's functions; None: let PyTorch draw."""
+    child = None if options is None else FunctionalDropout(**options)
     module.__class__ = _calling_class(type(module), child is not None)
     if child is not None:
         module.add_module(CHILD, child)
@@ -30,7 +30,7 @@ def let_draw(module: nn.Module, child: FunctionalDropout | None) -> FunctionalDr
     return child
 
 
-def let_be(module: nn.Module) -> None:
+def revert(module: nn.Module) -> None:
     """Undo `let_draw`; without it, do nothing."""
     if not is_calling(module):
         return
@@ -38,7 +38,7 @@ def let_be(module: nn.Module) -> None:
     module.__class__ = kind.__mro__[1]
     child = module._modules.pop(CHILD, None) if getattr(kind, DRAWS) else None  # noqa: SLF001
     if isinstance(child, FunctionalDropout):
-        DRAWING.discard(child)
+        CHILDREN.discard(child)
         uninstall()
 
 
@@ -61,6 +61,7 @@ def _calling_class(kind: Any, draws: bool) -> Any:
     @functools.wraps(kind.forward)
     def forward(self: Any, *arguments: Any, **keywords: Any) -> Any:
         child = getattr(self, CHILD) if draws else None
+        let_compilers_trace()
         with drawn_by(child):
             if child is None or not child.is_lent or self.training:
                 return kind.forward(self, *arguments, **keywords)

@@ -1,12 +1,18 @@
-"""Which random functions of PyTorch's a class of modules calls in its own code, read from there.
+"""Which random functions of PyTorch's a class of modules calls: its bytecode is read.
 
-This finds what no list of classes could: the dropout of attention, and what else a forward draws.
-It is a reading of code. What really runs is said by `anydrop.torch.remaining`.
+The reading starts at ``forward``. It follows ``self.method``, ``super().method`` and the global
+functions of the same package, and looks for names such as the ``dropout`` of ``F.dropout``.
+
+It misses a function that is imported within a function, kept in an attribute, table or argument,
+found by `getattr`, or called as ``module.function`` of the model's own files. It does not read
+functions of other packages, nor scripted ones. Code that never runs counts, too. What really runs
+is told by `anydrop.torch.remaining`.
 """
 
 from __future__ import annotations
 
 import dis
+import inspect
 from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
@@ -19,7 +25,7 @@ from anydrop.torch.conversion.functional import ATTENTION, DROPOUTS
 
 # Functions of ours stand in the place of these, where they are called by ``F.name``.
 REPLACED = frozenset((*DROPOUTS, ATTENTION))
-# Other random functions, which have only these names.
+# Other random functions. Whatever has such a name after a dot is taken for one.
 OTHERS = frozenset(
     (
         *("bernoulli", "bernoulli_", "feature_dropout", "multinomial", "normal", "rand"),
@@ -27,9 +33,13 @@ OTHERS = frozenset(
         *("gumbel_softmax", "fractional_max_pool2d", "fractional_max_pool3d"),
     )
 )
-
-# Names before a dot, by which a function is PyTorch's own even where ours stands in its place.
+# Functions that code may import by name from ``torch.nn.functional``, and call without a dot.
+IMPORTABLE = REPLACED | {"rrelu", "gumbel_softmax"}
+# What stands before the dot where a function of `REPLACED` is called past ours.
 BELOW = ("torch", "_VF", "_nn", "aten")
+
+# What stands before a global name.
+GLOBAL = ""
 
 
 class Calls(NamedTuple):
@@ -40,14 +50,15 @@ class Calls(NamedTuple):
     dropouts : frozenset of str
         Functions in whose place ours stand: ``"dropout"`` for ``F.dropout``.
     others : frozenset of str
-        Other random functions, and those of `dropouts` that are called by another way.
+        Random functions that ours don't replace. ``torch.dropout`` and a ``dropout`` that was
+        imported by its name are among them.
     """
 
     dropouts: frozenset[str] = frozenset()
     others: frozenset[str] = frozenset()
 
 
-# A class that nothing uses any more goes.
+# By class. A class that nothing uses any more goes.
 _found: WeakKeyDictionary[Any, Calls] = WeakKeyDictionary()
 
 
@@ -72,31 +83,24 @@ def _read(kind: Any) -> Calls:
         if function is None or function.__code__ in seen:
             continue
         seen.add(function.__code__)
-        package = _package(function)
         for code in _codes(function.__code__):
             bases = kind.__mro__ if "super" in code.co_names else ()
-            for before, name, is_global in _names(code):
-                value = function.__globals__.get(name) if is_global else None
-                if value is not None and name in _ATTRIBUTES_OF_F and value is _of_f(name):
-                    others.add(name)  # imported by name, past the place where ours stand
-                elif is_global:
-                    todo.append(value if _package(value) == package else None)
+            for before, name in _names(code):
+                if before == GLOBAL:
+                    value = function.__globals__.get(name)
+                    if _is_imported(name, value):
+                        others.add(name)
+                    elif _package(value) == _package(function):
+                        todo.append(value)
                 elif before == "self":
                     todo.append(getattr(kind, name, None))
                 elif name in REPLACED and _is_f(before, function):
                     dropouts.add(name)
                 elif name in OTHERS or (name in REPLACED and before in BELOW):
                     others.add(name)
-                else:
+                else:  # It may be a method of a base, by ``super().name``.
                     todo.extend(vars(base).get(name) for base in bases)
     return Calls(frozenset(dropouts), frozenset(others))
-
-
-_ATTRIBUTES_OF_F = REPLACED | {"rrelu", "gumbel_softmax"}
-
-
-def _of_f(name: str) -> Any:
-    return getattr(F, name)
 
 
 def _is_torchs(kind: type) -> bool:
@@ -105,6 +109,13 @@ def _is_torchs(kind: type) -> bool:
 
 def _package(thing: Any) -> str:
     return (getattr(thing, "__module__", None) or "").partition(".")[0]
+
+
+def _is_imported(name: str, value: Any) -> bool:
+    """Tell whether a global is a function of ``torch.nn.functional``, PyTorch's or ours."""
+    if name not in IMPORTABLE:
+        return False
+    return inspect.unwrap(value) is inspect.unwrap(getattr(F, name))
 
 
 def _is_f(name: str | None, function: FunctionType) -> bool:
@@ -128,17 +139,27 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _names(code: CodeType) -> Iterator[tuple[str | None, str, bool]]:
-    """Yield the names that code loads, with the name before the dot, and whether it is global."""
+def _names(code: CodeType) -> Iterator[tuple[str | None, str]]:
+    """Yield each name that code loads, after what stands before its dot.
+
+    That is `GLOBAL` for a global, and None if it isn't a name: ``F.dropout`` gives ``GLOBAL, "F"``
+    and ``"F", "dropout"``. This knows the instructions of Python 3.11 to 3.14.
+    """
     before: str | None = None
     for step in dis.get_instructions(code):
-        if step.opname == "LOAD_GLOBAL" or step.opname == "LOAD_NAME":
-            yield None, step.argval, True
-            before = step.argval
-        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
-            yield before, step.argval, False
-            before = step.argval
-        elif step.opname.startswith(("LOAD_FAST", "LOAD_DEREF")):
-            before = step.argval if isinstance(step.argval, str) else None
-        elif step.opname not in ("CACHE", "PUSH_NULL", "EXTENDED_ARG"):
+        operation, argument = step.opname, step.argval
+        if operation in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield GLOBAL, argument
+            before = argument
+        elif operation in ("LOAD_ATTR", "LOAD_METHOD"):
+            yield before, argument
+            before = argument
+        elif operation == "LOAD_SUPER_ATTR":  # ``super().name`` since 3.12; ``self`` comes before
+            yield None, argument
+            before = argument
+        elif "LOAD_FAST" in operation:  # Since 3.13 one may load or store another local, too.
+            before = argument[-1] if isinstance(argument, tuple) else argument
+        elif operation == "LOAD_DEREF":
+            before = argument
+        elif operation not in ("PUSH_NULL", "EXTENDED_ARG"):
             before = None
