@@ -13,7 +13,7 @@ from anydrop.core.stream import Seed
 from anydrop.seeding import named_layers
 from anydrop.torch.conversion import becoming, calling, recurrent
 from anydrop.torch.conversion.known import known
-from anydrop.torch.conversion.places import changes_of
+from anydrop.torch.conversion.places import Change, changes_of
 from anydrop.torch.conversion.table import Conversion
 from anydrop.torch.module import Module
 
@@ -86,9 +86,13 @@ def convert(
     checked = None if seed is None else seeds.checked(seed)
     check.flag(functional, "functional")
     options = {"seed": checked, "per_rank": per_rank}
-    changes = changes_of(model, where, functional, options)
-    drawing = list[Module | None]()
+    # What an earlier call left may be converted by this one.
+    left = [module for module in model.modules() if calling.is_left(module)]
+    for module in left:
+        calling.let_be(module)
+    changes, drawing = list[Change](), list[Module | None]()
     try:
+        changes = changes_of(model, where, functional, options)
         for change in changes:
             drawing.append(change.apply() if change.apply else None)
         names = _names(model, drawing)
@@ -100,6 +104,8 @@ def convert(
         for change in changes[: len(drawing) + 1]:
             if change.apply:
                 _let_be(change.module)
+        for module in left:
+            calling.let_draw(module, None)
         raise
     return Conversion(
         change.place._replace(name=names.get(id(module), change.place.name))

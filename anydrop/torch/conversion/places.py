@@ -50,7 +50,8 @@ def changes_of(
         for name, module in model.named_modules()
         for change in _changes(name, module, where, functional, module in first, options)
     ]
-    if any(change.calls for change in changes):
+    has_child = any(isinstance(module, FunctionalDropout) for module in model.modules())
+    if has_child or any(change.calls for change in changes):
         # The child of a module around it must not draw for a module that is left.
         return [
             change._replace(apply=partial(let_draw, change.module, None))

@@ -1,0 +1,92 @@
+"""Conversions in several calls, of several kinds of dropout at once, and in several ways to run."""
+
+import pytest
+from subjects import available
+
+if not available("torch"):
+    pytest.skip(
+        "torch is not installed here; nox -s tests-torch runs this", allow_module_level=True
+    )
+
+import torch
+from converted import Calling, Model, described
+from torch import nn
+
+from anydrop.torch import convert, revert
+
+X = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
+
+
+def second(name, module):
+    return name.startswith("1")
+
+
+def first(name, module):
+    return not second(name, module)
+
+
+def two_models():
+    torch.manual_seed(0)
+    return nn.Sequential(Model(), Model())
+
+
+def drawn(model, times=2):
+    return [model(X) for _ in range(times)]
+
+
+# In two calls ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("functional", [False, True])
+def test_two_calls_convert_what_one_does(functional):
+    model, other = two_models(), two_models()
+    options = {"seed": 3, "functional": functional}
+    names = {
+        place.name
+        for where in (first, second)
+        for place in convert(model, where=where, **options).converted
+    }
+    assert names == {place.name for place in convert(other, **options).converted}
+    torch.manual_seed(1)
+    expected = drawn(other)
+    torch.manual_seed(1)
+    assert all(map(torch.equal, drawn(model), expected))
+
+
+def test_functions_are_reached_by_a_second_call():
+    model, other = two_models(), two_models()
+    convert(model, seed=3)
+    table = convert(model, seed=3, functional=True)
+    names = {place.name for place in table.converted}
+    assert {"0.calling.anydrop", "1.calling.anydrop"} <= names
+    convert(other, seed=3, functional=True)
+    assert all(map(torch.equal, drawn(model), drawn(other)))
+    revert(model)
+    assert described(model) == described(two_models())
+
+
+def test_what_two_calls_leave_draws_pytorchs_masks():
+    """A module around it was converted by the first call."""
+
+    class Around(Calling):
+        def forward(self, x):
+            return super().forward(self.linear(x))
+
+    model = Around()
+    model.linear = Calling()
+    convert(model, seed=3, functional=True, where=lambda name, module: not name)
+    assert [place.left for place in convert(model, seed=3)] == [
+        "a function: functional=True reaches it"
+    ]
+    model(X)
+    assert model.anydrop.step == 1
+
+
+def test_a_refused_second_call_changes_nothing():
+    model = two_models()
+    convert(model, seed=3, functional=True, where=first)
+    model[1].attention.anydrop = nn.Identity()
+    before = described(model)
+    with pytest.raises(ValueError, match="has an attribute 'anydrop'"):
+        convert(model, seed=3, functional=True)
+    assert described(model) == before
