@@ -24,6 +24,12 @@ from anydrop.torch.standard import Dropout
 CONTAINERS = (nn.ModuleDict, nn.ModuleList, nn.Sequential)
 # Attributes in which attention modules hold their drop probability, as a number or a module.
 RATES = ("dropout", "attention_dropout", "attn_dropout", "dropout_prob", "attn_drop", "dropout_p")
+# PyTorch's other classes that draw, and the functions that they call.
+RANDOM = {
+    nn.RReLU: "rrelu",
+    nn.FractionalMaxPool2d: "fractional_max_pool2d",
+    nn.FractionalMaxPool3d: "fractional_max_pool3d",
+}
 
 Where = Callable[[str, nn.Module], bool]
 
@@ -170,6 +176,9 @@ def _calls(module: nn.Module) -> Calls:
         return Calls(frozenset((ATTENTION,)))
     if isinstance(module, tuple(STANDARD)):  # a subclass, whose forward may call that of its base
         return Calls(frozenset(("dropout",)))
+    for random, name in RANDOM.items():
+        if isinstance(module, random):
+            return Calls(others=frozenset((name,)))
     kind: Any = type(module)
     return calls_of(kind)
 

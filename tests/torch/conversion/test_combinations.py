@@ -12,7 +12,7 @@ import torch
 from converted import Calling, Model, described
 from torch import nn
 
-from anydrop.torch import convert, revert
+from anydrop.torch import Place, convert, remaining, revert
 
 X = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
 
@@ -90,3 +90,22 @@ def test_a_refused_second_call_changes_nothing():
     with pytest.raises(ValueError, match="has an attribute 'anydrop'"):
         convert(model, seed=3, functional=True)
     assert described(model) == before
+
+
+# What is left ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "function"),
+    [
+        (nn.RReLU(), (4,), "rrelu"),
+        (nn.FractionalMaxPool2d(2, 3), (1, 6, 6), "fractional_max_pool2d"),
+        (nn.FractionalMaxPool3d(2, 3), (1, 6, 6, 6), "fractional_max_pool3d"),
+    ],
+)
+def test_pytorchs_other_random_modules_are_left(module, shape, function):
+    model = nn.Sequential(nn.Identity(), module)
+    why = "a random function that is not dropout"
+    table = convert(model, functional=True)
+    assert table == (Place("1", function, function, None, why),)
+    assert [call.module for call in remaining(model, -torch.ones(shape))] == ["1"]
