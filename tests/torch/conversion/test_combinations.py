@@ -12,6 +12,7 @@ import torch
 from converted import Calling, Model, described
 from torch import nn
 
+from anydrop import monte_carlo
 from anydrop.torch import Place, convert, remaining, revert
 
 X = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
@@ -109,3 +110,30 @@ def test_pytorchs_other_random_modules_are_left(module, shape, function):
     table = convert(model, functional=True)
     assert table == (Place("1", function, function, None, why),)
     assert [call.module for call in remaining(model, -torch.ones(shape))] == ["1"]
+
+
+# In monte_carlo ----------------------------------------------------------------------------------
+
+
+class Padded(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.drop = nn.Dropout(0.5)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, 0.2, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, x):
+        padding = torch.tensor([[False] * 3, [False, False, True]])
+        return self.drop(self.encoder(x, src_key_padding_mask=padding))
+
+
+def test_monte_carlo_of_an_encoder_draws_all_masks_without_gradients():
+    """PyTorch's fast path for that has no dropout."""
+    model, x = Padded().eval(), torch.randn(2, 3, 8)
+    convert(model, seed=0)
+    expected = monte_carlo(model, x, samples=3, seed=1, return_samples=True)
+    with torch.no_grad():
+        result = monte_carlo(model, x, samples=3, seed=1, return_samples=True)
+        assert torch.allclose(result.outputs, expected.outputs.detach(), atol=1e-6)
+        assert torch.backends.mha.get_fastpath_enabled()
