@@ -13,7 +13,7 @@ from converted import Calling, Model, described
 from torch import nn
 
 from anydrop import monte_carlo
-from anydrop.torch import Place, convert, remaining, revert
+from anydrop.torch import Place, convert, remaining, revert, steps
 
 X = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
 
@@ -137,3 +137,30 @@ def test_monte_carlo_of_an_encoder_draws_all_masks_without_gradients():
         result = monte_carlo(model, x, samples=3, seed=1, return_samples=True)
         assert torch.allclose(result.outputs, expected.outputs.detach(), atol=1e-6)
         assert torch.backends.mha.get_fastpath_enabled()
+
+
+# In steps ----------------------------------------------------------------------------------------
+
+
+class Twice(nn.Module):
+    def forward(self, x):
+        return nn.functional.dropout(nn.functional.dropout(x, 0.5, self.training), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(Twice(), "0.anydrop"), (nn.LSTM(16, 16, 3, dropout=0.5), "0.anydrop")]
+)
+def test_the_way_out_of_a_second_call_in_steps(module, name):
+    """A child draws several masks of one forward, and nobody can pass a step to its calls."""
+    model = nn.Sequential(module)
+    convert(model, seed=0, functional=True)
+    child = model.get_submodule(name)
+    for _ in range(3):
+        start, expected = child.step, model(X)
+    way_out = r"set the step of its next call, model\.get_submodule\(name\)\.step = t"
+    with pytest.raises(RuntimeError, match=way_out), steps(model, start):
+        model(X)
+    child.step = start
+    result = model(X)
+    for a, b in zip(result, expected, strict=True):
+        assert all(map(torch.equal, a, b))
