@@ -100,7 +100,7 @@ def _of_f(name: str) -> Any:
 
 
 def _is_torchs(kind: type) -> bool:
-    return _package(kind) in ("builtins", "torch", "typing")
+    return _package(kind) in ("abc", "builtins", "torch", "typing")
 
 
 def _package(thing: Any) -> str:

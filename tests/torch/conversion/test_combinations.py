@@ -11,9 +11,11 @@ if not available("torch"):
 import torch
 from converted import Calling, Model, described
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from anydrop import monte_carlo
 from anydrop.torch import Place, convert, remaining, revert, steps
+from anydrop.torch.conversion.calls import is_torchs
 
 X = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
 
@@ -164,3 +166,16 @@ def test_the_way_out_of_a_second_call_in_steps(module, name):
     result = model(X)
     for a, b in zip(result, expected, strict=True):
         assert all(map(torch.equal, a, b))
+
+
+# In wrappers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrapper", [checkpoint_wrapper, nn.DataParallel])
+def test_a_wrapper_is_no_place(wrapper):
+    model, other = Calling(), Calling()
+    table = convert(wrapper(model), seed=0, functional=True)
+    assert table == convert(other, seed=0, functional=True)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(wrapper(model)(X), other(X))
+    assert is_torchs(nn.parallel.DistributedDataParallel)
