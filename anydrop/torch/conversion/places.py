@@ -77,7 +77,7 @@ def _changes(
     options: dict[str, Any],
 ) -> Iterator[Change]:
     """Yield what is to be done with one module, and what is left of it."""
-    if is_calling(module) or isinstance(module, (FunctionalDropout, *RECURRENT.values())):
+    if is_calling(module) or isinstance(module, tuple(RECURRENT.values())):
         return  # It was converted before.
     was, found, calls = type(module).__name__, known(module), _calls(module)
 
