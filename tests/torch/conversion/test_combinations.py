@@ -1,5 +1,6 @@
 """Conversions in several calls, of several kinds of dropout at once, and in several ways to run."""
 
+import random
 from functools import partial
 
 import pytest
@@ -180,3 +181,82 @@ def test_a_wrapper_is_no_place(wrapper):
     other.load_state_dict(model.state_dict())
     assert torch.equal(wrapper(model)(X), other(X))
     assert is_torchs(nn.parallel.DistributedDataParallel)
+
+
+# Random architectures ----------------------------------------------------------------------------
+
+
+class First(nn.Module):
+    """Returns the first output of a module that is called on one input, or on three alike."""
+
+    def __init__(self, inner, times=1):
+        super().__init__()
+        self.inner, self.times = inner, times
+
+    def forward(self, x):
+        return self.inner(*[x] * self.times)[0]
+
+
+class Residual(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return x + nn.functional.dropout(self.inner(x), 0.2, self.training)
+
+
+class Noise(nn.Module):
+    def forward(self, x):
+        return x + torch.randn_like(x)
+
+
+class OwnLSTM(nn.LSTM):
+    pass
+
+
+PARTS = (
+    lambda: nn.Linear(16, 16),
+    lambda: nn.Dropout(0.2),
+    lambda: nn.AlphaDropout(0.2),
+    lambda: nn.TransformerEncoderLayer(16, 2, 16, 0.1),
+    lambda: First(nn.MultiheadAttention(16, 2, dropout=0.2), 3),
+    lambda: First(nn.LSTM(16, 16, 3, dropout=0.3)),
+    lambda: First(nn.GRU(16, 16)),
+    Calling,
+    lambda: nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.3)),
+)
+NOT_REACHED = (Noise, nn.RReLU, lambda: First(OwnLSTM(16, 16, 2, dropout=0.3)))
+
+
+def architecture(seed):
+    torch.manual_seed(seed)
+    chance = random.Random(seed)
+    parts = PARTS + NOT_REACHED if seed % 2 else PARTS
+
+    def part():
+        made = chance.choice(parts)()
+        return Residual(made) if chance.random() < 0.3 else made
+
+    return nn.Sequential(*(part() for _ in range(chance.randint(1, 5))))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_architectures(seed):
+    model, untouched, x = architecture(seed), architecture(seed), torch.randn(2, 3, 16)
+    table = convert(model, functional=True, seed=1)
+    # What is left draws, and nothing else does.
+    found = remaining(model, x)
+    assert {call.module for call in found} == {place.name for place in table.left}
+    model(x)
+    for place in table.converted:
+        child = model.get_submodule(place.name)
+        assert child.place == place.name
+        assert child.step or place.was == "other functions"
+    revert(model)
+    assert described(model) == described(untouched)
+    assert model.state_dict().keys() == untouched.state_dict().keys()
+    torch.manual_seed(2)
+    expected = untouched(x)
+    torch.manual_seed(2)
+    assert torch.equal(model(x), expected)
