@@ -113,7 +113,9 @@ class Draws:
         if not self.told:
             raise RuntimeError(
                 "this module is called a second time within one block of anydrop.torch.steps, and "
-                "would draw the same mask again: pass a step to each call, module(x, step=t)"
+                "would draw the same mask again: pass a step to each call, module(x, step=t), or, "
+                "where a model calls it by itself, leave that block out and set the step of its "
+                "next call, model.get_submodule(name).step = t"
             )
         return self.told.pop()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from anydrop.core.runs import check_found, check_thread
 
@@ -26,6 +29,31 @@ def check_run(module: Module, thread: int | None, mapped: bool) -> None:
         )
     if thread is None:
         check_found(module, mode=True, training=None)
+
+
+class _SlowPath:
+    """Keeps PyTorch's encoder layers in eval mode from their fast path, which has no dropout."""
+
+    def __init__(self) -> None:
+        self._before, self._users, self._lock = True, set[int](), Lock()
+
+    def begin(self, user: object) -> None:
+        """Keep them from it while a user needs this."""
+        with self._lock:
+            if not self._users:
+                self._before = torch.backends.mha.get_fastpath_enabled()
+            self._users.add(id(user))
+            torch.backends.mha.set_fastpath_enabled(False)
+
+    def end(self, user: object) -> None:
+        """Let them take it once no user needs this."""
+        with self._lock:
+            if id(user) in self._users:
+                self._users.remove(id(user))
+                torch.backends.mha.set_fastpath_enabled(self._before and not self._users)
+
+
+_slow_path = _SlowPath()
 
 
 class Loan:
@@ -56,11 +84,13 @@ class Loan:
 
     def begin(self) -> None:
         """Set the attributes for the time."""
+        _slow_path.begin(self)
         for name, value in self._here.items():
             setattr(self._module, name, value)
 
     def end(self) -> None:
         """Set the attributes of before, which may be those of a run around this one."""
+        _slow_path.end(self)
         for name, value in self._before.items():
             if value is not _NOTHING:
                 setattr(self._module, name, value)

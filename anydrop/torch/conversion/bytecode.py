@@ -104,7 +104,7 @@ def _read(kind: Any) -> Calls:
 
 
 def _is_torchs(kind: type) -> bool:
-    return _package(kind) in ("builtins", "torch", "typing")
+    return _package(kind) in ("abc", "builtins", "torch", "typing")
 
 
 def _package(thing: Any) -> str:

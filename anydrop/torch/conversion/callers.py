@@ -47,6 +47,11 @@ def is_calling(module: nn.Module) -> bool:
     return hasattr(type(module), DRAWS)
 
 
+def is_left(module: nn.Module) -> bool:
+    """Tell whether `let_draw` lets PyTorch draw for a module."""
+    return vars(type(module)).get(DRAWS) is False
+
+
 def is_hidden(module: nn.Module) -> bool:
     """Tell whether another class was put over that of `let_draw`, as by a parametrization."""
     return is_calling(module) and DRAWS not in vars(type(module))

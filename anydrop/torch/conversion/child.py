@@ -51,8 +51,8 @@ class FunctionalDropout(Module):
     def _drop(self, *inputs: Any, seed: Any, step: Any, counted: Any = None) -> Any:
         x, kind, p, inplace = inputs  # as `draw` gave them to `_run`
         function, settings = kind.function_for(x)
-        settings |= {"seed": seed, "step": step}
-        return self.drop_at(p, inplace, function, x, counted=counted, **settings)
+        settings["seed"], settings["step"] = seed, step
+        return self.drop_at(p, inplace, function, (x,), settings, counted)
 
     def _rate(self, step: Any = None) -> float:
         return 0.5  # `monte_carlo` asks whether it drops anything. Each call has its own.

@@ -87,9 +87,13 @@ def convert(
     checked = None if seed is None else seeds.checked(seed)
     check.flag(functional, "functional")
     options = {"seed": checked, "per_rank": per_rank}
-    changes = changes_of(model, where, functional, options)
-    drawing = list[Module | None]()
+    # What an earlier call left may be converted by this one.
+    left = [module for module in model.modules() if callers.is_left(module)]
+    for module in left:
+        callers.revert(module)
+    changes, drawing = list[Change](), list[Module | None]()
     try:
+        changes = changes_of(model, where, functional, options)
         for change in changes:
             drawing.append(change.apply() if change.apply else None)
         names = _names(model, drawing)
@@ -101,6 +105,8 @@ def convert(
         for change in changes[: len(drawing) + 1]:
             if change.apply:
                 _revert(change.module)
+        for module in left:
+            callers.let_draw(module, None)
         raise
     return Conversion(
         _as_it_is(change, module, names) for change, module in zip(changes, drawing, strict=True)

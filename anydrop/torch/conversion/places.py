@@ -25,6 +25,12 @@ from anydrop.torch.standard import Dropout
 CONTAINERS = (nn.ModuleDict, nn.ModuleList, nn.Sequential)
 # Attributes in which attention modules hold their drop probability, as a number or a module.
 RATES = ("dropout", "attention_dropout", "attn_dropout", "dropout_prob", "attn_drop", "dropout_p")
+# PyTorch's other classes that draw, and the functions that they call.
+RANDOM = {
+    nn.RReLU: "rrelu",
+    nn.FractionalMaxPool2d: "fractional_max_pool2d",
+    nn.FractionalMaxPool3d: "fractional_max_pool3d",
+}
 
 Where = Callable[[str, nn.Module], bool]
 
@@ -52,7 +58,8 @@ def changes_of(
         for name, module in model.named_modules()
         for change in _changes(name, module, where, functional, module in first, options)
     ]
-    if any(change.calls for change in changes):
+    has_child = any(isinstance(module, FunctionalDropout) for module in model.modules())
+    if has_child or any(change.calls for change in changes):
         # The child of a module around it must not draw for a module that is left.
         return [
             change._replace(apply=partial(let_draw, change.module, None))
@@ -72,7 +79,7 @@ def _changes(
     options: dict[str, Any],
 ) -> Iterator[Change]:
     """Yield what is to be done with one module, and what is left of it."""
-    if is_calling(module) or isinstance(module, (FunctionalDropout, *RECURRENT.values())):
+    if is_calling(module) or isinstance(module, tuple(RECURRENT.values())):
         return  # It was converted before.
     was, found, calls = type(module).__name__, known(module), _calls(module)
 
@@ -169,6 +176,9 @@ def _calls(module: nn.Module) -> Calls:
         return Calls(frozenset((ATTENTION,)))
     if isinstance(module, tuple(STANDARD)):  # a subclass, and its forward may call its base's
         return Calls(frozenset(("dropout",)))
+    for random, name in RANDOM.items():
+        if isinstance(module, random):
+            return Calls(others=frozenset((name,)))
     kind: Any = type(module)
     return calls_of(kind)
 

@@ -82,6 +82,10 @@ def remaining(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Remainin
     of ``numpy.random`` and ``random`` are noticed at the next operator of PyTorch's, and the line
     is that operator's. Generators of NumPy's or Python's that a model makes itself are not seen.
 
+    Call it while no other thread draws random numbers. The generators are those of all threads: it
+    would name their draws, and they would draw the same numbers again once the generators are put
+    back.
+
     The copy runs the model's hooks, and what they do outside of the model stays done. If a function
     was set as a module's ``forward`` and holds on to the original module, the original runs.
 

@@ -23,8 +23,9 @@ class Place(NamedTuple):
     Attributes
     ----------
     name : str
-        The name in the model of the module that draws. Of what was left, the name of the module
-        that drops, or that calls a function.
+        The name in the model of the module that draws, as `anydrop.seed_layers` gives it: without
+        the prefix of a wrapper such as ``DistributedDataParallel``. Of what was left, the name of
+        the module that drops, or that calls a function.
     was, now : str
         The class or function before and after. They are the same if it was left.
     p : float or None

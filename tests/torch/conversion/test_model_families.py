@@ -15,7 +15,6 @@ if not available("model_families"):
     )
 
 import torch
-from anydrop.torch.conversion.remaining import remaining
 from model_families import FAMILIES, FILE, WAYS, Family, drawn, row, seeded, skip_no_layer
 from model_training import (
     Trained,
@@ -30,6 +29,7 @@ from torch import nn
 
 import anydrop
 from anydrop.torch.conversion.convert import convert, revert
+from anydrop.torch.conversion.remaining import remaining
 from anydrop.torch.module import Module
 
 TABLE = json.loads(FILE.read_text(encoding="utf-8"))
