@@ -40,7 +40,8 @@ def convert(
         With a seed, each module counts its forwards and has a seed of its own, made of this one and
         of its name, as by `anydrop.seed_layers`. By default all follow ``torch.manual_seed``.
     where : callable, optional
-        Takes a module's name and the module, and returns whether to convert it. By default all are.
+        Takes a module's name and the module, and returns whether to convert it. Attention, which
+        has no ``p``, is asked about, too. By default all are converted.
     functional : bool, default False
         Whether to reach functions, such as ``F.dropout``, that modules other than attention call.
     per_rank : bool or int, optional
@@ -54,7 +55,7 @@ def convert(
     Raises
     ------
     TypeError
-        If the model is no module, or compiled, scripted or sharded.
+        If the model is no module, or compiled, scripted or sharded, or `where` is no function.
     ValueError
         If the model is a dropout itself, or an argument is out of its range. The model is not
         changed then.
@@ -71,6 +72,9 @@ def convert(
     recomputes of converted modules they call PyTorch's. Attention with dropout is computed step by
     step then, so its weights take memory, as in eager implementations.
 
+    A second call converts what the first one left. Places that are converted already keep their
+    seeds. To resume a model with a seed, convert it first, and then load its state.
+
     Examples
     --------
     >>> import torch, anydrop.torch
@@ -86,6 +90,11 @@ def convert(
     _forbid_dropout(model)
     checked = None if seed is None else seeds.checked(seed)
     check.flag(functional, "functional")
+    if where is not None and not callable(where):
+        raise TypeError(
+            "where must be a function of a module's name and the module, such as "
+            f"lambda name, module: name != 'head', got {check.described(where)}"
+        )
     options = {"seed": checked, "per_rank": per_rank}
     # What an earlier call left may be converted by this one.
     left = [module for module in model.modules() if callers.is_left(module)]
@@ -190,23 +199,30 @@ def _forbid_fixed(model: object) -> None:
     modules = list(model.modules())
     kinds = {base.__name__ for module in modules for base in type(module).__mro__}
     if any(isinstance(module, torch.jit.ScriptModule) for module in modules):
-        raise TypeError("the model is scripted, and its code is fixed: convert it before scripting")
+        raise TypeError(
+            "the model is scripted, and its code is fixed: convert or revert it before scripting"
+        )
     if "OptimizedModule" in kinds or any(
         getattr(module, "_compiled_call_impl", None) is not None for module in modules
     ):
         raise TypeError(
-            "the model is compiled: convert it first, and compile it afterwards. If torch.compile "
-            "returned it, convert its _orig_mod and compile that"
+            "the model is compiled: convert or revert it first, and compile it afterwards. If "
+            "torch.compile returned it, take its _orig_mod, and compile that again"
         )
     if kinds & {"FSDPModule", "FullyShardedDataParallel"} or any(
         map(is_distributed, model.parameters())
     ):
-        raise TypeError("the model is sharded: convert it first, and shard it afterwards")
+        raise TypeError("the model is sharded: convert or revert it first, and shard it afterwards")
 
 
 def _forbid_dropout(model: nn.Module) -> None:
     """Refuse a model that a module of ours would have to replace."""
-    if isinstance(model, Module) or known(model) is not None:
+    if isinstance(model, Module):
+        raise ValueError(
+            f"the model is an anydrop.torch.{type(model).__name__}, which draws anydrop's masks "
+            "already: it needs no conversion"
+        )
+    if known(model) is not None:
         raise ValueError(
             f"the model is a dropout itself, a {type(model).__name__}, and can't be replaced in "
             "place: use a module of anydrop.torch instead, such as anydrop.torch.Dropout(p)"

@@ -123,7 +123,8 @@ def _changes(
             yield change
     if calls.others and found is None:
         names = ", ".join(sorted(calls.others))
-        yield left(names, "a random function that convert does not replace", stays=True)
+        why = "a random function that convert does not replace"
+        yield Change(Place(name, names, names, None, why), module, stays=True)
 
 
 def _require_room(name: str, module: nn.Module, change: Change) -> None:

@@ -58,7 +58,9 @@ class Conversion(tuple[Place, ...]):
 
     def __repr__(self) -> str:
         if not self:
-            return "no dropout"
+            return (
+                "No dropout was found. anydrop.torch.remaining(model, *inputs) runs it to be sure."
+            )
         rows = [
             (
                 place.name,

@@ -13,8 +13,10 @@ if not available("torch"):
 
 import torch
 from converted import Calling, Model, described
+from ranks import WAYS, TwoRanks, close, rows
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.nn.parallel import DistributedDataParallel
 
 from anydrop import monte_carlo
 from anydrop.torch import Place, convert, remaining, revert, steps
@@ -180,7 +182,7 @@ def test_a_wrapper_is_no_place(wrapper):
     assert table == convert(other, seed=0, functional=True)
     other.load_state_dict(model.state_dict())
     assert torch.equal(wrapper(model)(X), other(X))
-    assert is_torchs(nn.parallel.DistributedDataParallel)
+    assert is_torchs(DistributedDataParallel)
 
 
 # Random architectures ----------------------------------------------------------------------------
@@ -260,3 +262,42 @@ def test_random_architectures(seed):
     expected = untouched(x)
     torch.manual_seed(2)
     assert torch.equal(model(x), expected)
+
+
+# In two processes --------------------------------------------------------------------------------
+
+two_ranks = TwoRanks(__file__)
+
+
+class InCheckpoints(nn.Module):
+    def __init__(self, way=WAYS[0]):
+        super().__init__()
+        torch.manual_seed(0)
+        self.recurrent = First(nn.LSTM(8, 8, 3, dropout=0.3))
+        self.attention = Residual(First(nn.MultiheadAttention(8, 2, dropout=0.2), 3))
+        self.way = way
+
+    def forward(self, x):
+        return self.way(lambda x: self.attention(self.recurrent(x)), x)
+
+
+@pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="this PyTorch was built without distributed"
+)
+@two_ranks
+def test_a_converted_model_in_ddp_draws_each_ranks_masks(rank):
+    """The gradients are the mean of those of two models, each with the masks of one rank."""
+    both = InCheckpoints(), InCheckpoints()
+    for r, model in enumerate(both):
+        convert(model, seed=3, functional=True, per_rank=r)
+        model(rows(r)).square().mean().backward()
+    mean = [(a.grad + b.grad) / 2 for a, b in zip(*(m.parameters() for m in both), strict=True)]
+    for way in WAYS:
+        for wrapped_first in (False, True):
+            model = InCheckpoints(way)
+            parallel = DistributedDataParallel(model) if wrapped_first else model
+            convert(parallel, seed=3, functional=True, per_rank=True)
+            parallel = parallel if wrapped_first else DistributedDataParallel(model)
+            parallel(rows(rank).requires_grad_()).square().mean().backward()
+            assert close([p.grad for p in model.parameters()], mean)
+            assert model.recurrent.inner.anydrop.step == 2

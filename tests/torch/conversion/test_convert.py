@@ -55,7 +55,7 @@ def test_the_table():
     )
     assert [place.name for place in table.converted] == ["attention.anydrop", "drop"]
     assert [place.name for place in table.left] == ["calling"]
-    assert repr(Conversion()) == "no dropout"
+    assert repr(Conversion()).startswith("No dropout was found.")
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
@@ -339,6 +339,7 @@ def raises(*_):
         ({"seed": -1}, ValueError),
         ({"functional": 1}, TypeError),
         ({"where": raises}, KeyError),
+        ({"where": "drop"}, TypeError),
     ],
 )
 def test_nothing_is_changed_by_what_is_refused(keywords, error):
@@ -381,9 +382,10 @@ def compiled_in_place():
     ("make", "error", "message"),
     [
         (lambda: 3, TypeError, "must be a torch.nn.Module, got int 3"),
+        (lambda: anydrop.torch.Dropout(0.5), ValueError, "it needs no conversion"),
         (lambda: nn.Dropout(0.5), ValueError, "a dropout itself, a Dropout.*anydrop.torch.Dropout"),
-        (compiled, TypeError, "convert its _orig_mod"),
-        (compiled_in_place, TypeError, "convert it first, and compile it afterwards"),
+        (compiled, TypeError, "take its _orig_mod"),
+        (compiled_in_place, TypeError, "first, and compile it afterwards"),
         (lambda: within(torch.jit.script(nn.Dropout())), TypeError, "before scripting"),
     ],
 )
