@@ -55,7 +55,7 @@ def convert(
     Raises
     ------
     TypeError
-        If the model is no module, or compiled, scripted or sharded, or `where` is no function.
+        If the model is no module, or compiled, scripted or sharded, or where is no function.
     ValueError
         If the model is a dropout itself, or an argument is out of its range. The model is not
         changed then.
