@@ -172,6 +172,11 @@ class Module(Seedable, Rated):
             check_run(self, self._lent_in, mapped)
         return self.key(x), self._draws.next(mapped)
 
+    @property
+    def is_lent(self) -> bool:
+        """Whether `anydrop.monte_carlo` runs this module now."""
+        return self._lent_in is not None
+
     def lend(self, seed: Seed) -> Loan:
         """Return a loan, with which `monte_carlo` lets the module draw from another seed."""
         check_thread(self, self._lent_in)

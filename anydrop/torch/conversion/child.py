@@ -63,8 +63,3 @@ class FunctionalDropout(Module):
 
     def _shown(self) -> str:
         return ""
-
-    @property
-    def is_lent(self) -> bool:
-        """Whether `anydrop.monte_carlo` runs it now."""
-        return self._lent_in is not None

@@ -81,7 +81,7 @@ def _changes(
     """Yield what is to be done with one module, and what is left of it."""
     if is_calling(module) or isinstance(module, tuple(RECURRENT.values())):
         return  # It was converted before.
-    was, found, calls = type(module).__name__, known(module), _calls(module)
+    was = type(module).__name__
 
     def left(was: str, why: str, stays: bool = False) -> Change:
         return Change(Place(name, was, was, rate_of(module), why), module, stays=stays)
@@ -94,6 +94,7 @@ def _changes(
         yield left(was, "it is anydrop's already", stays=True)
         return
 
+    found, calls = known(module), _calls(module)
     change = None
     if isinstance(found, Known):
         change = converted(was, found.ours, become, found.ours, found.attributes, options)
@@ -146,7 +147,7 @@ def _first_called(model: nn.Module) -> Iterator[nn.Module]:
     if is_torchs(type(model)) or isinstance(model, CONTAINERS):
         for child in model.children():
             yield from _first_called(child)
-    elif known(model) is None:
+    elif not isinstance(model, Module) and known(model) is None:
         yield model
 
 

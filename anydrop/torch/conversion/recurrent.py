@@ -27,7 +27,7 @@ class _Between(nn.RNNBase):
         """Return what PyTorch's module returns for the same arguments."""
         if not self.dropout or self.num_layers == 1:
             return super().forward(input, hx)
-        if not (self.training or self.anydrop.training):  # `monte_carlo` sets the child's alone
+        if not (self.training or self.anydrop.is_lent):  # `monte_carlo` lends the child alone
             self.anydrop.check_inference()
             return super().forward(input, hx)
         if self.anydrop.p != self.dropout:

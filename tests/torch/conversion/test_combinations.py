@@ -18,6 +18,7 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.parallel import DistributedDataParallel
 
+import anydrop
 from anydrop import monte_carlo
 from anydrop.torch import Place, convert, remaining, revert, steps
 from anydrop.torch.conversion.bytecode import is_torchs
@@ -118,6 +119,33 @@ def test_pytorchs_other_random_modules_are_left(module, shape, function):
     table = convert(model, functional=True)
     assert table == (Place("1", function, function, None, why),)
     assert [call.module for call in remaining(model, -torch.ones(shape))] == ["1"]
+
+
+# Classes of other packages -----------------------------------------------------------------------
+
+
+class StableDropout(nn.Module):
+    """As older models of DeBERTa have it."""
+
+    def __init__(self, drop_prob):
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x):
+        return torch.dropout(x, self.drop_prob, self.training)
+
+
+def test_stable_dropout():
+    model = nn.Sequential(StableDropout(0.25))
+    before = described(model)
+    assert convert(model, seed=0) == (Place("0", "StableDropout", "StableDropout", 0.25),)
+    expected = anydrop.dropout(X, 0.25, seed=model[0].seed, step=0)
+    assert torch.equal(model(X), expected)
+    model[0].drop_prob = 0.5
+    assert torch.equal(model(X), anydrop.dropout(X, 0.5, seed=model[0].seed, step=1))
+    assert torch.equal(model.eval()(X), X)
+    revert(model)
+    assert described(model) == before
 
 
 # In monte_carlo ----------------------------------------------------------------------------------

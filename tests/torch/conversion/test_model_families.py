@@ -15,6 +15,7 @@ if not available("model_families"):
     )
 
 import torch
+from converted import one_thread  # noqa: F401 - a fixture that all tests use
 from model_families import FAMILIES, FILE, WAYS, Family, drawn, row, seeded, skip_no_layer
 from model_training import (
     Trained,
@@ -37,15 +38,6 @@ TABLE = json.loads(FILE.read_text(encoding="utf-8"))
 compiling = pytest.mark.filterwarnings("ignore")
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 both_kinds = pytest.mark.parametrize("use_reentrant", [False, True], ids=["new", "reentrant"])
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """More threads take longer for tensors this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # What is left ---------------------------------------------------------------------------------

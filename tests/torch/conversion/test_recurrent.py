@@ -14,6 +14,7 @@ if not available("torch"):
     )
 
 import torch
+from converted import one_thread  # noqa: F401 - a fixture that all tests use
 from recurrent import (
     FORMS,
     HIDDEN,
@@ -26,7 +27,6 @@ from recurrent import (
     converted,
     gradients,
     inputs,
-    one_thread,  # noqa: F401 - a fixture that all tests use
     stock,
     tensors,
 )

@@ -15,6 +15,7 @@ if not available("torch"):
     )
 
 import torch
+from converted import one_thread  # noqa: F401 - a fixture that all tests use
 from recurrent import (
     IN,
     LAYERS,
@@ -23,7 +24,6 @@ from recurrent import (
     by_hand,
     converted,
     inputs,
-    one_thread,  # noqa: F401 - a fixture that all tests use
     stock,
     tensors,
 )
@@ -35,6 +35,7 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 import anydrop.torch
+from anydrop.torch import convert
 from anydrop.torch.conversion.recurrent import RECURRENT
 
 SEED = pytest.mark.parametrize("seed", [7, None])
@@ -305,3 +306,16 @@ def test_other_modes_see_the_layers():
         y = ours(x)[0]
     assert calls.count(torch.lstm) == LAYERS
     assert torch.equal(y, converted()(x)[0])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_its_own_mode_decides(kind):
+    """And not the child's, which ``module.training = False`` does not reach."""
+    torch.manual_seed(0)
+    module = kind(4, 5, 3, dropout=0.5)
+    x = torch.randn(6, 2, 4)
+    expected = module.eval()(x)[0]
+    convert(nn.Sequential(module.train()), seed=0)
+    module.training = False
+    assert torch.equal(module(x)[0], expected)
+    assert module.anydrop.step == 0

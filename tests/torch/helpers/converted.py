@@ -1,5 +1,7 @@
-"""A model with attention, a function and modules, which tests convert."""
+"""A model with attention, a function and modules, which tests convert; and a fixture."""
 
+import pytest
+import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
@@ -34,3 +36,12 @@ def described(model):
 
 def within(module):
     return nn.Sequential(module)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small matrices take several threads longer, where other processes have the processors."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -23,15 +23,6 @@ FORMS = ["batch", "unbatched", "packed", "packed-unsorted"]
 NAME = pytest.mark.parametrize("name", MODULES)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small matrices take several threads longer, where other processes have the processors."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def become(module, seed=7):
     """Do what `convert` does to a module."""
     module.__class__ = RECURRENT[type(module)]
