@@ -14,6 +14,7 @@ from anydrop.backends.common.arithmetic import complex_of
 from anydrop.backends.common.arrays import COMPUTE as COMPUTE
 from anydrop.backends.common.arrays import Arrays
 from anydrop.backends.common.arrays import dtype_name as dtype_name
+from anydrop.backends.common import pairwise
 from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.common.words import words as words_of
 from anydrop.backends.plan import Plan, Plans
@@ -46,6 +47,8 @@ class Backend(Arrays):
     select           all                           in the namespace, with the mask of ``keep``
     draw             rng=                          refused; yours if the library has generators
     check_generator  rng=                          asks ``draw`` for a mask of no elements
+    select_add       dropout_add                   in the namespace, around ``select``
+    sum_to           dropout_add                   in the namespace, as a tree of additions
     normals          noise                         in the namespace
     recompute        rng=, noise, composed         one call; yours if the library differentiates
     plan             all                           None; yours if calls of few elements must be fast
@@ -205,6 +208,75 @@ class Backend(Arrays):
             return self.xp.asarray(empty, device=self.device(like))
         words = words_of(self.xp, self.device(like), recipe)
         return self.xp.reshape(standard_normal(self.xp, words, dtype), recipe.keep_shape)
+
+    def select_add(
+        self,
+        x: Array,
+        residual: Array,
+        keep: Recipe | Array | None,
+        scale: float,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``residual + where(keep, (x + bias) * scale, 0)``, rounded once at the end.
+
+        The bias is added first, then the product is rounded, then the residual is added. Half types
+        are computed in float32 throughout.
+
+        Parameters
+        ----------
+        x : array of any shape
+            Of one of the dtypes in `COMPUTE`.
+        residual : array
+            Of the shape of `x`, and of its dtype, or float32 if `x` is of a half type.
+        keep : Recipe, array of bool, or None
+            As for `select`.
+        scale : float
+            What survivors are multiplied by.
+        bias : array, optional
+            Broadcast against `x`, which it does not enlarge. Of the dtype of `x`, or float32 if `x`
+            is of a half type.
+        out : array, optional
+            Where to write the result: of the dtype of `residual`. It may be `residual` or `x`
+            itself.
+
+        Returns
+        -------
+        array
+            With the shape and device of `x` and the dtype of `residual`; `out` if it was given.
+        """
+        xp = self.xp
+        half = self.dtype_name(x) in ("float16", "bfloat16")
+        dtype = xp.float32 if half else x.dtype
+        wide = xp.astype(x, dtype, copy=False)
+        if bias is not None:
+            wide = wide + xp.astype(bias, dtype, copy=False)
+        y = xp.astype(residual, dtype, copy=False) + self.select(wide, keep, scale)
+        y = xp.astype(y, residual.dtype, copy=False)
+        if out is None:
+            return y
+        out[...] = y
+        return out
+
+    def sum_to(self, x: Array, shape: tuple[int, ...]) -> Array:
+        """Return x summed over the axes along which an array of `shape` was broadcast to it.
+
+        Parameters
+        ----------
+        x : array
+            Such as the gradient of a sum with a bias.
+        shape : tuple of int
+            Of the bias; it can be broadcast to the shape of `x`.
+
+        Returns
+        -------
+        array of shape `shape`
+            Of the dtype of `x`; half types are summed in float32 and rounded once.
+        """
+        xp = self.xp
+        half = self.dtype_name(x) in ("float16", "bfloat16")
+        wide = xp.astype(x, xp.float32) if half else x
+        return xp.astype(pairwise.sum_to(xp, wide, shape), x.dtype, copy=False)
 
     def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
