@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from anydrop.backends.common import pairwise
 from anydrop.backends.common.arithmetic import complex_of
 from anydrop.backends.common.arrays import COMPUTE as COMPUTE
 from anydrop.backends.common.arrays import Arrays
 from anydrop.backends.common.arrays import dtype_name as dtype_name
-from anydrop.backends.common import pairwise
 from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.common.words import words as words_of
 from anydrop.backends.plan import Plan, Plans
@@ -258,7 +258,7 @@ class Backend(Arrays):
         out[...] = y
         return out
 
-    def sum_to(self, x: Array, shape: tuple[int, ...]) -> Array:
+    def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
         """Return x summed over the axes along which an array of `shape` was broadcast to it.
 
         Parameters
@@ -267,16 +267,18 @@ class Backend(Arrays):
             Such as the gradient of a sum with a bias.
         shape : tuple of int
             Of the bias; it can be broadcast to the shape of `x`.
+        dtype : str
+            Name of the dtype of the result.
 
         Returns
         -------
-        array of shape `shape`
-            Of the dtype of `x`; half types are summed in float32 and rounded once.
+        array of shape `shape` and of that dtype
+            Half types are summed in float32 and rounded once.
         """
         xp = self.xp
         half = self.dtype_name(x) in ("float16", "bfloat16")
         wide = xp.astype(x, xp.float32) if half else x
-        return xp.astype(pairwise.sum_to(xp, wide, shape), x.dtype, copy=False)
+        return xp.astype(pairwise.sum_to(xp, wide, shape), getattr(xp, dtype), copy=False)
 
     def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
