@@ -101,8 +101,9 @@ def tiled(
     def draw(start: int, stop: int) -> None:
         compiled(*addresses, reach, start, stop, *drawn, numbers, factors)
 
-    tiles = math.prod(-(-axis.length // kernels.TILE) for axis in (along, across))
-    elements = math.prod(min(axis.length, kernels.TILE) for axis in (along, across))
+    sides = (along.length, kernels.ALONG), (across.length, kernels.ACROSS)
+    tiles = math.prod(-(-length // side) for length, side in sides)
+    elements = math.prod(min(length, side) for length, side in sides)
     return draw, tiles * math.prod(axis.length for axis in outer), CROSSOVER, elements
 
 
@@ -136,7 +137,7 @@ def _compiled(dtype: Any, at: Any = None, sizes: int = 1) -> tuple[Any, Any]:
     factor = from_dtype(chunked.compute_dtype(dtype))
     if at is None:
         arrays = (types.Array(element, 1, "C", readonly=readonly) for readonly in (True, False))
-        function, memory = kernels.runs, (*arrays, types.uint64)
+        function, memory = kernels.runs_of_arrays(element), (*arrays, types.uint64)
     else:
         function, memory = at(element), (types.uintp, types.uintp, *(types.intp,) * sizes)
     place = types.uint32, types.uint32, types.uint64, types.uint64  # key, step and first index

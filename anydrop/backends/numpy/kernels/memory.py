@@ -1,0 +1,47 @@
+"""Memory by its address, and memory that is asked for before it is needed."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from anydrop.backends.numpy.kernels.philox import I32, I64, WORDS
+
+# How far ahead, in bytes; from 512 to 4096 it makes no difference.
+AHEAD = 2**11
+LINE = 64
+
+
+@intrinsic
+def pointer(context, address):
+    """Return an address as a pointer."""
+
+    def code(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(address), code
+
+
+@intrinsic
+def prefetch(context, array, i):
+    """Ask for the memory of a group of elements, `AHEAD` of element i. It may lie past the end."""
+
+    def code(context, builder, signature, arguments):
+        (kind, _), (array, i) = signature.args, arguments
+        size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+        byte = ir.IntType(8).as_pointer()
+        data = builder.bitcast(context.make_array(kind)(context, builder, array).data, byte)
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]),
+            "llvm.prefetch.p0",
+        )
+        here = builder.mul(i, I64(size))
+        for line in range(AHEAD, AHEAD + WORDS * size, LINE):
+            address = builder.gep(data, [builder.add(here, I64(line))])
+            builder.call(function, [address, I32(0), I32(3), I32(1)])  # to read, to keep, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.uint64), code

@@ -1,0 +1,217 @@
+"""Arrays whose elements follow each other in memory: their indices come in runs.
+
+The loop of `_run` has a shape that LLVM vectorizes: the words of a group of blocks into a local
+buffer, then their elements from the sources to y.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload, register_jitable
+
+from anydrop.backends.numpy.kernels.elements import put
+from anydrop.backends.numpy.kernels.memory import prefetch
+from anydrop.backends.numpy.kernels.philox import (
+    BLOCKS,
+    ONE,
+    SHIFT_32,
+    THREE,
+    TWO,
+    WORDS,
+    ZERO,
+    draw,
+    draw_group,
+    draw_many,
+)
+
+GROUP = np.uint64(WORDS)
+# Words of indices that are served several times, kept in the innermost cache.
+KEPT_WORDS = 2**11
+# Words whose fate the compiler knows, given a threshold of KEPT.
+DROPPED, KEPT = np.uint32(0), np.uint32(1)
+
+
+@njit
+def _run(x, y, at, end, start, words, k0, k1, s0, s1, threshold, scale, shift, fill):
+    """Serve one run of indices."""
+    while at < end:
+        lead, n = start & THREE, end - at
+        if lead == ZERO and n >= GROUP:
+            n -= n % GROUP
+            constants = k0, k1, s0, s1, threshold, scale, shift, fill
+            _groups(x, y, at, at + n, start >> TWO, words, *constants)
+        else:
+            n = min(GROUP - lead, n)
+            draw(words, (lead + n + THREE) >> TWO, start >> TWO, s0, s1, k0, k1)
+            for i in range(n):
+                here, word = at + np.uint64(i), words[lead + np.uint64(i)]
+                put(y, here, x, places(x, here), word, threshold, scale, shift, fill)
+        at += n
+        start += n
+
+
+@njit
+def _groups(x, y, at, end, block, words, k0, k1, s0, s1, threshold, scale, shift, fill):
+    """Serve elements of whole groups of blocks."""
+    in_place, results = is_in_place(x, y), as_results(words[WORDS:], y)
+    while at < end:
+        ahead(x, y, at)
+        draw_group(words, ZERO, block, s0, s1, k0, k1)
+        if in_place:
+            # LLVM makes no vectors of a loop over arrays that overlap.
+            _group(results, ZERO, x, at, words, threshold, scale, shift, fill)
+            for i in range(WORDS):
+                y[at + np.uint64(i)] = results[i]
+        else:
+            _group(y, at, x, at, words, threshold, scale, shift, fill)
+        at += GROUP
+        block += BLOCKS
+
+
+@njit(forceinline=True)
+def _group(y, to, x, at, words, threshold, scale, shift, fill):
+    for i in range(WORDS):
+        i = np.uint64(i)
+        put(y, to + i, x, places(x, at + i), words[i], threshold, scale, shift, fill)
+
+
+@njit
+def _shared(x, y, at, runs, n, repeat, start, words, k0, k1, s0, s1, threshold, scale, shift, fill):
+    """Serve runs that have the same indices, or indices of several elements: drawn once for all."""
+    first = ZERO
+    while first < n:
+        block, lead = (start + first) >> TWO, (start + first) & THREE
+        m = min(np.uint64(KEPT_WORDS) - lead, n - first)
+        draw_many(words, (lead + m + THREE) >> TWO, block, s0, s1, k0, k1)
+        for r in range(runs):
+            here = at + (np.uint64(r) * n + first) * repeat
+            if repeat == ONE:
+                for i in range(m):
+                    to, word = here + np.uint64(i), words[lead + np.uint64(i)]
+                    put(y, to, x, places(x, to), word, threshold, scale, shift, fill)
+            else:
+                for i in range(m):
+                    if words[lead + np.uint64(i)] >= threshold:
+                        for j in range(repeat):
+                            to = here + np.uint64(j)
+                            put(y, to, x, places(x, to), KEPT, KEPT, scale, shift, fill)
+                    else:  # without a look at x
+                        for j in range(repeat):
+                            to = here + np.uint64(j)
+                            put(y, to, x, places(x, to), DROPPED, KEPT, scale, shift, fill)
+                    here += repeat
+        first += m
+
+
+@register_jitable
+def runs(x, y, start, k0, k1, step, first, numbers, factors):
+    """Serve the elements of a placement from `start` on, row by row; its first index is `first`.
+
+    `x` is the array or the tuple of arrays that `put` reads, each as long as y.
+    `numbers` are the threshold, how many indices a row has, how many elements share each index, and
+    length and stride of the outer axes, the innermost first.
+    """
+    threshold = np.uint32(numbers[0])
+    index, run, repeat, axes = first, numbers[1], numbers[2], numbers[3:]
+    s0, s1 = np.uint32(step), np.uint32(step >> SHIFT_32)
+    scale, shift, fill = factors[0], factors[1], factors[2]
+    words = np.empty(KEPT_WORDS, np.uint32)
+
+    # Where the row begins, along each outer axis from the innermost on, and in the stream.
+    left = start // (run * repeat)
+    row = np.empty(axes.size // 2, np.uint64)
+    for a in range(row.size):
+        row[a] = left % axes[2 * a]
+        left //= axes[2 * a]
+        index += row[a] * axes[2 * a + 1]
+    column, within = start // repeat % run, start % repeat
+
+    at, end = ZERO, np.uint64(y.size)
+    while at < end:
+        left, rows = end - at, ONE
+        if within > ZERO or left < repeat:  # a part of the elements of one index
+            n, each = ONE, min(left, repeat - within)
+            within = ZERO  # or all is served
+        else:
+            n, each = min(run - column, left // repeat), repeat
+            if n == run and row.size > 0 and axes[1] == ZERO:  # rows of the same indices
+                rows = min(axes[0] - row[0], left // (run * repeat))
+                row[0] += rows - ONE
+        constants = (words, k0, k1, s0, s1, threshold, scale, shift, fill)
+        if rows == ONE and each == ONE:
+            _run(x, y, at, at + n, index + column, *constants)
+        else:
+            _shared(x, y, at, rows, n, each, index + column, *constants)
+        at += rows * n * each
+        column += n
+        if column == run:
+            column = ZERO
+            for a in range(row.size):
+                row[a] += ONE
+                index += axes[2 * a + 1]
+                if row[a] < axes[2 * a]:
+                    break
+                row[a] = ZERO
+                index -= axes[2 * a] * axes[2 * a + 1]
+
+
+def places(sources, i):
+    """Return where element i lies in each of the sources."""
+
+
+@overload(places, inline="always")
+def _places(sources, i):
+    if not isinstance(sources, types.BaseTuple):
+        return lambda sources, i: i
+    if len(sources) == 2:
+        return lambda sources, i: (i, i)
+    return lambda sources, i: (i, i, i)
+
+
+def is_in_place(sources, y):
+    """Tell whether y is one of the sources that are read."""
+
+
+@overload(is_in_place)
+def _is_in_place(sources, y):
+    if y.dtype in (types.boolean, types.uint32):  # masks and words
+        return lambda sources, y: False
+    if not isinstance(sources, types.BaseTuple):
+        return lambda sources, y: sources.ctypes.data == y.ctypes.data
+    return lambda sources, y: (
+        sources[0].ctypes.data == y.ctypes.data or sources[1].ctypes.data == y.ctypes.data
+    )
+
+
+def as_results(words, y):
+    """Return memory for elements of y."""
+
+
+@overload(as_results)
+def _as_results(words, y):
+    if y.dtype in (types.boolean, types.uint32):
+        return lambda words, y: y
+    return lambda words, y: words.view(y.dtype)
+
+
+def ahead(sources, y, at):
+    """Ask for the memory of a group further on, so that it is on its way while words are drawn."""
+
+
+@overload(ahead)
+def _ahead(sources, y, at):
+    if not isinstance(sources, types.BaseTuple):
+
+        def ahead(sources, y, at):
+            prefetch(sources, at)
+            prefetch(y, at)
+
+    else:  # A bias is short, and stays in the cache.
+
+        def ahead(sources, y, at):
+            prefetch(sources[0], at)
+            prefetch(sources[1], at)
+            prefetch(y, at)
+
+    return ahead
