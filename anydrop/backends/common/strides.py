@@ -32,14 +32,19 @@ def merged(
         Strides of the mask's indices and of two arrays in memory, 0 where an axis shares its
         elements.
     """
-    axes = list[Step]()
-    for length, *steps in reversed(list(zip(shape, mask, x, y, strict=True))):
+    return [Step(*axis) for axis in joined(shape, mask, x, y)]
+
+
+def joined(shape: tuple[int, ...], *strides: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the axes as `merged` does, of any number of arrays: the length, then the steps."""
+    axes = list[tuple[int, ...]]()
+    for length, *steps in reversed(list(zip(shape, *strides, strict=True))):
         if length == 1:
             continue
-        if axes and steps == [axes[0].length * step for step in axes[0][1:]]:
-            axes[0] = axes[0]._replace(length=axes[0].length * length)
+        if axes and steps == [axes[0][0] * step for step in axes[0][1:]]:
+            axes[0] = (axes[0][0] * length, *axes[0][1:])
         else:
-            axes.insert(0, Step(length, *steps))
+            axes.insert(0, (length, *steps))
     return axes
 
 
