@@ -119,6 +119,31 @@ class NumpyBackend(Backend):
             chunked.put(y, keep, fill)
         return y
 
+    def select_add(
+        self,
+        x: Array,
+        residual: Array,
+        keep: Recipe | Array | None,
+        scale: float,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``residual + where(keep, (x + bias) * scale, 0)``; see `Backend.select_add`.
+
+        A recipe takes one pass over memory, in which its mask is drawn.
+        """
+        x, residual = np.asarray(x), np.asarray(residual)
+        dtypes = x.dtype.newbyteorder("="), residual.dtype.newbyteorder("=")
+        y = np.empty_like(x, dtype=residual.dtype, subok=False) if out is None else out
+        if not x.size:
+            return y
+        if keep is not None and not isinstance(keep, Recipe):
+            wide = np.empty_like(x, dtype=chunked.wide_dtype(dtypes[0]))
+            self.select_add(x, np.broadcast_to(wide.dtype.type(0), x.shape), None, 1.0, bias, wide)
+            self.select(wide, keep, scale, out=wide)
+            return self.select_add(wide, residual, None, 1.0, out=y)
+        ...
+
     def plan(self, x: Array, recipe: Recipe, affine: Affine) -> Plan | None:
         """Return how to do `select` again for small plain arrays; see `Backend.plan`."""
         kernels = self.settled(x)

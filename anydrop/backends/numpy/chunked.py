@@ -40,6 +40,8 @@ LOW, HIGH = (slice(0, -1), slice(1, None))[:: 1 if sys.byteorder == "little" els
 
 # Takes x, y, where their elements begin, a key, a step and the first index; see `kernel`.
 Kernel = Callable[[Array, Array, int, stream.Key, int, int], None]
+# Takes x, the residual, y, and the same; see `summing`.
+Summing = Callable[[Array, Array, Array, int, stream.Key, int, int], None]
 
 
 def kernel(
@@ -87,6 +89,68 @@ def kernel(
             use(x[here], y[here].reshape(-1, repeat), _words(starts, (b - a) // repeat, key, step))
 
     return draw
+
+
+def summing(
+    dtypes: tuple[Any, Any],
+    placement: Placement,
+    threshold: int,
+    scale: float,
+    bias: Array | None = None,
+) -> Summing:
+    """Return the function that draws and sums with these constants.
+
+    Parameters
+    ----------
+    dtypes : tuple of numpy.dtype
+        Of x, and of the residual and the result.
+    placement, threshold : Placement, int
+        As for `kernel`.
+    scale : float
+        What survivors are multiplied by.
+    bias : array of one dimension, optional
+        Of the dtype that is computed with. Element i takes number i of it, counted round and round.
+
+    Returns
+    -------
+    callable
+        As that of `kernel`, with the residual after x; y may be any of them. It writes
+        ``residual + where(keep, (x + bias) * scale, 0)``.
+    """
+    dropped = kernel(wide_dtype(dtypes[0]), placement, threshold, Affine(scale))
+
+    def draw(
+        x: Array, residual: Array, y: Array, start: int, key: stream.Key, step: int, first: int
+    ) -> None:
+        for a in range(0, len(y), CHUNK):
+            here, at = slice(a, a + CHUNK), start + a
+            wide = biased(x[here], at, bias)
+            dropped(wide, wide, at, key, step, first)
+            add(wide, residual[here], y[here])
+
+    return draw
+
+
+def biased(x: Array, start: int, bias: Array | None) -> Array:
+    """Return x + bias in new memory, for elements that begin at `start`."""
+    wide = x.astype(wide_dtype(x.dtype))
+    at = 0
+    while bias is not None and at < len(wide):
+        place = (start + at) % len(bias)
+        part = wide[at : at + len(bias) - place]
+        with np.errstate(all="ignore"):
+            part += bias[place : place + len(part)]
+        at += len(part)
+    return wide
+
+
+def add(wide: Array, residual: Array, y: Array) -> None:
+    """Write ``residual + wide`` to y, rounded once."""
+    with np.errstate(all="ignore"):
+        if y.dtype == wide.dtype:
+            np.add(residual, wide, out=y)
+        else:
+            y[...] = np.add(residual.astype(wide.dtype), wide, out=wide)
 
 
 def _pieces(
@@ -172,6 +236,12 @@ def compute_dtype(dtype: Any) -> Any:
     Of masks and words, which are not, any will do.
     """
     return np.dtype(COMPUTE.get(dtype_name(dtype), "float32"))
+
+
+@lru_cache
+def wide_dtype(dtype: Any) -> Any:
+    """Return the dtype that numbers of a dtype have while they are computed with."""
+    return np.dtype(dtype) if np.dtype(dtype).kind == "c" else compute_dtype(dtype)
 
 
 def _words(starts: Array, n: int, key: stream.Key, step: int) -> Array:

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numba import from_dtype, njit, types
 
 from anydrop.backends.base import dtype_name
-from anydrop.backends.common.strides import Step, merged
+from anydrop.backends.common.strides import joined
 from anydrop.backends.numpy import chunked, kernels
-from anydrop.backends.numpy.chunked import Kernel
+from anydrop.backends.numpy.chunked import Kernel, Summing
 from anydrop.core import place
-from anydrop.core.recipe import UNCHANGED, Affine, Placement, Recipe
+from anydrop.core.recipe import UNCHANGED, Affine, Placement, Recipe, scaled
 from anydrop.core.stream import Key
 from anydrop.core.typing import Array
 
@@ -36,6 +36,15 @@ CROSSOVER = 2**20
 
 # How the dtypes that numba lacks enter a kernel.
 BITS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
+
+
+
+class _Axis(NamedTuple):
+    """An axis: its length, and what a step along it adds to the index and to places in memory."""
+
+    length: int
+    mask: int
+    steps: tuple[int, ...]
 
 
 def kernel(dtype: Any, *constants: Any) -> Kernel:
@@ -71,35 +80,81 @@ def kernel_at(dtype: Any, *constants: Any) -> Callable[[int, int, int, Key, int,
     return draw
 
 
+def summing(
+    dtypes: tuple[Any, Any],
+    placement: Placement,
+    threshold: int,
+    scale: float,
+    bias: Array | None = None,
+) -> Summing:
+    """Return the function that draws and sums with these constants; see `chunked.summing`."""
+    wide = None if bias is None else bias.dtype
+    compiled = _compiled_sum(kernels.sums_of, *dtypes, wide)
+    numbers, factors = _packed(dtypes[0], placement, threshold, scaled(scale))
+    biases = () if bias is None else (bias,)
+
+    def draw(
+        x: Array, residual: Array, y: Array, start: int, key: Key, step: int, first: int
+    ) -> None:
+        arrays = _native(x), _native(residual), *biases, _native(y)
+        compiled(*arrays, start, *key, step, first, numbers, factors)
+
+    return draw
+
+
 def tiled(
-    x: Array, y: Array, recipe: Recipe, affine: Affine
+    arrays: Sequence[Array], y: Array, recipe: Recipe, affine: Affine
 ) -> tuple[Callable[[int, int], None], int, float, int]:
     """Return what a thread pool runs to draw a recipe for arrays of any strides, in tiles.
 
     That is the work on tiles from one number to another, how many there are, `CROSSOVER`, and how
-    many elements a whole tile has. The strides are multiples of the elements' size. The arrays may
-    be one and the same, but not overlap otherwise.
+    many elements a whole tile has.
+
+    Parameters
+    ----------
+    arrays : sequence of array
+        Of one shape: x, or x, the residual and, if there is one, the bias in the dtype that is
+        computed with. Their strides are multiples of their elements' size.
+    y : array
+        Where to write. It may be one of them, but not overlap with them otherwise.
+    recipe, affine : Recipe, Affine
+        What to draw, and what becomes of an element.
     """
-    size = x.itemsize
-    strides = ([stride // size for stride in array.strides] for array in (x, y))
-    axes = merged(x.shape, recipe.strides, *map(tuple, strides))
-    along = next((axis for axis in axes if axis.mask == 1), Step(1, 1, 0, 0))
-    across, *outer = sorted((a for a in axes if a is not along), key=_way) or [Step(1, 0, 0, 0)]
+    all_arrays = [y, *arrays]
+    strides = [tuple(n // array.itemsize for n in array.strides) for array in all_arrays]
+    axes = [_Axis(n, mask, tuple(steps)) for n, mask, *steps in joined(y.shape, recipe.strides, *strides)]
+    none = (0,) * len(all_arrays)
+    along = next((axis for axis in axes if axis.mask == 1), _Axis(1, 1, none))
+    across, *outer = sorted((a for a in axes if a is not along), key=_way) or [_Axis(1, 0, none)]
     straight = across.length == 1 or _way(along) <= _way(across)
     axes = [along, across, *outer]
     # Memory from the lowest address on, so that no place in it is negative.
-    before_x, after_x = _extent([axis.x * (axis.length - 1) for axis in axes])
-    before_y, after_y = _extent([axis.y * (axis.length - 1) for axis in axes])
-    addresses = x.ctypes.data - size * before_x, y.ctypes.data - size * before_y
-    reach = max(before_x + after_x, before_y + after_y) + 1
-    packed = (number % 2**64 for number in chain.from_iterable(axes))
-    numbers = np.array([recipe.threshold, before_x, before_y, straight, *packed], np.uint64)
+    extents = [
+        _extent([axis.steps[number] * (axis.length - 1) for axis in axes])
+        for number in range(len(all_arrays))
+    ]
+    places = [before for before, _ in extents]
+    addresses = [
+        array.ctypes.data - array.itemsize * before
+        for array, before in zip(all_arrays, places, strict=True)
+    ]
+    reach = max(before + after for before, after in extents) + 1
+    packed = (
+        number % 2**64 for axis in axes for number in (axis.length, axis.mask, *axis.steps)
+    )
+    numbers = np.array([recipe.threshold, straight, *places, *packed], np.uint64)
     drawn = *recipe.key, place.known_step(recipe.step), recipe.placement.first
-    factors = chunked.factors(x.dtype, affine)
-    _, compiled = _compiled(x.dtype, kernels.tiles_of, 3)
+    factors = chunked.factors(arrays[0].dtype, affine)
+    if len(arrays) == 1:
+        _, compiled = _compiled(y.dtype, kernels.tiles_of, 3)
+    else:
+        x, _, *biases = (array.dtype for array in arrays)
+        wide = biases[0] if biases else None
+        compiled = _compiled_sum(kernels.summed_tiles_of, x, y.dtype, wide)
 
     def draw(start: int, stop: int) -> None:
-        compiled(*addresses, reach, start, stop, *drawn, numbers, factors)
+        target, *sources = addresses
+        compiled(*sources, target, reach, start, stop, *drawn, numbers, factors)
 
     sides = (along.length, kernels.ALONG), (across.length, kernels.ACROSS)
     tiles = math.prod(-(-length // side) for length, side in sides)
@@ -107,9 +162,9 @@ def tiled(
     return draw, tiles * math.prod(axis.length for axis in outer), CROSSOVER, elements
 
 
-def _way(axis: Step) -> int:
+def _way(axis: _Axis) -> int:
     """Return how far a step along an axis goes in memory, in either direction."""
-    return abs(axis.x) + abs(axis.y)
+    return sum(map(abs, axis.steps))
 
 
 def _extent(ends: list[int]) -> tuple[int, int]:
@@ -126,25 +181,61 @@ def _packed(
     return np.array(numbers, np.uint64), chunked.factors(dtype, affine)
 
 
+def _native(x: Array) -> Array:
+    """Return an array as it enters a kernel."""
+    bits = BITS.get(dtype_name(x.dtype))
+    return x if bits is None else x.view(bits)
+
+
+# Compiling ---------------------------------------------------------------------------------------
+
+PLACE = types.uint32, types.uint32, types.uint64, types.uint64  # key, step and first index
+
+
 @lru_cache
 def _compiled(dtype: Any, at: Any = None, sizes: int = 1) -> tuple[Any, Any]:
     """Return how arrays of a dtype enter their kernel, None if as they are, and the kernel.
 
-    The kernel is `kernels.runs`, or what `at` makes to take two addresses and so many sizes.
+    The kernel takes two arrays, or what `at` makes takes two addresses and so many sizes.
     """
-    bits = BITS.get(dtype_name(dtype))
-    element = from_dtype(bits or dtype)
-    factor = from_dtype(chunked.compute_dtype(dtype))
+    bits, element = BITS.get(dtype_name(dtype)), _element(dtype)
     if at is None:
-        arrays = (types.Array(element, 1, "C", readonly=readonly) for readonly in (True, False))
-        function, memory = kernels.runs_of_arrays(element), (*arrays, types.uint64)
+        function = kernels.runs_of_arrays(element)
+        memory = (*(_plain(element, readonly) for readonly in (True, False)), types.uint64)
     else:
         function, memory = at(element), (types.uintp, types.uintp, *(types.intp,) * sizes)
-    place = types.uint32, types.uint32, types.uint64, types.uint64  # key, step and first index
-    packed = (types.Array(kind, 1, "C", readonly=True) for kind in (types.uint64, factor))
-    signature = types.void(*memory, *place, *packed)
+    return bits, _jitted(function, memory, dtype)
+
+
+@lru_cache
+def _compiled_sum(make: Any, x: Any, dtype: Any, bias: Any) -> Any:
+    """Return a kernel of x, a residual and a result of another dtype, and of a bias or None."""
+    elements = _element(x), _element(dtype), None if bias is None else _element(bias)
+    source, target, third = elements
+    if make is kernels.sums_of:
+        arrays = [_plain(source), _plain(target), _plain(target, readonly=False)]
+        if third:
+            arrays.insert(2, _plain(third))
+        memory = *arrays, types.uint64
+    else:
+        memory = (types.uintp,) * (4 if third else 3) + (types.intp,) * 3
+    return _jitted(make(*elements), memory, x)
+
+
+def _element(dtype: Any) -> Any:
+    return from_dtype(BITS.get(dtype_name(dtype), dtype))
+
+
+def _plain(element: Any, readonly: bool = True) -> Any:
+    return types.Array(element, 1, "C", readonly=readonly)
+
+
+def _jitted(function: Any, memory: tuple[Any, ...], dtype: Any) -> Any:
+    """Return a function compiled, from the cache if it is there."""
+    factor = from_dtype(chunked.compute_dtype(dtype))
+    signature = types.void(*memory, *PLACE, _plain(types.uint64), _plain(factor))
     try:
-        return bits, njit(signature, nogil=True, cache=True)(function)
+        return njit(signature, nogil=True, cache=True)(function)
     except Exception as error:
         # No folder that the cache may be written to, or a damaged file in it: unpickling that
         # raises anything. What is wrong with the kernel itself is raised again below.
@@ -153,4 +244,4 @@ def _compiled(dtype: Any, at: Any = None, sizes: int = 1) -> tuple[Any, Any]:
             "cache can't be used (%s): let NUMBA_CACHE_DIR name a folder that can be written to",
             *(dtype, error),
         )
-        return bits, njit(signature, nogil=True)(function)
+        return njit(signature, nogil=True)(function)

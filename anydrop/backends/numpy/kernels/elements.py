@@ -1,8 +1,8 @@
 """What becomes of one element, by the dtypes of the arrays.
 
 numba picks the code by the arrays' types. Half types travel as their bits, float16 as uint16 and
-bfloat16 as int16. The sources are either an array x, or a tuple of x, the residual and, if there is
-one, the bias: then an element is ``residual + where(keep, (x + bias) * scale, 0)``.
+bfloat16 as int16. Of one source an element is ``where(keep, x * scale + shift, fill)``, of several
+``residual + where(keep, (x + bias) * scale, 0)``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _put(y, i, sources, at, word, threshold, scale, shift, fill):
         def put(y, i, sources, at, word, threshold, scale, shift, fill):
             y[i] = word
 
-    elif isinstance(sources, types.BaseTuple):
+    elif len(sources) > 1:
 
         def put(y, i, sources, at, word, threshold, scale, shift, fill):
             v = _scaled(_biased(sources, at), scale, shift)
@@ -44,7 +44,7 @@ def _put(y, i, sources, at, word, threshold, scale, shift, fill):
     else:
 
         def put(y, i, sources, at, word, threshold, scale, shift, fill):
-            v = _scaled(_widen(sources[at]), scale, shift)
+            v = _scaled(_widen(sources[0][at[0]]), scale, shift)
             y[i] = _narrow(y, v if word >= threshold else type(v)(fill))
 
     return put

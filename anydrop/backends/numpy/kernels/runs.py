@@ -11,7 +11,6 @@ from numba import njit, types
 from numba.extending import overload, register_jitable
 
 from anydrop.backends.numpy.kernels.elements import put
-from anydrop.backends.numpy.kernels.memory import prefetch
 from anydrop.backends.numpy.kernels.philox import (
     BLOCKS,
     ONE,
@@ -24,6 +23,7 @@ from anydrop.backends.numpy.kernels.philox import (
     draw_group,
     draw_many,
 )
+from anydrop.backends.numpy.kernels.sources import ask_ahead, is_in_place, places
 
 GROUP = np.uint64(WORDS)
 # Words of indices that are served several times, kept in the innermost cache.
@@ -56,7 +56,7 @@ def _groups(x, y, at, end, block, words, k0, k1, s0, s1, threshold, scale, shift
     """Serve elements of whole groups of blocks."""
     in_place, results = is_in_place(x, y), as_results(words[WORDS:], y)
     while at < end:
-        ahead(x, y, at)
+        ask_ahead(x, y, at)
         draw_group(words, ZERO, block, s0, s1, k0, k1)
         if in_place:
             # LLVM makes no vectors of a loop over arrays that overlap.
@@ -108,7 +108,7 @@ def _shared(x, y, at, runs, n, repeat, start, words, k0, k1, s0, s1, threshold, 
 def runs(x, y, start, k0, k1, step, first, numbers, factors):
     """Serve the elements of a placement from `start` on, row by row; its first index is `first`.
 
-    `x` is the array or the tuple of arrays that `put` reads, each as long as y.
+    `x` are the sources, each as long as y.
     `numbers` are the threshold, how many indices a row has, how many elements share each index, and
     length and stride of the outer axes, the innermost first.
     """
@@ -156,34 +156,6 @@ def runs(x, y, start, k0, k1, step, first, numbers, factors):
                 index -= axes[2 * a] * axes[2 * a + 1]
 
 
-def places(sources, i):
-    """Return where element i lies in each of the sources."""
-
-
-@overload(places, inline="always")
-def _places(sources, i):
-    if not isinstance(sources, types.BaseTuple):
-        return lambda sources, i: i
-    if len(sources) == 2:
-        return lambda sources, i: (i, i)
-    return lambda sources, i: (i, i, i)
-
-
-def is_in_place(sources, y):
-    """Tell whether y is one of the sources that are read."""
-
-
-@overload(is_in_place)
-def _is_in_place(sources, y):
-    if y.dtype in (types.boolean, types.uint32):  # masks and words
-        return lambda sources, y: False
-    if not isinstance(sources, types.BaseTuple):
-        return lambda sources, y: sources.ctypes.data == y.ctypes.data
-    return lambda sources, y: (
-        sources[0].ctypes.data == y.ctypes.data or sources[1].ctypes.data == y.ctypes.data
-    )
-
-
 def as_results(words, y):
     """Return memory for elements of y."""
 
@@ -193,25 +165,3 @@ def _as_results(words, y):
     if y.dtype in (types.boolean, types.uint32):
         return lambda words, y: y
     return lambda words, y: words.view(y.dtype)
-
-
-def ahead(sources, y, at):
-    """Ask for the memory of a group further on, so that it is on its way while words are drawn."""
-
-
-@overload(ahead)
-def _ahead(sources, y, at):
-    if not isinstance(sources, types.BaseTuple):
-
-        def ahead(sources, y, at):
-            prefetch(sources, at)
-            prefetch(y, at)
-
-    else:  # A bias is short, and stays in the cache.
-
-        def ahead(sources, y, at):
-            prefetch(sources[0], at)
-            prefetch(sources[1], at)
-            prefetch(y, at)
-
-    return ahead

@@ -12,37 +12,39 @@ from numba.extending import register_jitable
 
 from anydrop.backends.numpy.kernels.elements import put
 from anydrop.backends.numpy.kernels.philox import ONE, SHIFT_32, THREE, TWO, WORDS, ZERO, draw_many
+from anydrop.backends.numpy.kernels.sources import moved, places_of
 
 # A tile's indices: a group of blocks along each row of it, and a table that the innermost cache
 # holds.
 ALONG, ACROSS = WORDS, 64
+ONES = (np.uint64(1),) * 3
 
 
 @register_jitable
 def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors):
-    """Serve arrays from tile `start` to tile `stop`.
+    """Serve arrays from tile `start` to tile `stop`; `x` are the sources.
 
-    `numbers` are the threshold, where the element of index `first` lies in x and y, whether memory
-    runs on along the indices, and length and strides, in indices, x and y, of the axes: that of the
-    indices first, then the one across them.
+    `numbers` are the threshold, whether memory runs on along the indices, where the element of
+    index `first` lies in y and in each source, and length and strides, in indices, y and each
+    source, of the axes: that of the indices first, then the one across them.
     """
     threshold = np.uint32(numbers[0])
     s0, s1 = np.uint32(step), np.uint32(step >> SHIFT_32)
     scale, shift, fill = factors[0], factors[1], factors[2]
-    straight = numbers[3] == ONE
-    along, across, outer = numbers[4:8], numbers[8:12], numbers[12:]
+    straight, width = numbers[1] == ONE, np.uint64(3 + len(x))
+    origin, axes = numbers[2:width], numbers[width:]
+    along, across, outer = axes[:width], axes[width : 2 * width], axes[2 * width :]
     row, words = np.empty(ALONG + 4, np.uint32), np.empty(ALONG * ACROSS, np.uint32)
     for tile in range(start, stop):
         a, left = _tile(along[0], np.uint64(tile), np.uint64(ALONG))
         b, left = _tile(across[0], left, np.uint64(ACROSS))
-        index, from_, to = first + a + b * across[1], numbers[1], numbers[2]
-        from_, to = from_ + a * along[2] + b * across[2], to + a * along[3] + b * across[3]
-        for axis in range(outer.size // 4):
-            length, here = outer[4 * axis], left % outer[4 * axis]
-            index += here * outer[4 * axis + 1]
-            from_ += here * outer[4 * axis + 2]
-            to += here * outer[4 * axis + 3]
-            left //= length
+        index, to = first + a + b * across[1], origin[0] + a * along[2] + b * across[2]
+        at = moved(moved(places_of(x, origin[1:]), a, along[3:]), b, across[3:])
+        for axis in range(outer.size // width):
+            steps = outer[axis * width : (axis + ONE) * width]
+            here = left % steps[0]
+            index, to, at = index + here * steps[1], to + here * steps[2], moved(at, here, steps[3:])
+            left //= steps[0]
         n, m = min(np.uint64(ALONG), along[0] - a), min(np.uint64(ACROSS), across[0] - b)
         for j in range(m):
             here = index + np.uint64(j) * across[1]
@@ -50,34 +52,24 @@ def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors):
             if j == 0 or across[1] != ZERO:
                 draw_many(row, (lead + n + THREE) >> TWO, here >> TWO, s0, s1, k0, k1)
             for i in range(n):
-                at = ALONG * j + i if straight else ACROSS * i + j
-                words[np.uint64(at)] = row[lead + np.uint64(i)]
-        inner, rows = (n, m) if straight else (m, n)
-        width = ALONG if straight else ACROSS
-        step_x, step_y = (along[2], along[3]) if straight else (across[2], across[3])
-        row_x, row_y = (across[2], across[3]) if straight else (along[2], along[3])
+                place = ALONG * j + i if straight else ACROSS * i + j
+                words[np.uint64(place)] = row[lead + np.uint64(i)]
+        if straight:
+            inner, rows, side, steps, row_steps = n, m, np.uint64(ALONG), along[2:], across[2:]
+        else:
+            inner, rows, side, steps, row_steps = m, n, np.uint64(ACROSS), across[2:], along[2:]
         for j in range(rows):
-            s, t, w = from_ + np.uint64(j) * row_x, to + np.uint64(j) * row_y, np.uint64(width * j)
-            if step_x == ONE and step_y == ONE:
+            j = np.uint64(j)
+            t, s, w = to + j * row_steps[0], moved(at, j, row_steps[1:]), side * j
+            if np.all(steps == ONE):
                 for i in range(inner):
-                    here = np.uint64(i)
-                    word = words[w + here]
-                    put(y, t + here, x, s + here, word, threshold, scale, shift, fill)
+                    i = np.uint64(i)
+                    put(y, t + i, x, moved(s, i, ONES), words[w + i], threshold, scale, shift, fill)
             else:
                 for i in range(inner):
-                    here = np.uint64(i)
-                    word = words[w + here]
-                    put(
-                        y,
-                        t + here * step_y,
-                        x,
-                        s + here * step_x,
-                        word,
-                        threshold,
-                        scale,
-                        shift,
-                        fill,
-                    )
+                    i = np.uint64(i)
+                    here = moved(s, i, steps[1:])
+                    put(y, t + i * steps[0], x, here, words[w + i], threshold, scale, shift, fill)
 
 
 @register_jitable

@@ -1,0 +1,92 @@
+"""The arrays that are read: a tuple of x, or of x, the residual and, if there is one, the bias.
+
+numba compiles a function anew for each length of the tuple. Places in the arrays are a tuple of the
+same length.
+"""
+
+from __future__ import annotations
+
+from numba import types
+from numba.extending import overload
+
+from anydrop.backends.numpy.kernels.memory import prefetch
+
+
+def places(sources, i):
+    """Return element i in all sources."""
+
+
+@overload(places)
+def _places(sources, i):
+    return {
+        1: lambda sources, i: (i,),
+        2: lambda sources, i: (i, i),
+        3: lambda sources, i: (i, i, i),
+    }[len(sources)]
+
+
+def places_of(sources, numbers):
+    """Return the places that are the first numbers of an array."""
+
+
+@overload(places_of)
+def _places_of(sources, numbers):
+    return {
+        1: lambda sources, numbers: (numbers[0],),
+        2: lambda sources, numbers: (numbers[0], numbers[1]),
+        3: lambda sources, numbers: (numbers[0], numbers[1], numbers[2]),
+    }[len(sources)]
+
+
+def moved(at, n, steps):
+    """Return the places n steps further on."""
+
+
+@overload(moved)
+def _moved(at, n, steps):
+    return {
+        1: lambda at, n, steps: (at[0] + n * steps[0],),
+        2: lambda at, n, steps: (at[0] + n * steps[0], at[1] + n * steps[1]),
+        3: lambda at, n, steps: (
+            at[0] + n * steps[0],
+            at[1] + n * steps[1],
+            at[2] + n * steps[2],
+        ),
+    }[len(at)]
+
+
+def is_in_place(sources, y):
+    """Tell whether y is one of the arrays that are read, beside the bias."""
+
+
+@overload(is_in_place)
+def _is_in_place(sources, y):
+    if y.dtype in (types.boolean, types.uint32):  # Masks and words read nothing.
+        return lambda sources, y: False
+    if len(sources) == 1:
+        return lambda sources, y: sources[0].ctypes.data == y.ctypes.data
+    return lambda sources, y: (
+        sources[0].ctypes.data == y.ctypes.data or sources[1].ctypes.data == y.ctypes.data
+    )
+
+
+def ask_ahead(sources, y, at):
+    """Ask for the memory of a group further on; a bias is short, and stays in the cache."""
+
+
+@overload(ask_ahead)
+def _ask_ahead(sources, y, at):
+    if len(sources) == 1:
+
+        def ask_ahead(sources, y, at):
+            prefetch(sources[0], at)
+            prefetch(y, at)
+
+    else:
+
+        def ask_ahead(sources, y, at):
+            prefetch(sources[0], at)
+            prefetch(sources[1], at)
+            prefetch(y, at)
+
+    return ask_ahead
