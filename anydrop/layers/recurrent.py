@@ -224,7 +224,7 @@ class Zoneout(DropLayer):
         """
         return self._forward(x, training, previous=previous)
 
-    def _inference(self, shape: tuple[int, ...], **inputs: Any) -> Differentiable:
-        return Expectation(self._arguments()["p"], shape)
+    def _inference(self, x: Array, **inputs: Any) -> Differentiable:
+        return Expectation(self._arguments()["p"], tuple(x.shape))
 
     __call__ = forward  # type: ignore[assignment]
