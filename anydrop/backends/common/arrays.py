@@ -69,7 +69,8 @@ class Arrays:
         if self._xp is None:
             raise TypeError(
                 f"{self.name} arrays have no array API namespace, which noise, blocks, zoneout, "
-                "tokens and copies of weights are composed in; what scales or drops works without"
+                "sums, tokens and copies of weights are composed in; what scales or drops works "
+                "without"
             )
         return self._xp
 
