@@ -279,7 +279,9 @@ class Backend(Arrays):
         xp = self.xp
         half = self.dtype_name(x) in ("float16", "bfloat16")
         wide = xp.astype(x, xp.float32) if half else x
-        return xp.astype(pairwise.sum_to(xp, wide, shape), getattr(xp, dtype), copy=False)
+        # By its name where the namespace has none of it, as NumPy's has no bfloat16.
+        kind = getattr(xp, dtype, dtype)
+        return xp.astype(pairwise.sum_to(xp, wide, shape), kind, copy=False)
 
     def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
