@@ -17,13 +17,18 @@ from anydrop.core.typing import Array, Namespace
 
 def sum_to(xp: Namespace, x: Array, shape: tuple[int, ...]) -> Array:
     """Return x summed over the axes along which an array of `shape` was broadcast to its shape."""
+    rows = rows_to(xp, x, shape)
+    return xp.reshape(tree(xp, rows) if rows.shape[0] else xp.sum(rows, axis=0), shape)
+
+
+def rows_to(xp: Namespace, x: Array, shape: tuple[int, ...]) -> Array:
+    """Return x as the rows, along the first axis, that `sum_to` adds."""
     lengths = (1,) * (x.ndim - len(shape)) + shape
     summed = tuple(a for a, n in enumerate(lengths) if n == 1)
     kept = tuple(a for a, n in enumerate(lengths) if n != 1)
     count = math.prod(x.shape[a] for a in summed)
     rows = xp.permute_dims(x, (*summed, *kept))
-    rows = xp.reshape(rows, (count, *(x.shape[a] for a in kept)))
-    return xp.reshape(tree(xp, rows) if count else xp.sum(rows, axis=0), shape)
+    return xp.reshape(rows, (count, *(x.shape[a] for a in kept)))
 
 
 def tree(xp: Namespace, rows: Array) -> Array:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from anydrop.backends.base import COMPUTE, Backend
+from anydrop.backends.common import pairwise
 from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.common.strides import forbid_broadcast
 from anydrop.backends.common.threads import POOL, Pool
-from anydrop.backends.numpy import chunked
+from anydrop.backends.numpy import chunked, sums
 from anydrop.backends.plan import Pass, Plan, Plans
 from anydrop.core import check, place
 from anydrop.core.recipe import UNCHANGED, Affine, Placement, Recipe, scaled
@@ -33,13 +34,15 @@ DRAWN = 2**16
 NOISE = 2**21
 # Elements from which on what a call costs beside its kernel is not worth remembering.
 SMALL = 2**20
+# A bias of fewer elements is repeated for a kernel.
+SHORT = 2**12
 # Imported when it is wanted, since that imports numba.
 COMPILED = "anydrop.backends.numpy.compiled"
 
 _log = logging.getLogger(__name__)
 
-# Reads a piece of x and writes that of y, given as plain arrays; the int says where they begin.
-Work = Callable[[Array, Array, int], None]
+# Takes pieces of some arrays, of which it writes the last one, and where in them they begin.
+Work = Callable[..., None]
 
 
 class NumpyBackend(Backend):
@@ -82,7 +85,7 @@ class NumpyBackend(Backend):
         if keep.size:
             kernels = self.kernels_for(keep.size)
             draw = _drawing(kernels, keep.dtype, recipe, recipe.placement)
-            self._share(draw, keep, keep, kernels.CROSSOVER)
+            self._share(draw, [keep, keep], kernels.CROSSOVER)
         return keep
 
     def select(
@@ -107,14 +110,14 @@ class NumpyBackend(Backend):
         if not isinstance(keep, Recipe):
             work = _multiplying(affine)
         elif apart and not plain and hasattr(kernels, "tiled") and _is_even(x) and _is_even(y):
-            self._pool.run(*kernels.tiled(x, y, keep, affine))
+            self._pool.run(*kernels.tiled([x], y, keep, affine))
             return y
         else:
             work = _drawing(kernels, x.dtype.newbyteorder("="), keep, keep.spread, affine)
         if plain and apart:
-            self._share(work, x, y, kernels.CROSSOVER)
+            self._share(work, [x, y], kernels.CROSSOVER)
         else:
-            _buffered(work, x, y)
+            _buffered(work, [x, y])
         if keep is not None and not isinstance(keep, Recipe):
             chunked.put(y, keep, fill)
         return y
@@ -138,11 +141,31 @@ class NumpyBackend(Backend):
         if not x.size:
             return y
         if keep is not None and not isinstance(keep, Recipe):
-            wide = np.empty_like(x, dtype=chunked.wide_dtype(dtypes[0]))
-            self.select_add(x, np.broadcast_to(wide.dtype.type(0), x.shape), None, 1.0, bias, wide)
-            self.select(wide, keep, scale, out=wide)
-            return self.select_add(wide, residual, None, 1.0, out=y)
-        ...
+            with np.errstate(all="ignore"):
+                return super().select_add(x, residual, keep, scale, bias, y)
+        wide = chunked.wide_dtype(dtypes[0])
+        bias = None if bias is None else np.array(bias, wide)
+        kernels = chunked if keep is None else self.kernels_for(x.size)
+        plain = all(map(_is_plain, (x, residual, y)))
+        even = all(map(_is_even, (x, residual, y)))
+        apart = _are_apart(x, y) and _are_apart(residual, y)
+        if keep is not None and apart and not plain and even and hasattr(kernels, "tiled"):
+            biases = [] if bias is None else [np.broadcast_to(bias, x.shape)]
+            self._pool.run(*kernels.tiled([x, residual, *biases], y, keep, scaled(scale)))
+            return y
+        work = _summing(kernels, dtypes, keep, scale, _repeated(bias, x.shape))
+        if plain and apart:
+            self._share(work, [x, residual, y], kernels.CROSSOVER)
+        else:
+            _buffered(work, [x, residual, y])
+        return y
+
+    def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
+        """Return x summed to a shape, by threads; see `Backend.sum_to`."""
+        rows = pairwise.rows_to(np, np.asarray(x), shape)
+        if not len(rows):
+            return np.zeros(shape, dtype)
+        return sums.tree(rows, chunked.wide_dtype(x.dtype), self._pool).reshape(shape).astype(dtype)
 
     def plan(self, x: Array, recipe: Recipe, affine: Affine) -> Plan | None:
         """Return how to do `select` again for small plain arrays; see `Backend.plan`."""
@@ -195,7 +218,7 @@ class NumpyBackend(Backend):
                     draw(words, words, start + a)
                     piece[...] = standard_normal(self.xp, words, dtype)
 
-            self._share(work, drawn, drawn, NOISE)
+            self._share(work, [drawn, drawn], NOISE)
         return drawn
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
@@ -271,10 +294,11 @@ class NumpyBackend(Backend):
                 self._until_numba = math.inf
         return self._kernels
 
-    def _share(self, work: Work, x: Array, y: Array, crossover: float) -> None:
+    def _share(self, work: Work, arrays: list[Array], crossover: float) -> None:
         """Let threads work on plain arrays, from `crossover` elements on."""
-        source, target = x.ravel(), y.ravel()
-        self._pool.run(lambda a, b: work(source[a:b], target[a:b], a), x.size, crossover)
+        flat = [array.ravel() for array in arrays]
+        n = flat[0].size
+        self._pool.run(lambda a, b: work(*[part[a:b] for part in flat], a), n, crossover)
 
 
 def _numba() -> ModuleType | None:
@@ -299,6 +323,43 @@ def _drawing(
     return lambda source, target, start: draw(source, target, start, key, step, first)
 
 
+def _summing(
+    kernels: ModuleType,
+    dtypes: tuple[Any, Any],
+    recipe: Recipe | None,
+    scale: float,
+    bias: Array | None,
+) -> Work:
+    """Return the work of drawing a recipe, or of keeping everything, and adding a residual."""
+    if recipe is None:
+
+        def add(x: Array, residual: Array, y: Array, start: int) -> None:
+            for a in range(0, len(x), chunked.CHUNK):
+                here = slice(a, a + chunked.CHUNK)
+                wide = chunked.biased(x[here], start + a, bias)
+                chunked.apply(wide, wide, scaled(scale))
+                chunked.add(wide, residual[here], y[here])
+
+        return add
+    draw = kernels.summing(dtypes, recipe.spread, recipe.threshold, scale, bias)
+    drawn = recipe.key, place.known_step(recipe.step), recipe.spread.first
+    return lambda x, residual, y, start: draw(x, residual, y, start, *drawn)
+
+
+def _repeated(bias: Array | None, shape: tuple[int, ...]) -> Array | None:
+    """Return a bias as it repeats along the elements of a shape in C order.
+
+    A short one is repeated until it is long enough for a kernel to go over it at full speed.
+    """
+    if bias is None:
+        return None
+    lengths = (1,) * (len(shape) - bias.ndim) + bias.shape
+    outer = next((a for a, n in enumerate(lengths) if n != 1), len(lengths))
+    inner = shape[outer:]
+    block = np.broadcast_to(bias.reshape(lengths[outer:]), inner).ravel()
+    return np.tile(block, max(1, SHORT // block.size))
+
+
 def _multiplying(affine: Affine) -> Work:
     """Return the work of multiplying elements, all of which are kept."""
 
@@ -310,27 +371,27 @@ def _multiplying(affine: Affine) -> Work:
     return multiply
 
 
-def _buffered(work: Work, x: Array, y: Array) -> None:
+def _buffered(work: Work, arrays: list[Array]) -> None:
     """Do a work that takes plain memory on any arrays, a piece at a time."""
-    native = x.dtype.newbyteorder("=")
+    ways = ["readonly"] * (len(arrays) - 1) + ["writeonly"]
     with np.nditer(
-        [x, y],
+        arrays,
         ["external_loop", "buffered", "copy_if_overlap"],
-        [[way, "overlap_assume_elementwise"] for way in ("readonly", "writeonly")],
-        op_dtypes=[native, native],
+        [[way, "overlap_assume_elementwise"] for way in ways],
+        op_dtypes=[array.dtype.newbyteorder("=") for array in arrays],
         order="C",
         casting="equiv",
         buffersize=chunked.CHUNK,
     ) as pieces:
         start = 0
-        for source, target in pieces:
-            if _is_plain(source) and _is_plain(target):
-                work(source, target, start)
+        for *sources, target in pieces:
+            if all(map(_is_plain, (*sources, target))):
+                work(*sources, target, start)
             else:  # A stride that the iterator passes on as it is.
-                copy = np.empty(len(target), native)
-                work(np.ascontiguousarray(source), copy, start)
+                copy = np.empty(len(target), target.dtype.newbyteorder("="))
+                work(*map(np.ascontiguousarray, sources), copy, start)
                 target[...] = copy
-            start += len(source)
+            start += len(target)
 
 
 def _is_plain(x: Array) -> bool:

@@ -38,7 +38,6 @@ CROSSOVER = 2**20
 BITS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
 
 
-
 class _Axis(NamedTuple):
     """An axis: its length, and what a step along it adds to the index and to places in memory."""
 
@@ -122,7 +121,10 @@ def tiled(
     """
     all_arrays = [y, *arrays]
     strides = [tuple(n // array.itemsize for n in array.strides) for array in all_arrays]
-    axes = [_Axis(n, mask, tuple(steps)) for n, mask, *steps in joined(y.shape, recipe.strides, *strides)]
+    axes = [
+        _Axis(n, mask, tuple(steps))
+        for n, mask, *steps in joined(y.shape, recipe.strides, *strides)
+    ]
     none = (0,) * len(all_arrays)
     along = next((axis for axis in axes if axis.mask == 1), _Axis(1, 1, none))
     across, *outer = sorted((a for a in axes if a is not along), key=_way) or [_Axis(1, 0, none)]
@@ -139,9 +141,7 @@ def tiled(
         for array, before in zip(all_arrays, places, strict=True)
     ]
     reach = max(before + after for before, after in extents) + 1
-    packed = (
-        number % 2**64 for axis in axes for number in (axis.length, axis.mask, *axis.steps)
-    )
+    packed = (number % 2**64 for axis in axes for number in (axis.length, axis.mask, *axis.steps))
     numbers = np.array([recipe.threshold, straight, *places, *packed], np.uint64)
     drawn = *recipe.key, place.known_step(recipe.step), recipe.placement.first
     factors = chunked.factors(arrays[0].dtype, affine)

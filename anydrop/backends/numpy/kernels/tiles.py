@@ -43,7 +43,11 @@ def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors):
         for axis in range(outer.size // width):
             steps = outer[axis * width : (axis + ONE) * width]
             here = left % steps[0]
-            index, to, at = index + here * steps[1], to + here * steps[2], moved(at, here, steps[3:])
+            index, to, at = (
+                index + here * steps[1],
+                to + here * steps[2],
+                moved(at, here, steps[3:]),
+            )
             left //= steps[0]
         n, m = min(np.uint64(ALONG), along[0] - a), min(np.uint64(ACROSS), across[0] - b)
         for j in range(m):
