@@ -35,7 +35,7 @@ NOISE = 2**21
 # Elements from which on what a call costs beside its kernel is not worth remembering.
 SMALL = 2**20
 # A bias of fewer elements is repeated for a kernel.
-SHORT = 2**12
+SHORT = 2**13
 # Imported when it is wanted, since that imports numba.
 COMPILED = "anydrop.backends.numpy.compiled"
 
@@ -357,7 +357,7 @@ def _repeated(bias: Array | None, shape: tuple[int, ...]) -> Array | None:
     outer = next((a for a, n in enumerate(lengths) if n != 1), len(lengths))
     inner = shape[outer:]
     block = np.broadcast_to(bias.reshape(lengths[outer:]), inner).ravel()
-    return np.tile(block, max(1, SHORT // block.size))
+    return np.tile(block, max(1, min(SHORT, math.prod(shape)) // block.size))
 
 
 def _multiplying(affine: Affine) -> Work:

@@ -87,16 +87,19 @@ def summing(
     bias: Array | None = None,
 ) -> Summing:
     """Return the function that draws and sums with these constants; see `chunked.summing`."""
-    wide = None if bias is None else bias.dtype
-    compiled = _compiled_sum(kernels.sums_of, *dtypes, wide)
+    compiled = _compiled_sum(kernels.sums_of, *dtypes, None if bias is None else bias.dtype)
     numbers, factors = _packed(dtypes[0], placement, threshold, scaled(scale))
+    x_bits, bits = (BITS.get(dtype_name(dtype)) for dtype in dtypes)
     biases = () if bias is None else (bias,)
 
     def draw(
         x: Array, residual: Array, y: Array, start: int, key: Key, step: int, first: int
     ) -> None:
-        arrays = _native(x), _native(residual), *biases, _native(y)
-        compiled(*arrays, start, *key, step, first, numbers, factors)
+        if x_bits is not None:
+            x = x.view(x_bits)
+        if bits is not None:
+            residual, y = residual.view(bits), y.view(bits)
+        compiled(x, residual, *biases, y, start, *key, step, first, numbers, factors)
 
     return draw
 
@@ -179,12 +182,6 @@ def _packed(
     outer, run, repeat = placement.rows
     numbers = [threshold, run, repeat, *chain.from_iterable(reversed(outer))]
     return np.array(numbers, np.uint64), chunked.factors(dtype, affine)
-
-
-def _native(x: Array) -> Array:
-    """Return an array as it enters a kernel."""
-    bits = BITS.get(dtype_name(x.dtype))
-    return x if bits is None else x.view(bits)
 
 
 # Compiling ---------------------------------------------------------------------------------------

@@ -24,6 +24,19 @@ def pointer(context, address):
     return types.voidptr(address), code
 
 
+@intrinsic(prefer_literal=True)
+def own_memory(context, n, dtype):
+    """Return memory for n elements, a constant, on the stack of the function."""
+
+    def code(context, builder, signature, arguments):
+        kind = context.get_data_type(signature.args[1].dtype)
+        memory = cgutils.alloca_once(builder, kind, size=I64(signature.args[0].literal_value))
+        memory.align = LINE
+        return builder.bitcast(memory, context.get_value_type(types.voidptr))
+
+    return types.voidptr(n, dtype), code
+
+
 @intrinsic
 def prefetch(context, array, i):
     """Ask for the memory of a group of elements, `AHEAD` of element i. It may lie past the end."""

@@ -7,10 +7,11 @@ buffer, then their elements from the sources to y.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
-from numba.extending import overload, register_jitable
+from numba import carray, njit
+from numba.extending import register_jitable
 
 from anydrop.backends.numpy.kernels.elements import put
+from anydrop.backends.numpy.kernels.memory import own_memory
 from anydrop.backends.numpy.kernels.philox import (
     BLOCKS,
     ONE,
@@ -23,9 +24,11 @@ from anydrop.backends.numpy.kernels.philox import (
     draw_group,
     draw_many,
 )
-from anydrop.backends.numpy.kernels.sources import ask_ahead, is_in_place, places
+from anydrop.backends.numpy.kernels.sources import ask_ahead, places
 
-GROUP = np.uint64(WORDS)
+GROUP, UINT32, UINT64 = np.uint64(WORDS), np.uint32, np.uint64
+# NumPy has no array of more axes.
+MOST_AXES = 64
 # Words of indices that are served several times, kept in the innermost cache.
 KEPT_WORDS = 2**11
 # Words whose fate the compiler knows, given a threshold of KEPT.
@@ -33,14 +36,15 @@ DROPPED, KEPT = np.uint32(0), np.uint32(1)
 
 
 @njit
-def _run(x, y, at, end, start, words, k0, k1, s0, s1, threshold, scale, shift, fill):
+def _run(x, y, at, end, start, k0, k1, s0, s1, threshold, scale, shift, fill):
     """Serve one run of indices."""
+    words = carray(own_memory(WORDS, UINT32), WORDS, UINT32)
     while at < end:
         lead, n = start & THREE, end - at
         if lead == ZERO and n >= GROUP:
             n -= n % GROUP
             constants = k0, k1, s0, s1, threshold, scale, shift, fill
-            _groups(x, y, at, at + n, start >> TWO, words, *constants)
+            _groups(x, y, at, at + n, start >> TWO, *constants)
         else:
             n = min(GROUP - lead, n)
             draw(words, (lead + n + THREE) >> TWO, start >> TWO, s0, s1, k0, k1)
@@ -52,33 +56,30 @@ def _run(x, y, at, end, start, words, k0, k1, s0, s1, threshold, scale, shift, f
 
 
 @njit
-def _groups(x, y, at, end, block, words, k0, k1, s0, s1, threshold, scale, shift, fill):
-    """Serve elements of whole groups of blocks."""
-    in_place, results = is_in_place(x, y), as_results(words[WORDS:], y)
+def _groups(x, y, at, end, block, k0, k1, s0, s1, threshold, scale, shift, fill):
+    """Serve elements of whole groups of blocks.
+
+    LLVM makes no vectors of a loop that writes where it may read. Memory of the function's own is
+    none of the caller's, so words and results go there first; most of it becomes registers.
+    """
+    words = carray(own_memory(WORDS, UINT32), WORDS, UINT32)
+    results = carray(own_memory(WORDS, y.dtype), WORDS, y.dtype)
     while at < end:
         ask_ahead(x, y, at)
         draw_group(words, ZERO, block, s0, s1, k0, k1)
-        if in_place:
-            # LLVM makes no vectors of a loop over arrays that overlap.
-            _group(results, ZERO, x, at, words, threshold, scale, shift, fill)
-            for i in range(WORDS):
-                y[at + np.uint64(i)] = results[i]
-        else:
-            _group(y, at, x, at, words, threshold, scale, shift, fill)
+        for i in range(WORDS):
+            here = places(x, at + np.uint64(i))
+            put(results, i, x, here, words[i], threshold, scale, shift, fill)
+        for i in range(WORDS):
+            y[at + np.uint64(i)] = results[i]
         at += GROUP
         block += BLOCKS
 
 
-@njit(forceinline=True)
-def _group(y, to, x, at, words, threshold, scale, shift, fill):
-    for i in range(WORDS):
-        i = np.uint64(i)
-        put(y, to + i, x, places(x, at + i), words[i], threshold, scale, shift, fill)
-
-
 @njit
-def _shared(x, y, at, runs, n, repeat, start, words, k0, k1, s0, s1, threshold, scale, shift, fill):
+def _shared(x, y, at, runs, n, repeat, start, k0, k1, s0, s1, threshold, scale, shift, fill):
     """Serve runs that have the same indices, or indices of several elements: drawn once for all."""
+    words = carray(own_memory(KEPT_WORDS, UINT32), KEPT_WORDS, UINT32)
     first = ZERO
     while first < n:
         block, lead = (start + first) >> TWO, (start + first) & THREE
@@ -116,11 +117,10 @@ def runs(x, y, start, k0, k1, step, first, numbers, factors):
     index, run, repeat, axes = first, numbers[1], numbers[2], numbers[3:]
     s0, s1 = np.uint32(step), np.uint32(step >> SHIFT_32)
     scale, shift, fill = factors[0], factors[1], factors[2]
-    words = np.empty(KEPT_WORDS, np.uint32)
 
     # Where the row begins, along each outer axis from the innermost on, and in the stream.
     left = start // (run * repeat)
-    row = np.empty(axes.size // 2, np.uint64)
+    row = carray(own_memory(MOST_AXES, UINT64), axes.size // 2, UINT64)
     for a in range(row.size):
         row[a] = left % axes[2 * a]
         left //= axes[2 * a]
@@ -138,7 +138,7 @@ def runs(x, y, start, k0, k1, step, first, numbers, factors):
             if n == run and row.size > 0 and axes[1] == ZERO:  # rows of the same indices
                 rows = min(axes[0] - row[0], left // (run * repeat))
                 row[0] += rows - ONE
-        constants = (words, k0, k1, s0, s1, threshold, scale, shift, fill)
+        constants = (k0, k1, s0, s1, threshold, scale, shift, fill)
         if rows == ONE and each == ONE:
             _run(x, y, at, at + n, index + column, *constants)
         else:
@@ -154,14 +154,3 @@ def runs(x, y, start, k0, k1, step, first, numbers, factors):
                     break
                 row[a] = ZERO
                 index -= axes[2 * a] * axes[2 * a + 1]
-
-
-def as_results(words, y):
-    """Return memory for elements of y."""
-
-
-@overload(as_results)
-def _as_results(words, y):
-    if y.dtype in (types.boolean, types.uint32):
-        return lambda words, y: y
-    return lambda words, y: words.view(y.dtype)
