@@ -34,6 +34,10 @@ def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors):
     straight, width = numbers[1] == ONE, np.uint64(3 + len(x))
     origin, axes = numbers[2:width], numbers[width:]
     along, across, outer = axes[:width], axes[width : 2 * width], axes[2 * width :]
+    inner_axis = along if straight else across
+    runs_on = True
+    for step in inner_axis[2:]:
+        runs_on = runs_on and step == ONE
     row, words = np.empty(ALONG + 4, np.uint32), np.empty(ALONG * ACROSS, np.uint32)
     for tile in range(start, stop):
         a, left = _tile(along[0], np.uint64(tile), np.uint64(ALONG))
@@ -65,7 +69,7 @@ def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors):
         for j in range(rows):
             j = np.uint64(j)
             t, s, w = to + j * row_steps[0], moved(at, j, row_steps[1:]), side * j
-            if np.all(steps == ONE):
+            if runs_on:
                 for i in range(inner):
                     i = np.uint64(i)
                     put(y, t + i, x, moved(s, i, ONES), words[w + i], threshold, scale, shift, fill)
