@@ -15,7 +15,7 @@ import numpy as np
 
 from anydrop.backends.base import COMPUTE, Backend
 from anydrop.backends.common.strides import forbid_broadcast
-from anydrop.backends.cupy import launch
+from anydrop.backends.cupy import launch, sources
 from anydrop.core import check
 from anydrop.core.recipe import Recipe
 from anydrop.core.typing import Array
@@ -77,6 +77,38 @@ class CupyBackend(Backend):
             dtype = self.dtype_name(x)
             arrays = x.shape, source, target, keep
             self._run(dtype, launch.select(dtype, *arrays, scale, shift, fill))
+        return y
+
+    def select_add(
+        self,
+        x: Array,
+        residual: Array,
+        keep: Recipe | Array | None,
+        scale: float,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``residual + where(keep, (x + bias) * scale, 0)``; see `Backend.select_add`.
+
+        It takes one pass over memory, in which the mask is drawn. Only an `out` that overlaps
+        another array without being it costs a copy of that array.
+        """
+        with x.device:
+            y = cupy.empty_like(x, dtype=residual.dtype) if out is None else out
+            if not x.size:
+                return y
+            target = _memory(y)
+            inputs = [x, residual] if bias is None else [x, residual, bias]
+            wide = [cupy.broadcast_to(array, x.shape) for array in inputs]
+            for a, array in enumerate(wide):
+                if _memory(array) != target and cupy.may_share_memory(array, y):
+                    wide[a] = cupy.broadcast_to(inputs[a].copy(), x.shape)
+            if keep is not None and not isinstance(keep, Recipe):
+                keep = _memory(cupy.broadcast_to(keep, x.shape))
+            dtypes = tuple(self.dtype_name(array) for array in inputs)
+            arrays = tuple(map(_memory, wide))
+            prepared = launch.select_add(dtypes, x.shape, target, arrays, keep, scale)
+            self._run("_".join(("add", *dtypes)), prepared)
         return y
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
@@ -159,16 +191,16 @@ class CupyBackend(Backend):
         super().check_out(out, x)
         forbid_broadcast(out)
 
-    def _run(self, dtype: str, prepared: launch.Launch) -> None:
-        """Start a kernel on the current device and in its current stream."""
-        kernel = _kernel(dtype, prepared.kernel)
+    def _run(self, kernels: str, prepared: launch.Launch) -> None:
+        """Start one of some kernels on the current device and in its current stream."""
+        kernel = _kernel(kernels, prepared.kernel)
         kernel((prepared.blocks,), (prepared.threads,), (prepared.args,))
 
 
 @lru_cache
-def _kernel(dtype: str, name: str) -> Any:
+def _kernel(kernels: str, name: str) -> Any:
     # Compiled when it is first called on a device; CuPy keeps the binary on disk.
-    return cupy.RawKernel(launch.source(dtype), name, launch.OPTIONS)
+    return cupy.RawKernel(sources.source(kernels), name, sources.OPTIONS)
 
 
 def _memory(x: Array) -> launch.Memory:
