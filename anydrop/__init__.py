@@ -27,6 +27,7 @@ from anydrop.layers.drop_block import (
 from anydrop.layers.drop_connect import DropConnect, drop_connect
 from anydrop.layers.drop_layer import DropLayer
 from anydrop.layers.dropout import Dropout, dropout
+from anydrop.layers.dropout_add import DropoutAdd, dropout_add
 from anydrop.layers.gaussian import (
     GaussianDropout,
     GaussianNoise,
@@ -44,6 +45,7 @@ from anydrop.layers.stochastic_depth import (
 from anydrop.layers.tokens import EmbeddingDropout, TokenDropout, embedding_dropout, token_dropout
 from anydrop.masks.blocks import BlockMask
 from anydrop.masks.drop_connect import DropConnectMask
+from anydrop.masks.dropout_add import DropoutAddMask
 from anydrop.masks.mask import Mask
 from anydrop.masks.noise import Noise
 from anydrop.masks.stored import StoredMask
@@ -70,6 +72,8 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "DropoutAdd",
+    "DropoutAddMask",
     "DropoutLayer",
     "EmbeddingDropout",
     "FeatureAlphaDropout",
@@ -99,6 +103,7 @@ __all__ = [
     "dropout1d",
     "dropout2d",
     "dropout3d",
+    "dropout_add",
     "embedding_dropout",
     "feature_alpha_dropout",
     "gaussian_dropout",

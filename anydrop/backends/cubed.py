@@ -24,9 +24,9 @@ class CubedBackend(Backend):
         super().check_input(x)
         self._check_spec(x, "x")
 
-    def check_like(self, other: Array, x: Array, name: str) -> None:
+    def check_like(self, other: Array, x: Array, name: str, *others: Any) -> None:
         """Refuse a second array of another kind or spec; see `Backend.check_like`."""
-        super().check_like(other, x, name)
+        super().check_like(other, x, name, *others)
         self._check_spec(other, name)
 
     def composable(self, x: Array) -> Array:

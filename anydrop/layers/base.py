@@ -153,7 +153,7 @@ class Layer(State, abc.ABC):
         backend = resolve(x)
         if not training:
             y = self._call(x, training, **inputs)[0]
-            self._unmasked = self._inference(tuple(x.shape), **inputs)
+            self._unmasked = self._inference(x, **inputs)
             return y
         backend.check_stateful(counts=True)
         y, mask, plan = self._call(x, training, **inputs)
@@ -167,11 +167,11 @@ class Layer(State, abc.ABC):
         self._mask, self._unmasked, self._plan, self._key, self._home, self._step = new
         return y
 
-    def _inference(self, shape: tuple[int, ...], **inputs: Any) -> Differentiable:
-        """Describe an inference forward of an input of a shape, for its backward pass."""
+    def _inference(self, x: Array, **inputs: Any) -> Any:
+        """Describe an inference forward of an input, for its backward pass."""
         arguments = self._arguments()
         scale = 1.0 - arguments["p"] if arguments.get("scaling") == "inference" else 1.0
-        return Mask((0, 0), 0, shape, 0.0, scale)
+        return Mask((0, 0), 0, tuple(x.shape), 0.0, scale)
 
     def backward(self, gradient: Array, training: bool | None = None) -> Any:
         """Return the gradient of the input of an earlier forward.

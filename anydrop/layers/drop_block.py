@@ -10,11 +10,11 @@ import numpy as np
 
 from anydrop.core import check
 from anydrop.core.docstrings import described_by
+from anydrop.core.setting import Setting
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.dropout import dropout
-from anydrop.layers.setting import Setting
 from anydrop.layers.spatial import DataFormat, SpatialLayer, check_layout, dropout1d, positions
 from anydrop.masks.blocks import BlockMask
 from anydrop.schedules import Rate

@@ -119,12 +119,11 @@ class DropConnect(DropLayer):
         """
         return self._forward(x, training, examples=examples)
 
-    def _inference(self, shape: tuple[int, ...], **inputs: Any) -> Differentiable:
+    def _inference(self, x: Array, **inputs: Any) -> Differentiable:
+        mask: Mask = super()._inference(x)
         examples = inputs["examples"]
         if examples is None:
-            return super()._inference(shape)
-        copies = super()._inference((examples, *shape))
-        assert isinstance(copies, Mask)
-        return DropConnectMask(copies)
+            return mask
+        return DropConnectMask(mask._replace(shape=(examples, *mask.shape)))
 
     __call__ = forward

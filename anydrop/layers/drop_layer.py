@@ -7,9 +7,9 @@ from typing import Any, ClassVar, TypedDict
 
 from anydrop import schedules
 from anydrop.core import check
+from anydrop.core.setting import Setting
 from anydrop.core.stream import Seed
 from anydrop.layers.base import Layer
-from anydrop.layers.setting import Setting
 from anydrop.schedules import Rate
 
 

@@ -10,13 +10,13 @@ from anydrop.backends.base import COMPUTE
 from anydrop.core import check, seeds
 from anydrop.core.docstrings import described_by
 from anydrop.core.recipe import Recipe
+from anydrop.core.setting import Setting
 from anydrop.core.stream import Seed
 from anydrop.core.typing import Array
 from anydrop.layers.base import Layer
 from anydrop.layers.call import Call, Keywords
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.dropout import dropout
-from anydrop.layers.setting import Setting
 from anydrop.masks.noise import Noise
 from anydrop.schedules import Rate
 

@@ -7,11 +7,11 @@ from typing import Any, Unpack, final
 from anydrop.backends.base import Backend
 from anydrop.core import check
 from anydrop.core.docstrings import described_by
+from anydrop.core.setting import Setting
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.dropout import dropout
-from anydrop.layers.setting import Setting
 from anydrop.masks.mask import Differentiable
 from anydrop.masks.zoneout import Expectation, ZoneoutMask
 from anydrop.schedules import Rate
@@ -224,7 +224,7 @@ class Zoneout(DropLayer):
         """
         return self._forward(x, training, previous=previous)
 
-    def _inference(self, shape: tuple[int, ...], **inputs: Any) -> Differentiable:
-        return Expectation(self._arguments()["p"], shape)
+    def _inference(self, x: Array, **inputs: Any) -> Differentiable:
+        return Expectation(self._arguments()["p"], tuple(x.shape))
 
     __call__ = forward  # type: ignore[assignment]

@@ -12,8 +12,8 @@ from anydrop import schedules
 from anydrop.backends import resolve
 from anydrop.backends.plan import Plan
 from anydrop.core import check, place, seeds, stream
+from anydrop.core.setting import Setting
 from anydrop.core.typing import Array
-from anydrop.layers.setting import Setting
 from anydrop.masks.mask import Differentiable, Drawn
 
 

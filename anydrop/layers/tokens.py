@@ -7,11 +7,11 @@ from typing import Any, Unpack, final
 
 from anydrop.core import check
 from anydrop.core.docstrings import described_by
+from anydrop.core.setting import Setting
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords, Rule, drop
 from anydrop.layers.drop_layer import DropKeywords, DropLayer
 from anydrop.layers.dropout import dropout
-from anydrop.layers.setting import Setting
 from anydrop.masks.stored import StoredMask
 from anydrop.schedules import Rate
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from anydrop.testing import checks, compiled, composed
+from anydrop.testing import checks, compiled, composed, sums
 from anydrop.testing.subject import Subject, dtype_of
 
 
@@ -49,7 +49,8 @@ def cases(subject: Subject) -> list[Case]:
         def test_conformance(case):
             case()
     """
-    modules = {checks: True, composed: subject.namespace, compiled: subject.compiled}
+    in_a_namespace = dict.fromkeys((composed, sums), subject.namespace)
+    modules = {checks: True, **in_a_namespace, compiled: subject.compiled}
     return [
         Case(subject, check, arguments)
         for module, serves in modules.items()

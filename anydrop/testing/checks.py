@@ -240,5 +240,6 @@ def without_a_namespace(subject: Subject) -> None:
         partial(anydrop.zoneout, x, x),
         partial(anydrop.drop_connect, x, examples=2),
         partial(anydrop.token_dropout, ids, token=1),
+        partial(anydrop.dropout_add, x, x),
     ):
         refused(TypeError, partial(call, seed=0), "no array API namespace")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -79,7 +80,55 @@ def select(
     if x.dtype.kind == "c":
         real = select(x.real, kept, scale, shift, fill, flush=flush)
         return _complex(real, select(x.imag, kept, scale, flush=flush), x.dtype)
-    compute: Any = np.float64 if x.dtype == np.float64 else np.float32
+    normal = _arithmetic(x.dtype, flush)
+    with np.errstate(all="ignore"):
+        wide = normal(normal(normal(x) * normal(scale)) + normal(shift))
+        y: Array = np.where(kept, wide, normal(fill)).astype(x.dtype)
+    return y
+
+
+def select_add(
+    x: Array,
+    residual: Array,
+    kept: Any,
+    scale: float,
+    bias: Array | None = None,
+    *,
+    flush: bool = False,
+) -> Array:
+    """Return ``residual + where(kept, (x + bias) * scale, 0)``, rounded once to that dtype.
+
+    Each operation is rounded by itself, and half types are computed in float32. See `select`.
+    """
+    kept = np.broadcast_to(kept, x.shape)
+    if x.dtype.kind == "c":
+        parts = zip(_parts(x), _parts(residual), _parts(bias), strict=True)
+        real, imag = (select_add(a, b, kept, scale, c, flush=flush) for a, b, c in parts)
+        return _complex(real, imag, residual.dtype)
+    normal = _arithmetic(x.dtype, flush)
+    with np.errstate(all="ignore"):
+        moved = normal(x)
+        if bias is not None:
+            moved = normal(moved + normal(bias))
+        selected = np.where(kept, normal(moved * normal(scale)), normal(0.0))
+        y: Array = normal(normal(residual) + selected).astype(residual.dtype)
+    return y
+
+
+def sum_to(x: Array, shape: Sequence[int]) -> Array:
+    """Return x summed to a shape: neighbours first, then neighbouring sums, and so on."""
+    lengths = (1,) * (x.ndim - len(shape)) + tuple(shape)
+    summed = tuple(a for a, n in enumerate(lengths) if n == 1)
+    rows = list(np.moveaxis(x, summed, range(len(summed))).reshape(-1, math.prod(shape)))
+    while len(rows) > 1:
+        last = [rows.pop()] if len(rows) % 2 else []
+        rows = [a + b for a, b in zip(rows[::2], rows[1::2], strict=True)] + last
+    return rows[0].reshape(shape)
+
+
+def _arithmetic(dtype: Any, flush: bool) -> Callable[[Any], Array]:
+    """Return what makes numbers those of the arithmetic in which a dtype is computed."""
+    compute: Any = np.float64 if dtype == np.float64 else np.float32
 
     def normal(value: Any) -> Array:
         value = np.asarray(value, compute)
@@ -87,10 +136,11 @@ def select(
         flushed: Array = np.where(tiny, np.copysign(compute(0), value), value)
         return flushed
 
-    with np.errstate(all="ignore"):
-        wide = normal(normal(normal(x) * normal(scale)) + normal(shift))
-        y: Array = np.where(kept, wide, normal(fill)).astype(x.dtype)
-    return y
+    return normal
+
+
+def _parts(x: Any) -> tuple[Any, Any]:
+    return (None, None) if x is None else (x.real, x.imag)
 
 
 def bits(x: Array) -> bytes:

@@ -43,6 +43,15 @@ class Traced(JaxBackend):
 
         return jax.jit(select)(x, _places(keep))
 
+    def select_add(self, x: Any, residual: Any, keep: Any, *args: Any) -> Any:
+        if not isinstance(keep, Recipe):
+            return jax.jit(lambda x: super(Traced, self).select_add(x, residual, keep, *args))(x)
+
+        def select_add(x: Any, residual: Any, places: Any) -> Any:
+            return super(Traced, self).select_add(x, residual, _placed(keep, *places), *args)
+
+        return jax.jit(select_add)(x, residual, _places(keep))
+
 
 def _places(recipe: Recipe) -> tuple[Any, dict[int, Any]]:
     """Return the step as two words, and the entries of the offset that fit one."""

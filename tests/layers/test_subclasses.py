@@ -10,7 +10,7 @@ import pytest
 
 import anydrop
 from anydrop import DropLayer
-from anydrop.layers.setting import Setting
+from anydrop.core.setting import Setting
 
 X = np.ones(64)
 

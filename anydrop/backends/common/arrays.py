@@ -69,7 +69,8 @@ class Arrays:
         if self._xp is None:
             raise TypeError(
                 f"{self.name} arrays have no array API namespace, which noise, blocks, zoneout, "
-                "tokens and copies of weights are composed in; what scales or drops works without"
+                "sums, tokens and copies of weights are composed in; what scales or drops works "
+                "without"
             )
         return self._xp
 
@@ -174,15 +175,42 @@ class Arrays:
         if known and not array_api_compat.is_writeable_array(out):
             raise ValueError(f"out can't be written to: it is a read-only {self.name} array")
 
-    def check_like(self, other: Array, x: Array, name: str) -> None:
-        """Refuse an array that is not of the library, shape, dtype and device of x."""
+    def check_like(
+        self,
+        other: Array,
+        x: Array,
+        name: str,
+        dtypes: tuple[str, ...] = (),
+        broadcasts: bool = False,
+    ) -> None:
+        """Refuse an array that is not of the library, shape, dtype and device of x.
+
+        Parameters
+        ----------
+        other, x : array
+            What is checked, and against what.
+        name : str
+            The name of `other` in messages.
+        dtypes : tuple of str, optional
+            Names of other dtypes that will do.
+        broadcasts : bool, default False
+            Whether a shape will do that broadcasts to that of x.
+        """
         if not self.owns(other):
             raise ValueError(
                 f"{name} must be of the library of x, {self.name}, got {check.type_name(other)}"
             )
+        shape, dtype, wanted = other.shape, self.dtype_name(other), self.dtype_name(x)
+        if broadcasts:
+            pairs = zip(reversed(x.shape), reversed(shape), strict=False)
+            if len(shape) > len(x.shape) or not all(n in (1, length) for length, n in pairs):
+                raise ValueError(
+                    f"{name} must broadcast to the shape of x, {tuple(x.shape)}, without making it "
+                    f"larger, got {tuple(shape)}"
+                )
         for what, ours, theirs in (
-            ("shape", x.shape, other.shape),
-            ("dtype", self.dtype_name(x), self.dtype_name(other)),
+            ("shape", x.shape, x.shape if broadcasts else shape),
+            ("dtype", wanted, wanted if dtype in dtypes else dtype),
             ("device", self._place(x), self._place(other)),
         ):
             # A traced array has no device yet, and a length that was not computed is NaN: neither

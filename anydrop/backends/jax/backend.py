@@ -59,6 +59,28 @@ class JaxBackend(Backend):
                 return programs.select_drawn(x, words, factors, layout, shifted)
             return programs.select(x, keep, factors, shifted)
 
+    def select_add(
+        self,
+        x: Array,
+        residual: Array,
+        keep: Recipe | Array | None,
+        scale: float,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``residual + where(keep, (x + bias) * scale, 0)``; see `Backend.select_add`."""
+        factors = np.asarray((scale, 0.0, 0.0), COMPUTE[self.dtype_name(x)])
+        with jax.enable_x64(True):
+            if isinstance(keep, Recipe):
+                words, layout = recipes.words_and_layout(keep)
+                return programs.select_add_drawn(x, residual, bias, words, factors, layout)
+            return programs.select_add(x, residual, bias, keep, factors)
+
+    def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
+        """Return x summed over the axes of a broadcast; see `Backend.sum_to`."""
+        with jax.enable_x64(True):
+            return programs.sum_to(x, shape, dtype)
+
     def normals(self, recipe: Recipe, like: Array) -> Array:
         """Return standard normal numbers, sharded as a keep mask is; see `Backend.normals`."""
         with jax.enable_x64(True):

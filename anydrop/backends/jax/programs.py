@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Sharding
 
+from anydrop.backends.common import pairwise
 from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.jax.private import within_explicit_axes
 from anydrop.core import stream
@@ -75,6 +76,54 @@ def select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Array
     return _select(x, kept, lax.optimization_barrier(factors), shifted)
 
 
+@partial(jax.jit, static_argnums=5)
+def select_add_drawn(
+    x: Array, residual: Array, bias: Array | None, words: Array, factors: Array, layout: Layout
+) -> Array:
+    """Return ``residual + where(keep, (x + bias) * scale, 0)``; see `select_drawn`."""
+
+    def added(x: Array, residual: Array, bias: Array | None, words: Array, factors: Array) -> Array:
+        words, factors = lax.optimization_barrier((words, factors))
+        return _select_add(x, residual, bias, _drawn(words, layout) >= words[6], factors)
+
+    program = within_explicit_axes(added, x)
+    return jax.checkpoint(program)(x, residual, bias, words, factors)
+
+
+@jax.jit
+def select_add(
+    x: Array, residual: Array, bias: Array | None, kept: Array | None, factors: Array
+) -> Array:
+    """Return ``residual + where(kept, (x + bias) * scale, 0)``, or everything kept."""
+    return _select_add(x, residual, bias, kept, lax.optimization_barrier(factors))
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def sum_to(x: Array, shape: tuple[int, ...], dtype: str) -> Array:
+    """Return x summed to a shape, as a tree of additions."""
+    half = x.dtype in (jnp.float16, jnp.bfloat16)
+    return pairwise.sum_to(jnp, _wide(x, jnp.float32) if half else x, shape).astype(dtype)
+
+
+def _select_add(
+    x: Array, residual: Array, bias: Array | None, kept: Array | None, factors: Array
+) -> Array:
+    dtype = x.dtype if jnp.iscomplexobj(x) else factors.dtype
+    moved = _wide(x, dtype)
+    if bias is not None:
+        moved = moved + _wide(bias, dtype)
+    y = _select(moved, kept, factors, False)
+    y = lax.complex(_apart(y.real), _apart(y.imag)) if jnp.iscomplexobj(y) else _apart(y)
+    return (_wide(residual, dtype) + y).astype(residual.dtype)
+
+
+def _wide(x: Array, dtype: Any) -> Array:
+    """Return an array in the dtype in which it is computed."""
+    wide = x.astype(dtype)
+    # XLA leaves the rounding out where it fuses the operation that made a bfloat16.
+    return lax.reduce_precision(wide, 8, 7) if x.dtype == jnp.bfloat16 else wide
+
+
 def _select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Array:
     scale, shift, fill = factors
 
@@ -85,11 +134,7 @@ def _select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Arra
         y = lax.complex(affine(x.real), x.imag * scale)
         fill = lax.complex(fill, jnp.zeros_like(fill))
     else:
-        wide = x.astype(factors.dtype)
-        if x.dtype == jnp.bfloat16:
-            # XLA leaves the rounding out where it fuses the operation that made a bfloat16.
-            wide = lax.reduce_precision(wide, 8, 7)
-        y = affine(wide)
+        y = affine(_wide(x, factors.dtype))
     if kept is not None:
         y = jnp.where(kept, y, fill)
     return y.astype(x.dtype)

@@ -1,0 +1,169 @@
+"""`dropout_add` and `DropoutAdd`: dropout and the sums around it, in one pass over memory."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack, final
+
+from anydrop.backends import resolve
+from anydrop.core.docstrings import described_by
+from anydrop.core.typing import Array
+from anydrop.layers.call import Call, Keywords
+from anydrop.layers.drop_layer import DropKeywords, DropLayer
+from anydrop.layers.dropout import dropout
+from anydrop.masks.dropout_add import DropoutAddMask
+from anydrop.masks.mask import Differentiable
+from anydrop.schedules import Rate
+
+
+@described_by(dropout)
+def dropout_add(
+    x: Array,
+    residual: Array,
+    p: float = 0.5,
+    *,
+    bias: Array | None = None,
+    **keywords: Unpack[Keywords],
+) -> Any:
+    """Add a bias, drop elements, and add the result to a residual, in one pass over memory.
+
+    This is the end of each sublayer of a transformer. The bias is added first, then survivors are
+    scaled, then the residual is added.
+
+    Parameters
+    ----------
+    x : array of any shape
+        What the sublayer returned, of a dtype that `dropout` takes, of any library.
+    residual : array
+        What the sublayer was given: of the shape, library and device of `x`, and of its dtype. It
+        may be float32 if `x` is float16 or bfloat16.
+    bias : array, optional
+        Added to `x` first, against which it broadcasts without making it larger; of the library,
+        device and dtype of `x`. It may be float32 if `x` is float16 or bfloat16.
+    training : bool, default True
+        False returns the bare sum, unless `scaling` says otherwise.
+    scaling : {"train", "inference"}
+        "train" scales survivors in training (inverted dropout); "inference" scales ``x + bias`` by
+        ``1 - p`` at inference, as the paper of 2014 did.
+    out : array, optional
+        Where to write the result, of the shape, library and device of `x` and of the dtype of
+        `residual`. It may be `residual` or `x` itself.
+
+    Returns
+    -------
+    array, or tuple of array and DropoutAddMask
+        ``residual + where(keep, (x + bias) * scale, 0)``, with the shape, library and device of `x`
+        and the dtype of `residual`. A dropped NaN or Inf is 0. Half types are computed in float32
+        and rounded once.
+
+    See Also
+    --------
+    DropoutAdd : the layer.
+    dropout : without the sums.
+    stochastic_depth : drops whole branches.
+
+    Notes
+    -----
+    The gradient of the residual is that of the result, and so no element of a mask is needed for
+    it. That of the bias is a sum in pairs: all libraries add in one order, so its bits are the same
+    on each of them, on any number of threads.
+
+    Where an element is dropped, 0 is added: a residual of -0.0 becomes +0.0 there.
+
+    References
+    ----------
+    .. [1] A. Vaswani et al., "Attention is all you need", NeurIPS 2017, section 5.4,
+       https://arxiv.org/abs/1706.03762
+    .. [2] D. Narayanan et al., "Efficient large-scale language model training on GPU clusters using
+       Megatron-LM", SC 2021, https://arxiv.org/abs/2104.04473, which fuses the three steps
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> x, residual = np.asarray([1.0, 2.0, 3.0, 4.0]), np.full(4, 10.0)
+    >>> anydrop.dropout_add(x, residual, 0.5, bias=np.asarray(0.5), seed=0, step=7)
+    array([13., 15., 17., 10.])
+    >>> anydrop.dropout_add(x, residual, 0.5, training=False)
+    array([11., 12., 13., 14.])
+    """
+    call = Call(x, p, **keywords)
+    _check_arrays(call, residual, bias)
+    backend = call.backend
+    if not call.training:
+        scale = 1.0 if call.scaling == "train" else 1.0 - call.p
+        return call.result(backend.select_add(x, residual, None, scale, bias, call.out))
+    scale = 1.0 / (1.0 - call.p) if call.scaling == "train" else 1.0
+    mask = DropoutAddMask.of(call.mask(scale), backend, x, bias)
+    return call.result(mask.add(backend, x, residual, bias, call.out), mask)
+
+
+def _check_arrays(call: Call, residual: Array, bias: Array | None) -> None:
+    """Refuse arrays that can't be added, or written to."""
+    backend, x, out = call.backend, call.x, call.out
+    backend.check_input(x)
+    wider = ("float32",) if backend.dtype_name(x) in ("float16", "bfloat16") else ()
+    backend.check_like(residual, x, "residual", wider)
+    if bias is not None:
+        backend.check_like(bias, x, "bias", wider, True)
+    if out is None:
+        return
+    dtype = backend.dtype_name(residual)
+    if backend.owns(out) and (given := backend.dtype_name(out)) != dtype:
+        raise ValueError(f"out must have the dtype of residual, {dtype}, got {given}")
+    backend.check_out(out, x if out is x else residual)
+
+
+@final
+@described_by(dropout_add, DropLayer)
+class DropoutAdd(DropLayer):
+    """Add a bias, drop elements, and add the result to a residual; see `dropout_add`.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> add = anydrop.DropoutAdd(0.5, seed=0)
+    >>> add(np.ones((2, 3)), np.full((2, 3), 10.0), bias=np.ones(3))
+    array([[10., 14., 14.],
+           [14., 14., 14.]])
+    >>> dx, dresidual, dbias = add.backward(np.ones((2, 3)))
+    >>> dx
+    array([[0., 2., 2.],
+           [2., 2., 2.]])
+    >>> dbias
+    array([2., 4., 4.])
+    """
+
+    _function = staticmethod(dropout_add)
+
+    def __init__(self, p: Rate = 0.5, **keywords: Unpack[DropKeywords]) -> None:
+        super().__init__(p, **keywords)
+
+    @described_by(DropLayer.forward)
+    def forward(  # type: ignore[override]
+        self,
+        x: Array,
+        residual: Array,
+        bias: Array | None = None,
+        training: bool | None = None,
+    ) -> Array:
+        """Add a bias, drop elements in training, and add the residual.
+
+        Parameters
+        ----------
+        x : array
+            What a sublayer returned.
+        residual : array
+            What it was given, of the shape, library and device of `x`.
+        bias : array, optional
+            Added to `x` first.
+
+        Returns
+        -------
+        array
+            ``residual + where(keep, (x + bias) * scale, 0)``; at inference the bare sum.
+        """
+        return self._forward(x, training, residual=residual, bias=bias)
+
+    def _inference(self, x: Array, **inputs: Any) -> Differentiable:
+        return DropoutAddMask.of(super()._inference(x), resolve(x), x, inputs["bias"])
+
+    __call__ = forward  # type: ignore[assignment]

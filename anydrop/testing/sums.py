@@ -1,0 +1,137 @@
+"""What a library with a namespace must pass in `dropout_add`: a bias, a mask and a residual.
+
+Each function takes a subject, and a NumPy dtype if it is to run for each of the subject's.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import anydrop
+from anydrop import Mask
+from anydrop.backends.base import dtype_name
+from anydrop.testing.checks import PLACES
+from anydrop.testing.reference import Array as Host
+from anydrop.testing.reference import keep, numbers, sum_to
+from anydrop.testing.subject import Subject, refused
+
+SHAPE = (7, 3, 5)
+BIASES: tuple[tuple[int, ...] | None, ...] = (None, (), (5,), (3, 1), (7, 1, 5), SHAPE)
+P = 0.3
+
+
+def _numbers(shape: tuple[int, ...], dtype: Any, seed: int) -> Host:
+    return numbers(shape, dtype, np.random.default_rng(seed))
+
+
+def sums_with_a_mask_of_any_place(subject: Subject, dtype: Any) -> None:
+    """Add, scale, drop by selection and add, each rounded by itself, and half types once."""
+    for i, changes in enumerate(PLACES):
+        place = {"seed": i, "step": i} | changes
+        shape = place["shape"]
+        x, residual = (_numbers(shape, dtype, seed) for seed in (i, i + 100))
+        array, kept = subject.array(x), keep(p=P, **place)
+        mask = Mask.from_seed(p=P, **place)
+        y = subject.backend.select_add(array, subject.array(residual), mask, mask.scale)
+        subject.check(y, subject.select_add(x, residual, kept, mask.scale), like=array)
+
+
+def sums_with_a_bias(subject: Subject, dtype: Any) -> None:
+    """Of any shape that broadcasts, with a mask as a recipe, as an array and with none."""
+    x, residual = (_numbers(SHAPE, dtype, seed) for seed in (1, 2))
+    array, other = subject.array(x), subject.array(residual)
+    for shared in ((), (1,)):
+        mask = Mask.from_seed(SHAPE, P, seed=3, shared_axes=shared)
+        kept = keep(SHAPE, P, seed=3, shared_axes=shared)
+        for shape in BIASES:
+            bias = None if shape is None else _numbers(shape, dtype, 4)
+            added = None if bias is None else subject.array(bias)
+            for given, its in ((mask, kept), (subject.array(kept), kept), (None, True)):
+                y = subject.backend.select_add(array, other, given, 1 / 0.7, added)
+                subject.check(y, subject.select_add(x, residual, its, 1 / 0.7, bias), like=array)
+
+
+def sums_of_two_dtypes(subject: Subject, dtype: Any) -> None:
+    """A residual or a bias of float32 beside a half type: the result has the residual's dtype."""
+    if dtype_name(dtype) not in ("float16", "bfloat16"):
+        return
+    for dtypes in ((np.float32, np.float32), (np.float32, dtype), (dtype, np.float32)):
+        x = _numbers(SHAPE, dtype, 5)
+        residual, bias = (_numbers(s, d, 6) for s, d in zip((SHAPE, (5,)), dtypes, strict=True))
+        array, other, added = (subject.array(a) for a in (x, residual, bias))
+        y, mask = anydrop.dropout_add(array, other, P, bias=added, seed=1, return_mask=True)
+        kept = keep(SHAPE, P, seed=1)
+        subject.check(y, subject.select_add(x, residual, kept, 1 / (1 - P), bias))
+        gradients = mask.apply(y)
+        wanted = (dtype, residual.dtype, bias.dtype)
+        for gradient, its in zip(gradients, wanted, strict=True):
+            assert subject.numpy(gradient).dtype == its, f"got {gradient.dtype}, not {its}"
+
+
+def gradients_of_sums(subject: Subject, dtype: Any) -> None:
+    """That of x is selected, that of the residual is the gradient, that of the bias is a sum."""
+    rng = np.random.default_rng(0)
+    x, gradient = (rng.standard_normal((2, *SHAPE)) + 3).astype(dtype)
+    arrays, kept = (subject.array(x), subject.array(x)), keep(SHAPE, P, seed=2, step=1)
+    for shape in BIASES:
+        bias = None if shape is None else subject.array(np.ones(shape, dtype))
+        _, mask = anydrop.dropout_add(*arrays, P, bias=bias, seed=2, step=1, return_mask=True)
+        subject.check(mask.keep(like=arrays[0]), kept)
+        given = subject.array(gradient)
+        dx, dresidual, *dbias = mask.apply(given)
+        selected = subject.select(gradient, kept, 1 / (1 - P))
+        subject.check(dx, selected, like=given)
+        assert dresidual is given, "the gradient of the residual is that of the result itself"
+        if shape is not None:
+            half = dtype_name(dtype) in ("float16", "bfloat16")
+            wide = selected.astype(np.float32) if half else selected
+            subject.check(dbias[0], np.asarray(sum_to(wide, shape)).astype(dtype))
+
+
+def sums_at_inference(subject: Subject, dtype: Any) -> None:
+    """The bare sum, and so at ``p = 0``; with the scaling of 2014 it has its factor here."""
+    x, residual, bias = (_numbers(shape, dtype, 7) for shape in (SHAPE, SHAPE, (5,)))
+    array, other, added = (subject.array(a) for a in (x, residual, bias))
+    calls: tuple[tuple[float, Any, float], ...] = (
+        (P, {"training": False}, 1.0),
+        (0.0, {"seed": 0}, 1.0),
+        (P, {"training": False, "scaling": "inference"}, 1 - P),
+    )
+    for p, keywords, scale in calls:
+        y = anydrop.dropout_add(array, other, p, bias=added, **keywords)
+        subject.check(y, subject.select_add(x, residual, True, scale, bias), like=array)
+
+
+def sums_into_out(subject: Subject) -> None:
+    """``out=`` may be the residual or x itself, and is refused where it does not match."""
+    x, residual = (_numbers((24,), np.float32, seed) for seed in (8, 9))
+    expected = subject.select_add(x, residual, keep((24,), P, seed=2), 1 / (1 - P))
+
+    def written(arrays: list[Any], out: Any) -> Any:
+        return anydrop.dropout_add(arrays[0], arrays[1], P, seed=2, out=out)
+
+    for number in (0, 1):
+        arrays = [subject.array(a.copy()) for a in (x, residual)]
+        out = arrays[number]
+        refused(ValueError, partial(written, arrays, subject.ones(23)), "out")
+        if subject.out:
+            assert written(arrays, out) is out
+            subject.check(out, expected)
+        else:
+            refused(ValueError, partial(written, arrays, out), "out")
+
+
+def sums_that_are_refused(subject: Subject) -> None:
+    """A residual of another shape, and a bias that would make x larger."""
+    x = subject.ones(4, 3)
+
+    def added(residual: Any, bias: Any = None) -> Any:
+        return anydrop.dropout_add(x, residual, seed=0, bias=bias)
+
+    refused(ValueError, partial(added, subject.ones(3)), "residual must have the shape of x")
+    refused(ValueError, partial(added, None), "residual must be of the library of x")
+    for shape in ((2, 4, 3), (4,), (1, 4, 3)):
+        refused(ValueError, partial(added, x, subject.ones(*shape)), "bias must broadcast")
