@@ -14,6 +14,7 @@ import cupy
 import numpy as np
 
 from anydrop.backends.base import COMPUTE, Backend
+from anydrop.backends.common import pairwise
 from anydrop.backends.common.strides import forbid_broadcast
 from anydrop.backends.cupy import launch, sources
 from anydrop.core import check
@@ -110,6 +111,14 @@ class CupyBackend(Backend):
             prepared = launch.select_add(dtypes, x.shape, target, arrays, keep, scale)
             self._run("_".join(("add", *dtypes)), prepared)
         return y
+
+    def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
+        """Return x summed to the shape of a bias; see `Backend.sum_to`."""
+        with x.device:
+            half = self.dtype_name(x) in ("float16", "bfloat16")
+            wide = x.astype(cupy.float32) if half else x
+            # By name, since CuPy's namespace has no bfloat16.
+            return pairwise.sum_to(self.xp, wide, shape).astype(dtype, copy=False)
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``uniform(shape) < 1 - p`` from a generator of CuPy's."""
