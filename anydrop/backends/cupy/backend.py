@@ -14,7 +14,6 @@ import cupy
 import numpy as np
 
 from anydrop.backends.base import COMPUTE, Backend
-from anydrop.backends.common import pairwise
 from anydrop.backends.common.strides import forbid_broadcast
 from anydrop.backends.cupy import launch, sources
 from anydrop.core import check
@@ -115,10 +114,7 @@ class CupyBackend(Backend):
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
         """Return x summed to the shape of a bias; see `Backend.sum_to`."""
         with x.device:
-            half = self.dtype_name(x) in ("float16", "bfloat16")
-            wide = x.astype(cupy.float32) if half else x
-            # By name, since CuPy's namespace has no bfloat16.
-            return pairwise.sum_to(self.xp, wide, shape).astype(dtype, copy=False)
+            return super().sum_to(x, shape, dtype)
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``uniform(shape) < 1 - p`` from a generator of CuPy's."""
@@ -189,11 +185,19 @@ class CupyBackend(Backend):
     def check_input(self, x: Array) -> None:
         """Refuse an array whose dtype has no dropout."""
         super().check_input(x)
-        if not x.dtype.isnative:
-            raise TypeError(
-                f"CuPy computes in the machine's own byte order, got dtype {x.dtype.str}; convert "
-                "the array in NumPy first"
-            )
+        _check_byte_order(x)
+
+    def check_like(
+        self,
+        other: Array,
+        x: Array,
+        name: str,
+        dtypes: tuple[str, ...] = (),
+        broadcasts: bool = False,
+    ) -> None:
+        """Refuse an array that does not go with x: see `Backend.check_like`."""
+        super().check_like(other, x, name, dtypes, broadcasts)
+        _check_byte_order(other)
 
     def check_out(self, out: Array, x: Array) -> None:
         """Refuse an `out` that can't hold the result for `x`."""
@@ -204,6 +208,14 @@ class CupyBackend(Backend):
         """Start one of some kernels on the current device and in its current stream."""
         kernel = _kernel(kernels, prepared.kernel)
         kernel((prepared.blocks,), (prepared.threads,), (prepared.args,))
+
+
+def _check_byte_order(x: Array) -> None:
+    if not x.dtype.isnative:
+        raise TypeError(
+            f"CuPy computes in the machine's own byte order, got dtype {x.dtype.str}; convert "
+            "the array in NumPy first"
+        )
 
 
 @lru_cache

@@ -275,7 +275,14 @@ def test_bad_arrays():
     backend.check_out(x, x)
     with pytest.raises(TypeError, match=r"dropout needs a floating-point array .* got dtype int64"):
         anydrop.dropout(cupy_array(np.ones(3, "i8")), 0.5, seed=0)
-    with pytest.raises(TypeError, match="CuPy computes in the machine's own byte order, got dtype"):
-        anydrop.dropout(cupy_array(np.ones(3, np.dtype("f4").newbyteorder())), 0.5, seed=0)
+    swapped = cupy_array(np.ones((4, 3), np.dtype("f4").newbyteorder()))
+    for call in (
+        lambda: anydrop.dropout(swapped, 0.5, seed=0),
+        lambda: anydrop.dropout(x, 0.5, seed=0, out=swapped),
+        lambda: anydrop.dropout_add(x, swapped, 0.5, seed=0),
+        lambda: anydrop.dropout_add(x, x, 0.5, bias=swapped, seed=0),
+    ):
+        with pytest.raises(TypeError, match="CuPy computes in the machine's own byte order, got"):
+            call()
     with pytest.raises(TypeError, match=r"x must be a plain array of .*OnHost"):
         anydrop.dropout(cupy_array(np.ones(3, "f4"), OnHost), 0.5, seed=0)
