@@ -56,9 +56,9 @@ nitpick_ignore_regex = [
 # function fails the build.
 PARAMETERS = """
     array backward batched data_format dtype entropy examples fill gradient ids inplace input
-    keep_shape key like mode name new noise_shape out p placement predict recipe rng same_masks
-    samples scale scaling seed shape shared_axes shift size std step step_words steps table
-    threads threshold token training weights window x
+    keep_shape key like mode name new noise_shape other out p placement predict recipe residual rng
+    same_masks samples scale scaling seed shape shared_axes shift size std step step_words steps
+    table threads threshold token training weights window x
 """
 nitpick_ignore = [("py:obj", name) for name in PARAMETERS.split()]
 

@@ -9,6 +9,7 @@ from pictures_noise import alpha, feature_alpha, gaussian_dropout, gaussian_nois
 from pictures_regions import block_rates, blocks, channels
 from pictures_sequences import embedding, locked, tokens, zoneout
 from pictures_style import (
+    ORANGE,
     arrows,
     colours,
     fates,
@@ -58,9 +59,33 @@ def shared_axes() -> Figure:
     return figure
 
 
+def residual_sum() -> Figure:
+    """Add what is left of a sublayer's output to its input: a digit, and a blur of it."""
+    residual = load_digits().images[0] / 16
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(residual, 1), (3, 3))
+    x = windows.mean(axis=(2, 3))
+    y, mask = anydrop.dropout_add(x, residual, 0.4, seed=3, return_mask=True)
+    keep = mask.keep(like=x)
+    figure, (axes,) = panels(2.4, (1, 1, 1, 1), gap=0.3)
+    show(axes[0], colours(x, top=1.6), "x")
+    show(axes[1], fates(keep), "mask")
+    show(axes[2], colours(residual, top=1.6), "residual")
+    alone = colours(residual, ORANGE, top=1.6)
+    show(axes[3], np.where(keep[..., None], colours(y, top=2.2), alone), "output")
+    under(axes[0], "what a sublayer returns")
+    kept_and_dropped(axes[1])
+    under(axes[2], "what it was given")
+    under(axes[3], "orange: the residual alone")
+    for axis, sign in zip(axes[1:], ("", "+", "="), strict=True):
+        axis.text(-0.15, 0.5, sign, transform=axis.transAxes, fontsize=16, ha="center", va="center")
+    arrows(figure, axes[:2])
+    return figure
+
+
 PICTURES = (
     elements,
     shared_axes,
+    residual_sum,
     channels,
     blocks,
     block_rates,

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import autograd
 import numpy as np
+import pre_norm
 import pytest
 
+import anydrop
 from anydrop.testing.reference import keep
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
@@ -43,6 +45,52 @@ def test_autograd_at_inference():
     y.sum().backward()
     assert np.array_equal(y.data, np.ones((2, 2)))
     assert np.array_equal(x.grad, np.ones((2, 2)))
+
+
+def block(kind):
+    """Return a pre-norm block with the same weights and masks, whatever its kind."""
+    rng = np.random.default_rng(0)
+    made = kind([pre_norm.Attention(rng, 8), pre_norm.FeedForward(rng, 8)], p=0.3)
+    anydrop.seed_layers(made, 0)
+    return made
+
+
+def test_the_pre_norm_blocks_are_equal():
+    """The same outputs and gradients, to the bit; sums of biases' gradients have another order."""
+    blocks = block(pre_norm.Before), block(pre_norm.After)
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        x, g = rng.standard_normal((2, 4, 5, 8))
+        before, after = (made.forward(x) for made in blocks)
+        assert np.array_equal(before, after)
+        before, after = (made.backward(g) for made in blocks)
+        assert np.array_equal(before, after)
+        for old, new in zip(*(made.sublayers for made in blocks), strict=True):
+            for a, b in zip(old.linears, new.linears, strict=True):
+                assert np.array_equal(a.dweight, b.dweight)
+            assert np.allclose(old.dbias, new.dbias, rtol=1e-13, atol=1e-13)
+        for old, new in zip(*(made.drops for made in blocks), strict=True):
+            assert np.array_equal(old.mask, new.mask)
+
+
+def test_the_pre_norm_block_against_finite_differences():
+    rng = np.random.default_rng(2)
+    x, g = rng.standard_normal((2, 2, 3, 8))
+    made = block(pre_norm.After)
+    made.forward(x)
+    dx = made.backward(g)
+    dbias = made.sublayers[1].dbias
+    for at in [(0, 0, 0), (1, 2, 7), (0, 1, 3)]:
+        change = np.zeros_like(x)
+        change[at] = 1e-6
+        up, down = (block(pre_norm.After).forward(x + sign * change) for sign in (1, -1))
+        assert np.isclose(((up - down) * g).sum() / 2e-6, dx[at], rtol=1e-6, atol=1e-6)
+        ends = []
+        for sign in (1, -1):
+            moved = block(pre_norm.After)
+            moved.sublayers[1].bias[at[-1]] += sign * 1e-6
+            ends.append((moved.forward(x) * g).sum())
+        assert np.isclose((ends[0] - ends[1]) / 2e-6, dbias[at[-1]], rtol=1e-6, atol=1e-6)
 
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")

@@ -32,6 +32,7 @@ from anydrop.torch.conversion import (
     remaining,
     revert,
 )
+from anydrop.torch.dropout_add import DropoutAdd
 from anydrop.torch.explicit import steps, without_steps
 from anydrop.torch.module import Module
 from anydrop.torch.paths import DropPath, StochasticDepth
@@ -57,6 +58,7 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "DropoutAdd",
     "EmbeddingDropout",
     "FeatureAlphaDropout",
     "GaussianDropout",

@@ -7,7 +7,7 @@ import bench_cuda
 import numpy as np
 import pytest
 from devices import MISSING
-from on_cuda import COPY, LIBRARIES, AbsentError, Library, P
+from on_cuda import COPY, LIBRARIES, SUM, AbsentError, Library, P
 
 import anydrop
 
@@ -67,6 +67,15 @@ def test_figures(monkeypatch, tmp_path, capsys):
     mask = anydrop.Mask.from_seed((20_000,), P, seed=0)
     assert report["digests"] == {"numpy": mask.digest()}
     assert "numpy, float32" in capsys.readouterr().out
+
+
+def test_a_residual_is_one_array_more(monkeypatch, tmp_path):
+    calls = {"ours": ours, SUM: np.copy, "sum": ours}
+    monkeypatch.setattr(bench_cuda, "LIBRARIES", {"numpy": lambda: on_host(**calls)})
+    status, report = run(monkeypatch, tmp_path, [*FEW, "--libraries", "numpy"])
+    assert status == 0
+    moved = [row["GB/s"] * row["ms"] for row in report["rows"][:4]]
+    assert moved == pytest.approx([2 * 0.04, 2 * 0.04, 3 * 0.04, 3 * 0.04])
 
 
 @pytest.mark.parametrize("cheat", [np.copy, np.zeros_like, lambda x: ours(x) * x.dtype.type(1.01)])

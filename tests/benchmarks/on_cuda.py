@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -16,7 +17,8 @@ import anydrop
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 P = 0.1
-COPY = "copy"
+# The measures: what moves the same bytes as dropout, and as dropout with a residual.
+COPY, SUM = "copy", "x + residual"
 
 
 class AbsentError(Exception):
@@ -32,7 +34,7 @@ class Library(NamedTuple):
         With the version.
     contestants : callable
         Returns, for a NumPy array, name -> a call without arguments that returns its result. The
-        first is `COPY`, the measure: dropout moves the same bytes.
+        first is `COPY`. Those from `SUM` on have a residual and a bias, of zeros.
     timed : callable
         Returns the milliseconds that the device takes for a number of calls, one after the other.
     like : array
@@ -49,6 +51,11 @@ class Library(NamedTuple):
     like: Any
     release: Callable[[], object]
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+def rows_of(x: Any) -> Any:
+    """Return an array as rows that a bias is added to, of up to 1,024 features."""
+    return x.reshape(-1, math.gcd(*x.shape, 1024))
 
 
 def by_events(event: Callable[[], Any], elapsed: Callable[[Any, Any], float]) -> Any:
@@ -77,6 +84,8 @@ def cupy_library() -> Library:
     def contestants(x: np.ndarray) -> dict[str, Callable[[], Any]]:
         array = cupy.asarray(x)
         out = cupy.empty_like(array)
+        rows, target = rows_of(array), rows_of(out)
+        residual, bias = cupy.zeros_like(rows), cupy.zeros_like(rows[0])
 
         def copy() -> Any:
             cupy.copyto(out, array)
@@ -86,6 +95,13 @@ def cupy_library() -> Library:
             COPY: copy,
             "anydrop.dropout, out=": lambda: anydrop.dropout(array, P, seed=0, out=out),
             "anydrop.dropout": lambda: anydrop.dropout(array, P, seed=0),
+            SUM: lambda: cupy.add(rows, residual, out=target),
+            "anydrop.dropout_add, out=": lambda: anydrop.dropout_add(
+                rows, residual, P, seed=0, out=target
+            ),
+            "anydrop.dropout_add, bias, out=": lambda: anydrop.dropout_add(
+                rows, residual, P, bias=bias, seed=0, out=target
+            ),
         }
 
     return Library(
@@ -112,10 +128,19 @@ def torch_library() -> Library:
     def contestants(x: np.ndarray) -> dict[str, Callable[[], Any]]:
         tensor = torch.from_numpy(x).cuda()
         out = torch.empty_like(tensor)
+        rows = rows_of(tensor)
+        residual, bias = torch.zeros_like(rows), torch.zeros_like(rows[0])
         return {
             COPY: lambda: out.copy_(tensor),
             f"anydrop.dropout, {kernel}": lambda: anydrop.dropout(tensor, P, seed=0),
             "torch.nn.functional.dropout": lambda: torch.nn.functional.dropout(tensor, P),
+            SUM: lambda: rows + residual,
+            f"anydrop.dropout_add, bias, {kernel}": lambda: anydrop.dropout_add(
+                rows, residual, P, bias=bias, seed=0
+            ),
+            "residual + F.dropout(x + bias)": lambda: (
+                residual + torch.nn.functional.dropout(rows + bias, P)
+            ),
         }
 
     return Library(
@@ -142,6 +167,9 @@ def jax_library() -> Library:
     def contestants(x: np.ndarray) -> dict[str, Callable[[], Any]]:
         array, key = jnp.asarray(x), jax.random.key(0)
         ours = jax.jit(lambda x: anydrop.dropout(x, P, seed=0))
+        rows = rows_of(array)
+        residual, bias = jnp.zeros_like(rows), jnp.zeros_like(rows[0])
+        sums = jax.jit(lambda *arrays: anydrop.dropout_add(*arrays[:2], P, bias=arrays[2], seed=0))
 
         @jax.jit
         def theirs(x: Any, key: Any) -> Any:
@@ -153,6 +181,8 @@ def jax_library() -> Library:
             "anydrop.dropout": lambda: anydrop.dropout(array, P, seed=0),
             "anydrop.dropout, jit": lambda: ours(array),
             "where(jax.random.bernoulli), jit": lambda: theirs(array, key),
+            SUM: lambda: rows + residual,
+            "anydrop.dropout_add, bias, jit": lambda: sums(rows, residual, bias),
         }
 
     def timed(call: Callable[[], Any], calls: int) -> float:

@@ -20,6 +20,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from anydrop.backends.base import COMPUTE, dtype_name
 from anydrop.backends.cupy import launch as cuda
+from anydrop.backends.cupy import sources
 from anydrop.backends.numpy.backend import NumpyBackend
 
 HEADERS = Path(__file__).parent / "cuda_host"
@@ -44,7 +45,7 @@ class Watch(ctypes.Structure):
     """What a launch may touch, and what it did to memory; as in device.h."""
 
     _fields_ = [
-        ("readable", ctypes.c_uint64 * 4),
+        ("readable", ctypes.c_uint64 * 8),
         ("writable", ctypes.c_uint64 * 2),
         ("out_of_bounds", ctypes.c_uint64),
         ("misaligned", ctypes.c_uint64),
@@ -64,7 +65,7 @@ def library(source: str | None = None) -> ctypes.CDLL:
     text = [
         '#include "device.h"',
         source,
-        *(cuda.instances(dtype) for dtype in cuda.ELEMENTS),
+        *(sources.instances(name) for name in (*sources.ELEMENTS, *sources.SUMS)),
         '#include "launch.h"',
     ]
     unit = Path(folder, "kernels.cpp")
@@ -79,22 +80,23 @@ def memory(x: np.ndarray) -> cuda.Memory:
     return cuda.Memory(x.ctypes.data, x.strides)
 
 
-def run(launch: cuda.Launch, y, sources, geometry=None, source=None, only=None) -> Watch:
+def run(launch: cuda.Launch, y, read, geometry=None, source=None, only=None) -> Watch:
     """Run a launch, or its blocks `only`, and return what it did to memory.
 
-    It may write to y and read the sources, two at most; where those are None, all memory.
+    It may write to y and read four arrays at most; where those are None, all memory.
     """
     all_memory = (0, 2**64 - 1)
-    readable = all_memory * 2
-    if sources is not None:
-        readable = [edge for source in sources for edge in byte_bounds(source)]
+    readable = all_memory
+    if read is not None:
+        readable = [edge for array in read for edge in byte_bounds(array)]
     writable = all_memory if y is None else byte_bounds(y)
-    seen = Watch((ctypes.c_uint64 * 4)(*readable), (ctypes.c_uint64 * 2)(*writable))
+    seen = Watch((ctypes.c_uint64 * 8)(*readable), (ctypes.c_uint64 * 2)(*writable))
     blocks, threads = geometry or (launch.blocks, launch.threads)
     kernels = library(source)
     args = ctypes.c_void_p(launch.args.__array_interface__["data"][0])
     kernel = getattr(kernels, launch.kernel)
-    kernels.launch(kernel, args, blocks, threads, *(only or (0, blocks)), ctypes.byref(seen))
+    start = kernels.launch_sum if launch.args.dtype == cuda.BYTES[cuda.SumArgs] else kernels.launch
+    start(kernel, args, blocks, threads, *(only or (0, blocks)), ctypes.byref(seen))
     return seen
 
 
@@ -144,18 +146,41 @@ class HostCuda(NumpyBackend):
         same = memory(x) == memory(y)
         x = x if same or not np.may_share_memory(x, y) else x.copy()
         if x.size:
-            sources = [x]
+            read = [x]
             if isinstance(keep, np.ndarray):
-                sources.append(keep)
+                read.append(keep)
                 keep = memory(np.broadcast_to(keep, x.shape))
             numbers = scale, shift, fill
             launch = cuda.select(dtype_name(x.dtype), x.shape, memory(x), memory(y), keep, *numbers)
-            self._launch(launch, y, sources)
+            self._launch(launch, y, read)
         return y
 
-    def _launch(self, launch: cuda.Launch, y, sources) -> None:
+    def select_add(self, x, residual, keep, scale, bias=None, out=None):
+        y = np.empty_like(x, residual.dtype, subok=False) if out is None else out
+        arrays = [x, residual] if bias is None else [x, residual, bias]
+        if not all(array.dtype.isnative and array.flags.aligned for array in (y, *arrays)):
+            # CUDA knows no such arrays.
+            x, residual, *rest = (array.astype(array.dtype.newbyteorder("=")) for array in arrays)
+            y[...] = self.select_add(x, residual, keep, scale, *rest)
+            return y
+        wide = [np.broadcast_to(array, x.shape) for array in arrays]
+        for a, array in enumerate(wide):
+            if memory(array) != memory(y) and np.may_share_memory(array, y):
+                wide[a] = array.copy()
+        if x.size:
+            read = [*wide]
+            if isinstance(keep, np.ndarray):
+                read.append(keep)
+                keep = memory(np.broadcast_to(keep, x.shape))
+            dtypes = tuple(dtype_name(array.dtype) for array in arrays)
+            places = tuple(map(memory, wide))
+            launch = cuda.select_add(dtypes, x.shape, memory(y), places, keep, scale)
+            self._launch(launch, y, read)
+        return y
+
+    def _launch(self, launch: cuda.Launch, y, read) -> None:
         """Run a kernel, and fail if it touched what it may not, or left an element out."""
-        seen = self.seen = run(launch, y, sources, self.geometry, self.source)
+        seen = self.seen = run(launch, y, read, self.geometry, self.source)
         assert not seen.out_of_bounds, f"{seen.out_of_bounds} accesses out of bounds"
         assert not seen.misaligned, f"{seen.misaligned} misaligned accesses"
         assert seen.bytes_written == y.nbytes, f"{seen.bytes_written} bytes written, not {y.nbytes}"

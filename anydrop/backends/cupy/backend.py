@@ -15,7 +15,7 @@ import numpy as np
 
 from anydrop.backends.base import COMPUTE, Backend
 from anydrop.backends.common.strides import forbid_broadcast
-from anydrop.backends.cupy import launch
+from anydrop.backends.cupy import launch, sources
 from anydrop.core import check
 from anydrop.core.recipe import Recipe
 from anydrop.core.typing import Array
@@ -78,6 +78,43 @@ class CupyBackend(Backend):
             arrays = x.shape, source, target, keep
             self._run(dtype, launch.select(dtype, *arrays, scale, shift, fill))
         return y
+
+    def select_add(
+        self,
+        x: Array,
+        residual: Array,
+        keep: Recipe | Array | None,
+        scale: float,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``residual + where(keep, (x + bias) * scale, 0)``; see `Backend.select_add`.
+
+        It takes one pass over memory, in which the mask is drawn. Only an `out` that overlaps
+        another array without being it costs a copy of that array.
+        """
+        with x.device:
+            y = cupy.empty_like(x, dtype=residual.dtype) if out is None else out
+            if not x.size:
+                return y
+            target = _memory(y)
+            inputs = [x, residual] if bias is None else [x, residual, bias]
+            wide = [cupy.broadcast_to(array, x.shape) for array in inputs]
+            for a, array in enumerate(wide):
+                if _memory(array) != target and cupy.may_share_memory(array, y):
+                    wide[a] = cupy.broadcast_to(inputs[a].copy(), x.shape)
+            if keep is not None and not isinstance(keep, Recipe):
+                keep = _memory(cupy.broadcast_to(keep, x.shape))
+            dtypes = tuple(self.dtype_name(array) for array in inputs)
+            arrays = tuple(map(_memory, wide))
+            prepared = launch.select_add(dtypes, x.shape, target, arrays, keep, scale)
+            self._run("_".join(("add", *dtypes)), prepared)
+        return y
+
+    def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
+        """Return x summed to the shape of a bias; see `Backend.sum_to`."""
+        with x.device:
+            return super().sum_to(x, shape, dtype)
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``uniform(shape) < 1 - p`` from a generator of CuPy's."""
@@ -148,27 +185,43 @@ class CupyBackend(Backend):
     def check_input(self, x: Array) -> None:
         """Refuse an array whose dtype has no dropout."""
         super().check_input(x)
-        if not x.dtype.isnative:
-            raise TypeError(
-                f"CuPy computes in the machine's own byte order, got dtype {x.dtype.str}; convert "
-                "the array in NumPy first"
-            )
+        _check_byte_order(x)
+
+    def check_like(
+        self,
+        other: Array,
+        x: Array,
+        name: str,
+        dtypes: tuple[str, ...] = (),
+        broadcasts: bool = False,
+    ) -> None:
+        """Refuse an array that does not go with x: see `Backend.check_like`."""
+        super().check_like(other, x, name, dtypes, broadcasts)
+        _check_byte_order(other)
 
     def check_out(self, out: Array, x: Array) -> None:
         """Refuse an `out` that can't hold the result for `x`."""
         super().check_out(out, x)
         forbid_broadcast(out)
 
-    def _run(self, dtype: str, prepared: launch.Launch) -> None:
-        """Start a kernel on the current device and in its current stream."""
-        kernel = _kernel(dtype, prepared.kernel)
+    def _run(self, kernels: str, prepared: launch.Launch) -> None:
+        """Start one of some kernels on the current device and in its current stream."""
+        kernel = _kernel(kernels, prepared.kernel)
         kernel((prepared.blocks,), (prepared.threads,), (prepared.args,))
 
 
+def _check_byte_order(x: Array) -> None:
+    if not x.dtype.isnative:
+        raise TypeError(
+            f"CuPy computes in the machine's own byte order, got dtype {x.dtype.str}; convert "
+            "the array in NumPy first"
+        )
+
+
 @lru_cache
-def _kernel(dtype: str, name: str) -> Any:
+def _kernel(kernels: str, name: str) -> Any:
     # Compiled when it is first called on a device; CuPy keeps the binary on disk.
-    return cupy.RawKernel(launch.source(dtype), name, launch.OPTIONS)
+    return cupy.RawKernel(sources.source(kernels), name, sources.OPTIONS)
 
 
 def _memory(x: Array) -> launch.Memory:

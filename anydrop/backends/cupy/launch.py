@@ -9,37 +9,13 @@ from __future__ import annotations
 import ctypes
 import math
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from anydrop.backends.common import normals as quantiles
-from anydrop.backends.common.strides import Step, merged
+from anydrop.backends.common.strides import joined
+from anydrop.backends.cupy.sources import ELEMENTS, SUMS, kernel_name, kinds
 from anydrop.core.recipe import Recipe
-
-
-class Element(NamedTuple):
-    """A dtype: its struct in philox.cu, its bytes, and what its addresses are multiples of."""
-
-    struct: str
-    size: int
-    width: int  # how many a thread serves
-    aligned: int
-
-
-ELEMENTS = {
-    "bool": Element("Bool", 1, 16, 1),
-    "float16": Element("Float16", 2, 8, 2),
-    "bfloat16": Element("BFloat16", 2, 8, 2),
-    "float32": Element("Float32", 4, 4, 4),
-    "float64": Element("Float64", 8, 4, 8),
-    "complex64": Element("Complex64", 8, 4, 4),
-    "complex128": Element("Complex128", 16, 4, 8),
-    "normals_float32": Element("Normal<Quantile_float32>", 4, 4, 4),
-    "normals_float64": Element("Normal<Quantile_float64>", 8, 4, 8),
-}
-OPTIONS = ("--std=c++17",)
 
 # A block of threads, and the most of them; beyond, a thread serves several groups.
 THREADS = 256
@@ -62,7 +38,7 @@ class Axis(ctypes.Structure):
 
 
 class Args(ctypes.Structure):
-    """As in philox.cu: the one argument of every kernel, which travels by value."""
+    """As in philox.cu: the one argument of a kernel, which travels by value."""
 
     _fields_ = [
         *((name, ctypes.c_uint64) for name in ("x", "y", "keep", "first", "items", "groups")),
@@ -75,9 +51,25 @@ class Args(ctypes.Structure):
     ]
 
 
+class Beside(ctypes.Structure):
+    """As in philox.cu: what a step along an axis adds to the addresses that only a sum has."""
+
+    _fields_ = [("residual", ctypes.c_int64), ("bias", ctypes.c_int64)]
+
+
+class SumArgs(Args):
+    """As in philox.cu: the one argument of a kernel with a residual."""
+
+    _fields_ = [
+        ("residual", ctypes.c_uint64),
+        ("bias", ctypes.c_uint64),
+        ("beside", Beside * MOST_AXES),
+    ]
+
+
 # CuPy takes a structure by value as a NumPy array of one. Its bytes suffice, since CuPy would have
 # the fields of a dtype spelled out at every launch, which takes 30 us.
-ARGS = np.dtype((np.void, ctypes.sizeof(Args)))
+BYTES = {kind: np.dtype((np.void, ctypes.sizeof(kind))) for kind in (Args, SumArgs)}
 
 
 class Memory(NamedTuple):
@@ -87,6 +79,16 @@ class Memory(NamedTuple):
     strides: tuple[int, ...]
 
 
+class Steps(NamedTuple):
+    """An axis of a layout: its length, and what a step along it adds to the index and addresses."""
+
+    length: int
+    mask: int
+    x: int
+    y: int
+    beside: tuple[int, ...]  # to the residual's, and to the bias's
+
+
 class Launch(NamedTuple):
     """A kernel's call: which, of how many blocks and threads, and its one argument."""
 
@@ -94,43 +96,6 @@ class Launch(NamedTuple):
     blocks: int
     threads: int
     args: np.ndarray[Any, Any]
-
-
-@lru_cache
-def source(dtype: str) -> str:
-    """Return the CUDA source of a dtype's kernels."""
-    text = files("anydrop.backends.cupy").joinpath("philox.cu").read_text(encoding="utf-8")
-    return text + instances(dtype)
-
-
-def instances(dtype: str) -> str:
-    """Return the lines of CUDA that make a dtype's kernels of their template."""
-    line = f"KERNELS({dtype}, {ELEMENTS[dtype].struct})\n"
-    kind, _, number = dtype.rpartition("_")
-    return _quantile(number) + line if kind == "normals" else line
-
-
-def _quantile(dtype: str) -> str:
-    """Return the struct of the functions that make normal numbers of words."""
-    number, suffix = {"float32": ("float", "f"), "float64": ("double", "")}[dtype]
-
-    def polynomial(constant: float, *rest: float) -> str:
-        literal = f"{constant!r}{suffix}"
-        return f"({literal} + x * {polynomial(*rest)})" if rest else literal
-
-    lines = [f"struct Quantile_{dtype} {{", f"    typedef {number} Number;"]
-    for name in ("CENTRAL", "CENTRAL_SQUARED", "TAIL"):
-        lines += [f"    static constexpr {number} {name} = {getattr(quantiles, name)!r}{suffix};"]
-    for name in ("central", "tail"):
-        dividend, divisor = quantiles.QUANTILES[dtype, name]
-        ratio = f"{polynomial(*dividend)} / {polynomial(*divisor)}"
-        lines += [f"    static INLINE {number} {name}({number} x) {{ return {ratio}; }}"]
-    return "\n".join([*lines, "};\n"])
-
-
-def kernel_names(dtype: str) -> tuple[str, str]:
-    """Return the names of a dtype's kernels: of plain arrays, and of any."""
-    return f"anydrop_{dtype}_flat", f"anydrop_{dtype}_any"
 
 
 def draw(dtype: str, recipe: Recipe, y: Memory) -> Launch:
@@ -170,48 +135,100 @@ def select(
     ValueError
         If elements lie where CUDA can't read them.
     """
+    # Adding -0.0 changes nothing, not even a zero's sign.
+    factors = scale, -0.0 if shift is None else shift, fill
+    return _launch(dtype, shape, (x, y), keep, factors)
+
+
+def select_add(
+    dtypes: tuple[str, ...],
+    shape: tuple[int, ...],
+    y: Memory,
+    arrays: tuple[Memory, ...],
+    keep: Recipe | Memory | None,
+    scale: float,
+) -> Launch:
+    """Return the call that writes ``residual + where(keep, (x + bias) * scale, 0)`` to `y`.
+
+    Parameters
+    ----------
+    dtypes : tuple of str
+        Of x, the residual and the bias, if there is one; y has that of the residual.
+    shape : tuple of int
+        Of all of them, none of which is empty.
+    y : Memory
+        May be one of the arrays, but not overlap them otherwise.
+    arrays : tuple of Memory
+        As `dtypes`.
+    keep : Recipe, Memory or None
+        As for `select`.
+    scale : float
+
+    Raises
+    ------
+    ValueError
+        If elements lie where CUDA can't read them.
+    """
+    x, *others = arrays
+    return _launch("_".join(("add", *dtypes)), shape, (x, y, *others), keep, (scale, 0.0, 0.0))
+
+
+def _launch(
+    name: str,
+    shape: tuple[int, ...],
+    arrays: tuple[Memory, ...],
+    keep: Recipe | Memory | None,
+    factors: tuple[float, float, float],
+) -> Launch:
+    """Return the call of a kernel of a dtype, for x and y, or of a sum, with what it has beside."""
     drawn = isinstance(keep, Recipe)
     first = keep.placement.first if isinstance(keep, Recipe) else 0
     mask = (0,) * len(shape) if keep is None else keep.strides
-    off = (x.address | y.address) % ELEMENTS[dtype].aligned
-    kernel, blocks, plan = _plan(dtype, shape, off, x.strides, y.strides, mask, first % 4, drawn)
-    args = Args.from_buffer_copy(plan)
-    args.x, args.y, args.first = x.address, y.address, first
-    # Adding -0.0 changes nothing, not even a zero's sign.
-    args.wide = args.narrow = scale, -0.0 if shift is None else shift, fill
+    off = tuple([array.address % 8 for array in arrays])
+    strides = tuple([array.strides for array in arrays])
+    kernel, blocks, plan = _plan(name, shape, off, mask, strides, first % 4, drawn)
+    args = type(plan).from_buffer_copy(plan)
+    args.first, args.wide, args.narrow = first, factors, factors
+    args.x, args.y = arrays[0].address, arrays[1].address
+    if isinstance(args, SumArgs):
+        args.residual, args.bias = arrays[2].address, arrays[-1].address
     if isinstance(keep, Recipe):
         args.key, args.step, args.threshold = keep.key, keep.step_words, keep.threshold
     elif keep is not None:
         args.keep = keep.address
-    return Launch(kernel, blocks, THREADS, np.ndarray((), ARGS, memoryview(args)))
+    return Launch(kernel, blocks, THREADS, np.ndarray((), BYTES[type(args)], memoryview(args)))
 
 
 @lru_cache(maxsize=256)
 def _plan(
-    dtype: str,
+    name: str,
     shape: tuple[int, ...],
-    off: int,
-    x: tuple[int, ...],
-    y: tuple[int, ...],
+    off: tuple[int, ...],
     mask: tuple[int, ...],
+    strides: tuple[tuple[int, ...], ...],
     lead: int,
     drawn: bool,
 ) -> tuple[str, int, Args]:
     """Return the kernel, the blocks and the arguments of a layout.
 
-    The strides of x, y and the mask say where elements lie. `off` is how far the first ones lie
-    behind a place where CUDA reads them, and `lead` the first one's place in its block. A mask that
-    is not drawn is given, or keeps everything if its threshold stays 0.
+    The strides of the mask and of the arrays say where elements lie. `off` is how far the first
+    ones lie behind a multiple of 8 bytes, and `lead` the first one's place in its block. A mask
+    that is not drawn is given, or keeps everything if its threshold stays 0.
     """
-    _, size, width, aligned = ELEMENTS[dtype]
-    axes = merged(shape, mask, x, y)
-    if off or any(axis.x % aligned or axis.y % aligned for axis in axes):
-        raise ValueError(
-            f"CUDA reads and writes {dtype} at multiples of {aligned} bytes only, and an array "
-            "here lies elsewhere: copy it first"
-        )
+    x, *beside = SUMS.get(name, (name,))
+    dtypes = x, beside[0] if beside else x, *beside  # y has that of the residual
+    merged = joined(shape, mask, *strides)
+    for a, dtype in enumerate(dtypes):
+        aligned = ELEMENTS[dtype].aligned
+        if off[a] % aligned or any(axis[2 + a] % aligned for axis in merged):
+            raise ValueError(
+                f"CUDA reads and writes {dtype} at multiples of {aligned} bytes only, and an array "
+                "here lies elsewhere: copy it first"
+            )
+    axes = [_steps(*axis) for axis in merged]
+    plain = _steps(1, 1, *(ELEMENTS[dtype].size for dtype in dtypes))
     if not axes or (drawn and axes[-1].mask not in (0, 1)):
-        axes.append(Step(1, 1, size, size))
+        axes.append(plain)
     *outer, run = axes
     # A run is grouped from the start of its first block; if that is not the same for all runs, from
     # the earliest that it may be.
@@ -219,12 +236,20 @@ def _plan(
         lead = 0
     elif any(axis.mask % 4 for axis in outer):
         lead = 3
-    groups = -(-(lead + run.length) // width)
+    groups = -(-(lead + run.length) // ELEMENTS[dtypes[0]].width)
     items = groups * math.prod(axis.length for axis in outer)
-    flat = drawn and axes == [(run.length, 1, size, size)]
+    flat = "flat" in kinds(name) and drawn and axes == [plain._replace(length=run.length)]
+    kernel = kernel_name(name, "flat" if flat else "any")
     # Threads beside each other work beside each other in y, whatever its layout.
     axes.sort(key=lambda axis: -abs(axis.y))
-    args = Args(items=items, groups=groups, ndim=len(axes), run=axes.index(run))
+    kind = SumArgs if name in SUMS else Args
+    args = kind(items=items, groups=groups, ndim=len(axes), run=axes.index(run))
     for a, axis in enumerate(axes):
-        args.axes[a] = axis
-    return kernel_names(dtype)[not flat], min(-(-items // THREADS), MOST_BLOCKS), args
+        args.axes[a] = axis[:4]
+        if isinstance(args, SumArgs):
+            args.beside[a] = axis.beside
+    return kernel, min(-(-items // THREADS), MOST_BLOCKS), args
+
+
+def _steps(length: int, mask: int, x: int, y: int, *beside: int) -> Steps:
+    return Steps(length, mask, x, y, beside)

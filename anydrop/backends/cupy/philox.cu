@@ -1,8 +1,9 @@
-// The stream, version 1, for CUDA: one pass over memory that draws, scales and selects.
+// The stream, version 1, for CUDA: one pass over memory that draws, scales and selects, and that adds
+// a bias and a residual if there are any.
 //
-// launch.py packs the arguments and names the kernels, and appends KERNELS(name, Element) for the
-// dtype that it wants. The tests compile this file with the host's C++ compiler too, behind a
-// header that stands in for the block below, so nothing else here may be known to CUDA alone.
+// sources.py appends a line KERNEL(...) for each kernel that is wanted, and launch.py packs the
+// arguments. The tests compile this file with the host's C++ compiler too, behind a header that stands
+// in for the block below, so nothing else here may be known to CUDA alone.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -53,6 +54,15 @@ struct Args {
     u32 key[2], step[2], threshold;
     u32 ndim, run;    // the axes, the fastest last, and which of them is the run of neighbours
     Axis axes[MOST_AXES];
+};
+
+struct Beside {
+    i64 residual, bias; // what a step along an axis adds to their addresses
+};
+
+struct SumArgs : Args {
+    const char *residual, *bias;
+    Beside beside[MOST_AXES];
 };
 
 INLINE Affine<float> affine(const Args& a, float) { return a.narrow; }
@@ -117,6 +127,8 @@ template <class Quantile> struct Normal {
     static INLINE Unit fraction(u32 words) { return ((Unit)words + Unit(0.5)) * Unit(0x1p-32); }
 };
 
+struct None {}; // where there is no residual, or no bias
+
 template <class Element> struct HasX {
     static const bool value = true;
 };
@@ -128,6 +140,19 @@ template <class Element> struct IsNormal {
 };
 template <class Quantile> struct IsNormal<Normal<Quantile>> {
     static const bool value = true;
+};
+template <class Element> struct IsThere {
+    static const bool value = true;
+};
+template <> struct IsThere<None> {
+    static const bool value = false;
+};
+// A sum has the dtype of its residual.
+template <class Element, class Residual> struct ResultOf {
+    typedef Residual Type;
+};
+template <class Element> struct ResultOf<Element, None> {
+    typedef Element Type;
 };
 
 // The words of a block -------------------------------------------------------------------------
@@ -175,26 +200,27 @@ INLINE u32 keep_all_or_none(const Args& a, u64 index) {
 // The kernel -----------------------------------------------------------------------------------
 
 // Neighbours in registers, which go to and from memory 16 bytes at a time.
-template <class Element> struct Group {
-    static const int UNITS = Element::WIDTH * Element::PARTS;
+template <class Element, int WIDTH> struct Group {
+    static const int UNITS = WIDTH * Element::PARTS;
     static const int QUADS = UNITS * (int)sizeof(typename Element::Unit) / 16;
     union {
         uint4 quads[QUADS];
         typename Element::Unit units[UNITS];
     };
 };
+template <int WIDTH> struct Group<None, WIDTH> {};
 
-template <class Element>
-INLINE void load(Group<Element>& group, const char* at, i64 stride, int from, int to) {
+template <class Element, int WIDTH>
+INLINE void load(Group<Element, WIDTH>& group, const char* at, i64 stride, int from, int to) {
     typedef typename Element::Unit Unit;
     const int size = Element::PARTS * sizeof(Unit);
-    if (to - from == Element::WIDTH && stride == size && (u64)at % 16 == 0) {
+    if (to - from == WIDTH && stride == size && (u64)at % 16 == 0) {
 #pragma unroll
-        for (int q = 0; q < Group<Element>::QUADS; ++q) group.quads[q] = read<uint4>(at + 16 * q);
+        for (int q = 0; q < Group<Element, WIDTH>::QUADS; ++q) group.quads[q] = read<uint4>(at + 16 * q);
         return;
     }
 #pragma unroll
-    for (int j = 0; j < Element::WIDTH; ++j) {
+    for (int j = 0; j < WIDTH; ++j) {
         const bool inside = from <= j && j < to;
 #pragma unroll
         for (int part = 0; part < Element::PARTS; ++part)
@@ -203,17 +229,17 @@ INLINE void load(Group<Element>& group, const char* at, i64 stride, int from, in
     }
 }
 
-template <class Element>
-INLINE void store(const Group<Element>& group, char* at, i64 stride, int from, int to) {
+template <class Element, int WIDTH>
+INLINE void store(const Group<Element, WIDTH>& group, char* at, i64 stride, int from, int to) {
     typedef typename Element::Unit Unit;
     const int size = Element::PARTS * sizeof(Unit);
-    if (to - from == Element::WIDTH && stride == size && (u64)at % 16 == 0) {
+    if (to - from == WIDTH && stride == size && (u64)at % 16 == 0) {
 #pragma unroll
-        for (int q = 0; q < Group<Element>::QUADS; ++q) write<uint4>(at + 16 * q, group.quads[q]);
+        for (int q = 0; q < Group<Element, WIDTH>::QUADS; ++q) write<uint4>(at + 16 * q, group.quads[q]);
         return;
     }
 #pragma unroll
-    for (int j = 0; j < Element::WIDTH; ++j)
+    for (int j = 0; j < WIDTH; ++j)
         if (from <= j && j < to)
 #pragma unroll
             for (int part = 0; part < Element::PARTS; ++part)
@@ -221,15 +247,27 @@ INLINE void store(const Group<Element>& group, char* at, i64 stride, int from, i
                             group.units[Element::PARTS * j + part]);
 }
 
-// FLAT: one run of neighbours, without gaps in x and y, whose mask is drawn.
-template <class Element, bool FLAT> INLINE void run(const Args& a) {
-    typedef typename Element::Unit Unit;
-    const int WIDTH = Element::WIDTH, SIZE = Element::PARTS * sizeof(Unit);
+// FLAT: one run of neighbours, without gaps in any array, whose mask is drawn.
+//
+// With a Residual, the kernel makes residual + where(keep, (x + bias) * scale, 0); without one,
+// where(keep, x * scale + shift, fill).
+template <bool FLAT, class Element, class Residual = None, class Bias = None, class Arguments>
+INLINE void run(const Arguments& a) {
+    typedef typename ResultOf<Element, Residual>::Type Result;
+    typedef typename Result::Unit Unit;
+    const bool SUM = IsThere<Residual>::value, BIASED = IsThere<Bias>::value;
+    const int WIDTH = Element::WIDTH, X_SIZE = Element::PARTS * sizeof(typename Element::Unit),
+              SIZE = Result::PARTS * sizeof(Unit);
     const u64 threads = (u64)gridDim.x * blockDim.x;
     for (u64 item = (u64)blockIdx.x * blockDim.x + threadIdx.x; item < a.items; item += threads) {
         u64 along = item, index = a.first;
         const char* x = a.x;
         char* y = a.y;
+        const char *residual = nullptr, *bias = nullptr;
+        if constexpr (SUM) {
+            residual = a.residual;
+            bias = a.bias;
+        }
         if (!FLAT) {
             u64 left = item;
             for (u32 d = a.ndim; d-- > 0;) {
@@ -243,13 +281,15 @@ template <class Element, bool FLAT> INLINE void run(const Args& a) {
                     index += here * a.axes[d].mask;
                     x += (i64)here * a.axes[d].x;
                     y += (i64)here * a.axes[d].y;
+                    if constexpr (SUM) residual += (i64)here * a.beside[d].residual;
+                    if constexpr (BIASED) bias += (i64)here * a.beside[d].bias;
                 }
             }
         }
         const u32 r = FLAT ? 0 : a.run;
         const u64 length = a.axes[r].length;
         const i64 mask_stride = FLAT ? 1 : (i64)a.axes[r].mask;
-        const i64 x_stride = FLAT ? SIZE : a.axes[r].x, y_stride = FLAT ? SIZE : a.axes[r].y;
+        const i64 x_stride = FLAT ? X_SIZE : a.axes[r].x, y_stride = FLAT ? SIZE : a.axes[r].y;
         const bool given = !FLAT && a.keep;
 
         // The first group of a run begins where its first block does, maybe before the run itself.
@@ -259,7 +299,7 @@ template <class Element, bool FLAT> INLINE void run(const Args& a) {
         const int from = begin < 0 ? (int)-begin : 0;
         const int to = (i64)length - begin < WIDTH ? (int)((i64)length - begin) : WIDTH;
 
-        Group<Element> group;
+        Group<Result, WIDTH> group; // of y
         if constexpr (IsNormal<Element>::value) {
             const Block block = philox(a, (index + begin) / 4);
 #pragma unroll
@@ -285,14 +325,28 @@ template <class Element, bool FLAT> INLINE void run(const Args& a) {
             } else {
                 typedef typename Element::Compute Compute;
                 const Affine<Compute> by = affine(a, Compute());
-                load(group, x + begin * x_stride, x_stride, from, to);
+                Group<Element, WIDTH> xs;
+                load(xs, x + begin * x_stride, x_stride, from, to);
+                Group<Bias, WIDTH> biases;
+                if constexpr (BIASED) {
+                    const i64 stride = a.beside[r].bias;
+                    load(biases, bias + begin * stride, stride, from, to);
+                }
+                if constexpr (SUM) {
+                    const i64 stride = FLAT ? SIZE : a.beside[r].residual;
+                    load(group, residual + begin * stride, stride, from, to);
+                }
 #pragma unroll
                 for (int j = 0; j < WIDTH * Element::PARTS; ++j) {
                     const bool real = j % Element::PARTS == 0; // shift and fill are
-                    Compute v = mul(Element::decode(group.units[j]), by.scale);
-                    if (real) v = add(v, by.shift);
+                    Compute v = Element::decode(xs.units[j]);
+                    if constexpr (BIASED) v = add(v, Bias::decode(biases.units[j]));
+                    v = mul(v, by.scale);
+                    if constexpr (!SUM)
+                        if (real) v = add(v, by.shift);
                     if (!(kept >> j / Element::PARTS & 1)) v = real ? by.fill : Compute(0);
-                    group.units[j] = Element::encode(v);
+                    if constexpr (SUM) v = add(Residual::decode(group.units[j]), v);
+                    group.units[j] = Result::encode(v);
                 }
             }
         }
@@ -300,11 +354,7 @@ template <class Element, bool FLAT> INLINE void run(const Args& a) {
     }
 }
 
-#define KERNELS(name, Element)                                                        \
-    extern "C" __global__ void anydrop_##name##_flat(const __grid_constant__ Args a) { \
-        run<Element, true>(a);                                                        \
-    }                                                                                 \
-    extern "C" __global__ void anydrop_##name##_any(const __grid_constant__ Args a) {  \
-        run<Element, false>(a);                                                       \
+#define KERNEL(name, Arguments, ...)                                                     \
+    extern "C" __global__ void anydrop_##name(const __grid_constant__ Arguments a) { \
+        run<__VA_ARGS__>(a);                                                              \
     }
-

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anydrop.backends.base import COMPUTE, Backend, dtype_name
 from anydrop.backends.plan import Pass, Plan, Plans
-from anydrop.backends.torch import dtensor, host, int64, operator
+from anydrop.backends.torch import addition, dtensor, host, int64, operator
 from anydrop.backends.torch.watchers import (
     in_backward,
     in_transform,
@@ -119,6 +119,50 @@ class TorchBackend(Backend):
                 with mode_of(x):
                     y = operator.select(x, recipe, affine, self._draws)
         return y if out is None else out.copy_(y)
+
+    def select_add(
+        self,
+        x: Tensor,
+        residual: Tensor,
+        keep: Recipe | Tensor | None,
+        scale: float,
+        bias: Tensor | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return ``residual + where(keep, (x + bias) * scale, 0)``; see `Backend.select_add`."""
+        arrays = (x, residual) if bias is None else (x, residual, bias)
+        followed = any(map(requires_grad, arrays))
+        recipe, known = read(keep) if isinstance(keep, Recipe) else (None, False)
+        known = known or keep is None
+        add: Callable[..., Tensor] | None = None
+        if self._on_host and all(map(is_plain_cpu, arrays)) and (known or is_memory(keep)):
+            add = partial(host.select_add, mask=recipe or keep, scale=scale)
+            if out is not None and not followed and is_memory(out.detach()):
+                return add(*arrays, out=out)
+        elif known and all(map(self._by_triton, arrays)):
+            add = partial(addition.by_triton, mask=recipe, scale=scale)
+        if add and followed:
+            bare = keep is None and scale == 1.0
+            drop = None if bare else partial(self.select, keep=recipe or keep, scale=scale)
+            y = operator.recompute(add, addition.derivative(drop, x, residual, bias), *arrays)
+        elif add:
+            y = add(*arrays)
+        elif any(map(is_distributed, arrays)):
+            y = super().select_add(x, residual, keep, scale, bias)
+        else:
+            with mode_of(x):
+                if recipe:
+                    y = addition.select_add(x, residual, bias, recipe, scale, self._draws)
+                else:
+                    y = int64.select_add(*arrays, mask=keep, scale=scale)
+        return y if out is None else out.copy_(y)
+
+    def sum_to(self, x: Tensor, shape: tuple[int, ...], dtype: str) -> Tensor:
+        """Return x summed to the shape of what was broadcast to it; see `Backend.sum_to`."""
+        if is_distributed(x):
+            return super().sum_to(x, shape, dtype)
+        with mode_of(x):
+            return addition.sum_to(x, shape, getattr(torch, dtype))
 
     def _by_triton(self, x: Tensor) -> bool:
         """Tell whether Triton draws from a tensor, and nothing but autograd watches."""

@@ -64,6 +64,38 @@ def select(x: Tensor, recipe: Recipe, affine: Affine, out: Tensor | None = None)
     return y
 
 
+def select_add(
+    x: Tensor,
+    residual: Tensor,
+    bias: Tensor | None = None,
+    *,
+    mask: Recipe | Tensor | None,
+    scale: float,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Return ``residual + where(mask, (x + bias) * scale, 0)``, in `out` if there is one."""
+    y = torch.empty_like(x, dtype=residual.dtype) if out is None else written(out)
+    kept = mask.numpy() if isinstance(mask, Tensor) else mask
+    tensors = [t.detach() for t in (x, residual, bias) if t is not None]
+    if BFLOAT16 is None and torch.bfloat16 in (t.dtype for t in tensors):
+        a, b, *added = (t.float().numpy() for t in tensors)  # as in `select`
+        wide = HOST.select_add(a, b, kept, scale, *added)
+        return y.copy_(torch.from_numpy(wide))
+    a, b, *added = map(array, tensors)
+    HOST.select_add(a, b, kept, scale, added[0] if added else None, array(y.detach()))
+    return y
+
+
+def sum_to(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return x summed over the axes along which a tensor of `shape` was broadcast to it."""
+    x = x.detach()
+    if x.dtype == torch.bfloat16:
+        x = x.float()
+    # Of a half type the sum is rounded here, and all others are computed in their own.
+    name = "float32" if dtype in int64.HALVES else str(dtype).removeprefix("torch.")
+    return tensor(np.asarray(HOST.sum_to(array(x), shape, name))).to(dtype)
+
+
 def apply(x: Tensor, keep: Tensor, affine: Affine) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)`` for a mask that was drawn.
 

@@ -72,6 +72,29 @@ def select(x: Tensor, recipe: Recipe, affine: Affine) -> Tensor:
     return apply(x, keep(recipe, x.device), affine)
 
 
+def select_add(
+    x: Tensor,
+    residual: Tensor,
+    bias: Tensor | None = None,
+    *,
+    mask: Recipe | Tensor | None,
+    scale: float,
+) -> Tensor:
+    """Return ``residual + where(mask, (x + bias) * scale, 0)``."""
+    if isinstance(mask, Recipe):
+        mask = keep(mask, x.device)
+    if x.is_complex():  # by parts, since PyTorch's sum is `a + 1 * b`: see `apply`
+        tensors = [t for t in (x, residual, bias) if t is not None]
+        real, imag = (
+            select_add(*parts, mask=mask, scale=scale)
+            for parts in ([t.real for t in tensors], [t.imag for t in tensors])
+        )
+        return torch.complex(real, imag)
+    dtype = torch.float32 if x.dtype in HALVES else x.dtype
+    wide = x.to(dtype) if bias is None else x.to(dtype) + bias
+    return (residual + apply(wide, mask, scaled(scale))).to(residual.dtype)
+
+
 def apply(x: Tensor, keep: Tensor | None, affine: Affine) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)``; all is kept where `keep` is None."""
     if x.is_complex():

@@ -55,25 +55,22 @@ def select(x: Tensor, recipe: Recipe, affine: Affine, kernel: str) -> Tensor:
 
     The kernel that draws the mask is "cpu", "triton" or "int64", or "" for that of the device.
     """
+    return OPERATOR(x, *described(recipe, x.device), kernel, *affine)
+
+
+def described(recipe: Recipe, device: torch.device) -> tuple[Any, ...]:
+    """Return a recipe as operators take it: place, extent, key, p and shared axes."""
     place = parts(recipe)
     key = recipe.key
     if isinstance(key[0], Tensor):
         place, key = (*key, *place), ()  # type: ignore[assignment]
-    device = next((value.device for value in place if isinstance(value, Tensor)), "cpu")
-    numbers = [number(value, device) for value in place]
-    if str(device) == "meta" and x.device.type != "meta":
+    there = next((value.device for value in place if isinstance(value, Tensor)), "cpu")
+    numbers = [number(value, there) for value in place]
+    if str(there) == "meta" and device.type != "meta":
         raise TypeError("a step or an offset on the meta device has no value: make it elsewhere")
-    return OPERATOR(
-        x,
-        torch.stack(numbers),
-        # It makes strides, which count modulo 2**64.
-        [signed(n) for n in recipe.window.shape] if recipe.window else (),
-        key,
-        recipe.p,
-        recipe.shared_axes,
-        kernel,
-        *affine,
-    )
+    # It makes strides, which count modulo 2**64.
+    extent = [signed(n) for n in recipe.window.shape] if recipe.window else ()
+    return torch.stack(numbers), extent, key, recipe.p, recipe.shared_axes
 
 
 def kernel_for(device: torch.device) -> str:
@@ -103,7 +100,21 @@ def _triton() -> Any:
 
 @torch.library.impl(LIBRARY, "select", "CompositeExplicitAutograd")
 def _run(x: Tensor, place: Tensor, *rest: Any) -> Tensor:
-    extent, key, p, shared_axes, kernel, scale, shift, fill = rest
+    recipe, kernel = described_by(x, place, *rest[:-2])
+    return draw(x, recipe, Affine(*rest[-3:]), kernel)
+
+
+def described_by(
+    x: Tensor,
+    place: Tensor,
+    extent: list[int],
+    key: Any,
+    p: float,
+    shared_axes: list[int],
+    kernel: str,
+    scale: float,
+) -> tuple[Recipe, str]:
+    """Return the recipe that an operator's arguments describe, and the kernel that draws it."""
     if not key:
         key = [word & WORD for word in place[:2].tolist()]
         place = place[2:]
@@ -114,15 +125,19 @@ def _run(x: Tensor, place: Tensor, *rest: Any) -> Tensor:
         step, *offset = place.unbind()
     window = Window(tuple(offset), tuple(n % 2**64 for n in extent)) if extent else None
     recipe = Recipe(tuple(key), step, tuple(x.shape), p, scale, tuple(shared_axes), window)
-    return draw(x, recipe, Affine(scale, shift, fill), kernel)
+    return recipe, kernel
 
 
 def draw(x: Tensor, recipe: Recipe, affine: Affine, kernel: str) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)`` by a kernel, with the strides of `x`."""
-    y: Tensor = kernels(kernel).select(x, recipe, affine)
+    return in_order_of(x, kernels(kernel).select(x, recipe, affine))
+
+
+def in_order_of(x: Tensor, y: Tensor) -> Tensor:
+    """Return y with the strides of `x`."""
     if y.stride() == x.stride():
         return y
-    like = torch.empty_like(x)  # whose strides the operator promises
+    like = torch.empty_like(x, dtype=y.dtype)  # whose strides the operator promises
     return y if y.stride() == like.stride() else like.copy_(y)
 
 
@@ -168,12 +183,17 @@ def _batched(info: Any, dims: Any, x: Tensor, place: Tensor, *rest: Any) -> tupl
         examples = [x] * n if dims[0] is None else x.unbind(dims[0])
         pairs = zip(examples, place.unbind(dims[1]), strict=True)
         return torch.stack([OPERATOR(a, b, *rest) for a, b in pairs]), 0
-    extent, key, p, shared_axes, *others = rest
+    return OPERATOR(x.movedim(dims[0], 0), *shared_by(n, place, *rest[:4]), *rest[4:]), 0
+
+
+def shared_by(
+    n: int, place: Tensor, extent: list[int], key: list[int], p: float, shared_axes: list[int]
+) -> tuple[Any, ...]:
+    """Return the description of one mask for n examples, along a new first axis."""
     if extent:
         extent, first = [n, *extent], 1 if key else 3  # of the offset
         place = torch.cat([place[:first], torch.zeros_like(place[:1]), place[first:]])
-    shared_axes = [0, *(axis + 1 for axis in shared_axes)]
-    return OPERATOR(x.movedim(dims[0], 0), place, extent, key, p, shared_axes, *others), 0
+    return place, extent, key, p, [0, *(axis + 1 for axis in shared_axes)]
 
 
 def once(step: int | Tensor) -> Tensor:

@@ -49,16 +49,36 @@ def select(x: Tensor, recipe: Recipe, affine: Affine) -> Tensor:
     return y
 
 
-def _launch(x: Tensor, y: Tensor, recipe: Recipe, affine: Affine) -> None:
+def select_add(
+    x: Tensor, residual: Tensor, bias: Tensor | None = None, *, mask: Recipe | None, scale: float
+) -> Tensor:
+    """Return ``residual + where(mask, (x + bias) * scale, 0)``, in one pass over memory."""
+    recipe = mask or Recipe((0, 0), 0, tuple(x.shape), 0.0, scale)  # which draws nothing
+    x, residual = x.contiguous(), residual.contiguous()
+    y = torch.empty_like(residual)
+    _launch(x, y, recipe, scaled(scale), residual, None if bias is None else bias.contiguous())
+    return y
+
+
+def _launch(
+    x: Tensor,
+    y: Tensor,
+    recipe: Recipe,
+    affine: Affine,
+    residual: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> None:
     """Run the kernel over contiguous tensors; into one of bools it writes the mask."""
     n = y.numel()
     if not n:
         return
+    bias_axes = [] if bias is None else _broadcast(bias.expand(x.shape))
     parts = 2 if x.is_complex() else 1
     if parts == 2:
         x, y = torch.view_as_real(x), torch.view_as_real(y)
+        residual, bias = (t if t is None else torch.view_as_real(t) for t in (residual, bias))
     at, step, first = _start(recipe, y)
-    axes = _axes(recipe)
+    axes = _axes(recipe, recipe.keep_shape if y.dtype == torch.bool else recipe.shape)
     scale, shift, fill = affine
     # Doubles as the int64 with their bits: Triton would pass a float as a float32.
     numbers = struct.pack("<3d", scale, 0.0 if shift is None else shift, fill)
@@ -67,6 +87,8 @@ def _launch(x: Tensor, y: Tensor, recipe: Recipe, affine: Affine) -> None:
             x,
             y.view(torch.uint8) if y.dtype == torch.bool else y,
             at,
+            residual,
+            bias,
             n,
             signed(recipe.key[0] | recipe.key[1] << 32),
             step,
@@ -75,9 +97,13 @@ def _launch(x: Tensor, y: Tensor, recipe: Recipe, affine: Affine) -> None:
             *struct.unpack("<3q", numbers),
             tuple(length for length, _ in axes),
             tuple(signed(stride) for _, stride in axes),
+            tuple(length for length, _ in bias_axes),
+            tuple(stride for _, stride in bias_axes),
             compute=FLOATS.get(x.dtype),
             parts=parts,
             shifts=shift is not None,
+            draws=recipe.threshold > 0,
+            narrow=n * parts < 2**31,
             reads=at is not y,
             lead=at is not y or first % 4 != 0,
             width=BLOCK,
@@ -96,13 +122,28 @@ def _start(recipe: Recipe, y: Tensor) -> tuple[Tensor, int, int]:
     return torch.stack([step, first]), 0, 0
 
 
-def _axes(recipe: Recipe) -> list[tuple[int, int]]:
+def _axes(recipe: Recipe, shape: tuple[int, ...]) -> list[tuple[int, int]]:
     """Return length and stride of each axis from the last to the first; none for one run."""
     if recipe.window is None and not recipe.shared_axes:
         return []
     window = recipe.window and recipe.window._replace(offset=(0,) * len(recipe.shape))
-    axes = recipe._replace(window=window).placement.axes
+    recipe = recipe._replace(window=window)
+    axes = (recipe.placement if shape == recipe.keep_shape else recipe.spread).axes
     return list(reversed(axes)) if len(axes) > 1 else []
+
+
+def _broadcast(bias: Tensor) -> list[tuple[int, int]]:
+    """Return length and stride of the axes of an expanded tensor, from the last to the first.
+
+    Neighbours that run on are one axis, and what repeats a whole block is none.
+    """
+    axes: list[tuple[int, int]] = []
+    for length, stride in zip(reversed(bias.shape), reversed(bias.stride()), strict=True):
+        if axes and stride == axes[-1][0] * axes[-1][1]:
+            axes[-1] = axes[-1][0] * length, axes[-1][1]
+        elif length != 1:
+            axes.append((length, stride))
+    return axes[:-1] if axes and axes[-1][1] == 0 else axes
 
 
 @triton.jit
@@ -128,6 +169,8 @@ def _kernel(
     x,
     y,
     at,
+    residual,
+    bias,
     n,
     key: tl.int64,
     step: tl.int64,
@@ -138,9 +181,13 @@ def _kernel(
     fill: tl.int64,
     lengths,
     strides,
+    bias_lengths,
+    bias_strides,
     compute: tl.constexpr,
     parts: tl.constexpr,
     shifts: tl.constexpr,
+    draws: tl.constexpr,
+    narrow: tl.constexpr,
     reads: tl.constexpr,
     lead: tl.constexpr,
     width: tl.constexpr,
@@ -151,7 +198,10 @@ def _kernel(
     step = step.to(tl.int64).to(tl.uint64, bitcast=True)
     first = first.to(tl.int64).to(tl.uint64, bitcast=True)
     start = tl.program_id(0).to(tl.int64) * width
-    if len(lengths) == 0:
+    if not draws:
+        i = start + tl.arange(0, width)
+        kept = i >= 0
+    elif len(lengths) == 0:
         # One run of indices: a Philox block serves four neighbours.
         block = (first >> 2) + (start // 4 + tl.arange(0, width // 4)).to(tl.uint64)
         w0, w1, w2, w3 = _philox(block, step, key)
@@ -170,19 +220,31 @@ def _kernel(
         lane = index & 3
         word = tl.where(lane < 2, tl.where(lane == 0, w0, w1), tl.where(lane == 2, w2, w3))
     inside = (i >= 0) & (i < n)
-    kept = word >= threshold.to(tl.uint32)
+    if draws:
+        kept = word >= threshold.to(tl.uint32)
     if compute is None:
         tl.store(y + i, kept.to(tl.uint8), mask=inside)
     else:
+        if bias is not None:
+            left = i.to(tl.int32) if narrow else i  # whose divisions take a device much longer
+            at_bias = left * 0
+            for a in tl.static_range(len(bias_lengths)):
+                at_bias += (left % bias_lengths[a]) * bias_strides[a]
+                left = left // bias_lengths[a]
         for part in tl.static_range(parts):
             here = i * parts + part
-            v = tl.load(x + here, mask=inside).to(compute) * _float(scale, compute)
+            v = tl.load(x + here, mask=inside).to(compute)
+            if bias is not None:
+                v += tl.load(bias + at_bias * parts + part, mask=inside).to(compute)
+            v *= _float(scale, compute)
             if part == 0:
                 if shifts:
                     v += _float(shift, compute)
                 v = tl.where(kept, v, _float(fill, compute))
             else:
                 v = tl.where(kept, v, 0.0)
+            if residual is not None:
+                v += tl.load(residual + here, mask=inside).to(compute)
             tl.store(y + here, v.to(y.dtype.element_ty), mask=inside)
 
 

@@ -4,10 +4,12 @@ import ctypes
 
 import numpy as np
 import pytest
+from random_layouts import a_mask, laid_out
 from subjects import available, cuda_on_host_subjects
 
 from anydrop import Mask, Window
 from anydrop.backends.cupy import launch as cuda
+from anydrop.backends.cupy import sources
 from anydrop.backends.numpy.backend import NumpyBackend
 from anydrop.core import stream
 from anydrop.testing.reference import bits, keep, numbers, select
@@ -29,24 +31,6 @@ GEOMETRIES = [(1, 1), (1, 7), (3, 32), (2, 256), None]
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
-def some_axes(rng, ndim):
-    return tuple(a for a in range(ndim) if rng.random() < 0.3)
-
-
-def laid_out(rng, shape, dtype):
-    """Return an array of a random layout, and the memory that it is a view of."""
-    order = rng.permutation(len(shape))
-    steps = [int(rng.choice([1, 1, 1, -1, 2, -3])) for _ in shape]
-    wide = [int(n) * abs(steps[a]) for a, n in enumerate(shape)]
-    lead = int(rng.integers(0, 5))  # elements before the first: an unaligned start
-    buffer = np.full(lead + int(np.prod(wide)), 7, dtype)
-    base = buffer[lead:].reshape([wide[a] for a in order]).transpose(np.argsort(order))
-    view = base[(..., *(slice(None, None, step) for step in steps))]
-    view = view[(..., *(slice(None, n) for n in shape))]
-    assert view.shape == tuple(shape)
-    return view, buffer
-
-
 def a_case(rng, dtype):
     """Return x, a recipe or a keep mask, and the three numbers."""
     shape = tuple(int(n) for n in rng.integers(1, 12, rng.integers(0, 5)))
@@ -56,28 +40,7 @@ def a_case(rng, dtype):
     x[...] = numbers(shape, dtype, rng)
     if rng.random() < 0.2:
         x = np.broadcast_to(x[:1], x.shape) if x.ndim else x
-    shared = some_axes(rng, len(shape))
-    window = None
-    if rng.random() < 0.5:
-        most = 2 ** (60 // max(1, len(shape)))
-        offset = tuple(int(o) for o in rng.integers(0, rng.choice([9, most]), len(shape)))
-        extent = tuple(o + n + int(rng.integers(0, 9)) for o, n in zip(offset, shape, strict=True))
-        window = Window(offset, extent)
-    recipe = Mask.from_seed(
-        shape,
-        float(rng.choice([0.0, 1e-9, 0.3, 0.5, 0.9, 1 - 2**-32])),
-        seed=int(rng.integers(0, 99)),
-        step=int(rng.choice([0, 5, 2**32 + 1, 2**63])),
-        shared_axes=shared,
-        window=window,
-    )
-    which = rng.random()
-    kept = recipe
-    if which < 0.1:
-        kept = None
-    elif which < 0.3:
-        kept, _ = laid_out(rng, recipe.keep_shape, np.dtype(bool))
-        kept[...] = rng.random(recipe.keep_shape) < 0.5
+    kept = a_mask(rng, shape)
     scale, shift, fill = (float(rng.choice(c)) for c in ([1.5, 1 / 0.9, 1e-3], [-0.0, 0.3], [0, 2]))
     return x, kept, (scale, shift, fill)
 
@@ -236,10 +199,10 @@ def test_neighbouring_threads_work_on_neighbouring_memory():
     assert args.axes[args.ndim - 1].y == 4
 
 
-@pytest.mark.parametrize("name", cuda.ELEMENTS)
+@pytest.mark.parametrize("name", sources.ELEMENTS)
 def test_a_thread_serves_a_block_and_moves_16_bytes_or_more(name):
     """More threads than that would find nothing to do, which no output shows."""
-    element = cuda.ELEMENTS[name]
+    element = sources.ELEMENTS[name]
     assert element.width == max(4, 16 // element.size)
 
 
@@ -289,7 +252,7 @@ def test_a_number_beyond_float32_is_infinite_there():
     assert (HostCuda().select(np.ones(8), recipe, 1e300) == 1e300).all()
 
 
-SOURCE = cuda.source("bool").replace(cuda.instances("bool"), "")
+SOURCE = sources.source("bool").replace(sources.instances("bool"), "")
 PLANTED = {
     "a store past the end": ("length - begin < WIDTH", "length - begin + 1 < WIDTH", "bounds"),
     "a load before the start": (
@@ -313,7 +276,10 @@ def test_that_bad_accesses_are_seen(planted):
         broken.select(x, recipe, 2.0)
 
 
-def test_the_kernels_arguments_are_what_the_source_says():
-    size = ctypes.c_uint64.in_dll(library(), "size_of_args").value
-    assert size == ctypes.sizeof(cuda.Args) == cuda.ARGS.itemsize
+@pytest.mark.parametrize(
+    ("symbol", "kind"), [("size_of_args", cuda.Args), ("size_of_sum_args", cuda.SumArgs)]
+)
+def test_the_kernels_arguments_are_what_the_source_says(symbol, kind):
+    size = ctypes.c_uint64.in_dll(library(), symbol).value
+    assert size == ctypes.sizeof(kind) == cuda.BYTES[kind].itemsize
     assert size <= 4096  # what CUDA passes by value

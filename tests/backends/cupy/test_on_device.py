@@ -91,6 +91,42 @@ def test_every_number_of_the_half_types(device, name, scale):
     assert bits(cupy.asnumpy(y)) == bits(select(x, np.array(True), scale))
 
 
+@pytest.mark.parametrize(
+    "dtypes",
+    [
+        ("float32", "float32", "float32"),
+        ("float16", "float32", "float16"),
+        ("bfloat16", "bfloat16", "bfloat16"),
+        ("bfloat16", "float32", "float32"),
+        ("complex64", "complex64", "complex64"),
+    ],
+    ids="-".join,
+)
+def test_sums_and_their_gradients(device, dtypes):
+    """Numbers of few bits, so that no sum is rounded, on a device that need not be the current."""
+    if not {*dtypes} <= {*NUMPY_DTYPES}:
+        pytest.skip("bfloat16 is from the package ml_dtypes, which is not installed here")
+    rng = np.random.default_rng(0)
+    x, residual, bias = (
+        rng.integers(-4, 4, shape).astype(dtype_of(name))
+        for shape, name in zip(((6, 40), (6, 40), (40,)), dtypes, strict=True)
+    )
+    arrays = [on(device, array) for array in (x, residual, bias)]
+    kept = keep((6, 40), 0.5, seed=3)
+    y, mask = anydrop.dropout_add(*arrays[:2], 0.5, bias=arrays[2], seed=3, return_mask=True)
+    assert (y.device, y.dtype) == (device, residual.dtype)
+    wide = x.astype("c8") + bias.astype("c8")
+    wanted = residual.astype("c8") + np.where(kept, 2 * wide, 0)
+    assert np.array_equal(cupy.asnumpy(y).astype("c8"), wanted)
+    dx, dresidual, dbias = mask.apply(y)
+    assert dresidual is y
+    assert [d.dtype for d in (dx, dbias)] == [x.dtype, bias.dtype]
+    assert {d.device for d in (dx, dbias)} == {device}
+    selected = np.where(kept, 2 * wanted, 0)
+    assert np.array_equal(cupy.asnumpy(dx).astype("c8"), selected)
+    assert np.array_equal(cupy.asnumpy(dbias).astype("c8"), selected.sum(axis=0))
+
+
 def test_on_the_current_stream(device):
     """Work queued before it in the same stream comes first, without anyone waiting."""
     with device:

@@ -95,9 +95,12 @@ def numpy_array(x):
 
 
 class OnHost(cupy.ndarray):
-    """A CuPy array in the host's memory, where no device needs to be made the current one."""
+    """A CuPy array in the host's memory, which needs no current device, nor any to be copied."""
 
     device = property(lambda self: contextlib.nullcontext())
+
+    def copy(self):
+        return cupy_array(numpy_array(self), OnHost)
 
 
 def allocated(size):
@@ -193,6 +196,71 @@ def test_arrays_of_few_elements(hosted, shape):
     assert np.array_equal(numpy_array(hosted.keep(mask, x)), np.ones(shape, bool))
 
 
+SUMS = [
+    ("f2", "f2", "f2"),
+    ("f2", "f4", "f2"),
+    ("f2", "f4", "f4"),
+    ("f4", "f4", "f4"),
+    ("c8", "c8", "c8"),
+]
+
+
+@pytest.mark.parametrize("dtypes", SUMS, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_sums_of_any_layout(hosted, layout, recipe, dtypes):
+    shape, rng = (6, 8, 10), np.random.default_rng(0)
+    x, residual, bias = (
+        LAYOUTS[layout](rng.standard_normal(lengths).astype(dtype))
+        for lengths, dtype in zip((shape, shape, (6, 1, 10)), dtypes, strict=True)
+    )
+    mask = Mask.from_seed(shape, 0.3, seed=8, step=2, **recipe)
+    kept = keep(shape, 0.3, seed=8, step=2, **recipe)
+    wide = "f4" if dtypes[0] == "f2" else dtypes[0]
+
+    def wanted(kept, x, *bias):
+        term = sum((b.astype(wide) for b in bias), x.astype(wide)) * np.float32(mask.scale)
+        return (residual.astype(wide) + np.where(kept, term, 0)).astype(residual.dtype)
+
+    arrays = [cupy_array(array, OnHost) for array in (x, residual, bias)]
+    for kept_, how in (
+        (kept, mask),
+        (kept, cupy_array(kept[:, ::-1].copy()[:, ::-1], OnHost)),
+        (True, None),
+    ):
+        y = hosted.select_add(*arrays[:2], how, mask.scale)
+        assert (y.dtype, y.shape) == (residual.dtype, shape)
+        assert bits(numpy_array(y)) == bits(wanted(kept_, x))
+        y = hosted.select_add(*arrays[:2], how, mask.scale, arrays[2])
+        assert bits(numpy_array(y)) == bits(wanted(kept_, x, bias))
+    last = bits(wanted(kept, x, bias))
+    y = hosted.select_add(*arrays[:2], mask, mask.scale, arrays[2], out=arrays[1])
+    assert y is arrays[1]
+    assert bits(numpy_array(y)) == last
+
+
+@pytest.mark.parametrize("overlapping", range(3))
+@pytest.mark.parametrize("shift", [-1, 1, 3])
+def test_sums_whose_result_overlaps(hosted, overlapping, shift):
+    rng = np.random.default_rng(0)
+    buffer, *arrays = (cupy_array(rng.standard_normal(4000).astype("f4"), OnHost) for _ in range(4))
+    arrays = [array[3:3900] for array in arrays]
+    arrays[overlapping] = buffer[3:3900]
+    mask = Mask.from_seed((3897,), 0.5, seed=0)
+    x, residual, bias = map(numpy_array, arrays)
+    wanted = residual + np.where(keep((3897,), 0.5, seed=0), (x + bias) * np.float32(2), 0)
+    out = buffer[3 + shift : 3900 + shift]
+    hosted.select_add(*arrays[:2], mask, 2.0, arrays[2], out=out)
+    assert bits(numpy_array(out)) == bits(wanted)
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0, 2), ()])
+def test_sums_of_few_elements(hosted, shape):
+    x = cupy_array(np.ones(shape, "f4"), OnHost)
+    y = hosted.select_add(x, x, Mask.from_seed(shape, 2**-34, seed=0), 2.0, x[:1] if shape else x)
+    assert np.array_equal(numpy_array(y), np.full(shape, 5, "f4"))
+
+
 def test_bad_arrays():
     backend = load("cupy")
     x = cupy_array(np.ones((4, 3), "f4"))
@@ -207,7 +275,14 @@ def test_bad_arrays():
     backend.check_out(x, x)
     with pytest.raises(TypeError, match=r"dropout needs a floating-point array .* got dtype int64"):
         anydrop.dropout(cupy_array(np.ones(3, "i8")), 0.5, seed=0)
-    with pytest.raises(TypeError, match="CuPy computes in the machine's own byte order, got dtype"):
-        anydrop.dropout(cupy_array(np.ones(3, np.dtype("f4").newbyteorder())), 0.5, seed=0)
+    swapped = cupy_array(np.ones((4, 3), np.dtype("f4").newbyteorder()))
+    for call in (
+        lambda: anydrop.dropout(swapped, 0.5, seed=0),
+        lambda: anydrop.dropout(x, 0.5, seed=0, out=swapped),
+        lambda: anydrop.dropout_add(x, swapped, 0.5, seed=0),
+        lambda: anydrop.dropout_add(x, x, 0.5, bias=swapped, seed=0),
+    ):
+        with pytest.raises(TypeError, match="CuPy computes in the machine's own byte order, got"):
+            call()
     with pytest.raises(TypeError, match=r"x must be a plain array of .*OnHost"):
         anydrop.dropout(cupy_array(np.ones(3, "f4"), OnHost), 0.5, seed=0)

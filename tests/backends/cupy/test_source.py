@@ -5,7 +5,7 @@ import re
 import pytest
 from subjects import available
 
-from anydrop.backends.cupy import launch as cuda
+from anydrop.backends.cupy import sources as cuda
 
 if not available("nvrtc"):
     pytest.skip(
@@ -16,7 +16,8 @@ import nvrtc
 
 # Turing to Blackwell. CUDA 12 knows no 12.0 before 12.8.
 ARCHITECTURES = [a for a in (75, 80, 86, 89, 90, 100, 120) if a in nvrtc.architectures()]
-EVERY = cuda.source("bool") + "".join(cuda.instances(d) for d in cuda.ELEMENTS if d != "bool")
+NAMES = [*cuda.ELEMENTS, *cuda.SUMS]
+EVERY = cuda.source(NAMES[0]) + "".join(map(cuda.instances, NAMES[1:]))
 
 # 16 bytes at a time: the loads and stores of the elements that a thread serves.
 VECTORS = {
@@ -32,6 +33,16 @@ VECTORS = {
 }
 
 
+def loads_and_stores(x, *others):
+    """Return those of a sum, which loads all that it is of."""
+    width = cuda.ELEMENTS[x].width
+    quads = [width * cuda.ELEMENTS[dtype].size // 16 for dtype in (x, *others)]
+    return sum(quads), quads[1]
+
+
+VECTORS |= {name: loads_and_stores(*dtypes) for name, dtypes in cuda.SUMS.items()}
+
+
 def kernels(ptx):
     """Return kernel name -> its instructions."""
     bodies = re.split(r"^\.visible \.entry ", ptx, flags=re.MULTILINE)[1:]
@@ -39,11 +50,16 @@ def kernels(ptx):
     return {body.partition("(")[0].strip(): instruction.findall(body) for body in bodies}
 
 
+def names(family):
+    """Return the names of the kernels of a dtype or of a sum."""
+    return [cuda.kernel_name(family, kind) for kind in cuda.kinds(family)]
+
+
 def faults(dtype, source, architecture):
-    """Yield what is wrong with the PTX of a dtype's kernels."""
+    """Yield what is wrong with the PTX of the kernels of a dtype or of a sum."""
     ptx = nvrtc.compiled(source, cuda.OPTIONS, f"compute_{architecture}").decode()
     found = kernels(ptx)
-    if set(found) != set(cuda.kernel_names(dtype)):
+    if set(found) != set(names(dtype)):
         yield f"the kernels are {sorted(found)}"
     if ".local" in ptx:
         yield "local memory"
@@ -86,13 +102,13 @@ EXACT = {
 def test_machine_code_of_every_kernel(architecture):
     """The assembler reads what is written in PTX, and checks it."""
     binary = nvrtc.compiled(EVERY, cuda.OPTIONS, f"sm_{architecture}")
-    for dtype in cuda.ELEMENTS:
-        for name in cuda.kernel_names(dtype):
+    for family in NAMES:
+        for name in names(family):
             assert name.encode() in binary
 
 
 @pytest.mark.parametrize("architecture", [ARCHITECTURES[0], ARCHITECTURES[-1]])
-@pytest.mark.parametrize("dtype", cuda.ELEMENTS)
+@pytest.mark.parametrize("dtype", VECTORS)
 def test_arithmetic_and_memory(dtype, architecture):
     assert not list(faults(dtype, cuda.source(dtype), architecture))
 
@@ -112,6 +128,11 @@ def test_arithmetic_and_memory(dtype, architecture):
          "not 2 16-byte stores"),
         ("float32", "(index & 2 ? high : low)", "block.words[index % 4]", "local memory"),
         ("float16", "cvt.rn.f16.f32 %0", "cvt.rz.f16.f32 %0", "cvt.rz.f16.f32"),
+        ("add_float64_float64", "v = add(Residual::decode(group.units[j]), v)",
+         "v = Residual::decode(group.units[j]) + v", ": add.f64"),
+        ("add_float64_float64", "v = mul(v, by.scale)", "v = v * by.scale", ": mul.f64"),
+        ("add_float32_float32_float32", "v = add(v, Bias::decode(biases.units[j]))",
+         "v += Bias::decode(biases.units[j])", ".ftz"),
         ("normals_float32", "-log(beyond)", "-__logf(beyond)", "lg2.approx"),
         ("normals_float32", "block.words[j]", "block.words[a.step[0] % 4]", "local memory"),
     ],

@@ -10,6 +10,7 @@ from devices import needs_device
 from process import python
 from subjects import available
 
+import anydrop
 from anydrop import Mask, Window
 from anydrop.core.recipe import Affine
 from anydrop.testing.reference import bits, keep, numbers, select
@@ -54,6 +55,22 @@ def test_many_programs(monkeypatch, device, recipe, dtype):
     assert bits(y.cpu().numpy()) == bits(select(x, kept, 1 / 0.6, 0.3, -0.2))
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("recipe", [*RECIPES, None])
+@pytest.mark.parametrize("bias", [None, (5,), (11, 1), (1, 1)])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64"])
+def test_many_programs_that_add(monkeypatch, device, recipe, bias, dtype):
+    monkeypatch.setattr(triton, "BLOCK", 16)
+    rng = np.random.default_rng(0)
+    given = [numbers(shape, np.dtype(dtype), rng) for shape in ((11, 5), (11, 5), bias) if shape]
+    mask = None if recipe is None else Mask.from_seed((11, 5), 0.4, seed=5, step=7, **recipe)
+    x, residual, *more = (torch.tensor(a, device=device) for a in given)
+    y = triton.select_add(x, residual, *more, mask=mask, scale=1 / 0.6)
+    x, residual, *more = given
+    expected = anydrop.resolve(x).select_add(x, residual, mask, 1 / 0.6, *more)
+    assert bits(y.cpu().numpy()) == bits(expected)
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_step_and_an_offset_that_the_kernel_reads(device, recipe):
     """A captured graph replays with whatever they hold by then."""
@@ -73,21 +90,30 @@ def test_a_step_and_an_offset_that_the_kernel_reads(device, recipe):
 
 COMPILE = """
     import re, torch
+    from itertools import product
     import triton.language as tl
     from triton import compile
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
     from anydrop.backends.torch.triton import BLOCK, FLOATS, _kernel
 
-    def ptx(capability, dtype, axes, plain):
+    def ptx(capability, dtype, axes, plain, added=False):
         kind = {None: "u8", torch.float16: "fp16", torch.bfloat16: "bf16",
                 torch.float32: "fp32", torch.float64: "fp64"}[dtype]
-        constants = {"compute": FLOATS.get(dtype), "parts": 1, "shifts": not plain,
-                     "reads": not plain, "lead": not plain, "width": BLOCK}
+        constants = {"compute": FLOATS.get(dtype), "parts": 1, "shifts": not plain, "draws": True,
+                     "narrow": plain, "reads": not plain, "lead": not plain, "width": BLOCK}
+        if not added:
+            constants |= {"residual": None, "bias": None}
         types = dict.fromkeys(_kernel.arg_names, "i64") | dict.fromkeys(constants, "constexpr")
         types |= {"x": "*" + kind, "y": "*" + kind, "at": "*i64"}
         types |= {"lengths": ("i64",) * axes, "strides": ("i64",) * axes}
-        aligned = {(i,): [["tt.divisibility", 16]] for i in (0, 1, 3)} if plain else {}
+        types |= {"bias_lengths": ("i64",) * added, "bias_strides": ("i64",) * added}
+        if added:
+            types |= {"residual": "*" + kind, "bias": "*" + kind}
+        # Pointers and the count of elements; a bias is read at places of its own.
+        whole = [_kernel.arg_names.index(name) for name in ("x", "y", "n")]
+        whole += [_kernel.arg_names.index("residual")] * added
+        aligned = {(i,): [["tt.divisibility", 16]] for i in whole} if plain else {}
         source = ASTSource(_kernel, types, constexprs=constants, attrs=aligned)
         target = GPUTarget("cuda", capability, 32)
         compiled = compile(source, target=target, options={"enable_fp_fusion": False})
@@ -95,14 +121,15 @@ COMPILE = """
         return compiled.asm["ptx"]
 
     for capability in (75, 90, 120):
-        for dtype in (None, *FLOATS):
-            for axes in (0, 2):
-                text = ptx(capability, dtype, axes, plain=False)
-                assert not re.search(r"[.]ftz|fma[.]", text), (capability, dtype, axes)
-    for dtype in FLOATS:
-        text = ptx(90, dtype, 0, plain=True)
-        assert re.search(r"ld[.]global[.]v4[.]b32|ld[.]global[.]v2[.]b64", text), dtype
-        assert re.search(r"st[.]global[.]v4[.]b32|st[.]global[.]v2[.]b64", text), dtype
+        for dtype, axes, added in product((None, *FLOATS), (0, 2), (False, True)):
+            if dtype or not added:
+                text = ptx(capability, dtype, axes, False, added)
+                assert not re.search(r"[.]ftz|fma[.]", text), (capability, dtype, axes, added)
+    for dtype, added in product(FLOATS, (False, True)):
+        text = ptx(90, dtype, 0, True, added)
+        wide = r"[.]global[.](?:v4[.]b32|v2[.]b64)"
+        reads, writes = (len(re.findall(way + wide, text)) for way in ("ld", "st"))
+        assert reads == (1 + added) * writes > 0, (dtype, added)
     print("compiled")
 """
 
@@ -110,7 +137,7 @@ COMPILE = """
 def test_it_compiles_for_nvidia_devices():
     """By ptxas, which comes with Triton.
 
-    There is no instruction that flushes subnormals or skips a rounding, and plain masks are read
-    and written 16 bytes at a time.
+    There is no instruction that flushes subnormals or skips a rounding, and of plain masks x, the
+    result and the residual are read and written 16 bytes at a time.
     """
     assert python(COMPILE, TRITON_INTERPRET="0") == "compiled"

@@ -52,7 +52,7 @@ inline float float_of(unsigned bits) {
 
 // The memory that a launch may touch, and what it did.
 struct Watch {
-    const char *readable[2][2], *writable[2];
+    const char *readable[4][2], *writable[2];
     unsigned long long out_of_bounds, misaligned, bytes_read, bytes_written, vectors;
 };
 static thread_local Watch* watch;
@@ -66,7 +66,8 @@ inline void note(const char* at, int size, bool allowed) {
     watch->vectors += size == 16;
 }
 template <class T> inline T read(const char* at) {
-    const bool ok = within(at, sizeof(T), watch->readable[0]) || within(at, sizeof(T), watch->readable[1]);
+    bool ok = false;
+    for (const auto& range : watch->readable) ok = ok || within(at, sizeof(T), range);
     note(at, sizeof(T), ok);
     watch->bytes_read += sizeof(T);
     T value{};

@@ -1,13 +1,23 @@
 // Runs blocks `first` to `last` of a launch, thread by thread.
 
-extern "C" void launch(void (*kernel)(Args), const Args* args, unsigned blocks, unsigned threads,
-                       unsigned first, unsigned last, Watch* seen) {
+template <class Arguments>
+void run_blocks(void (*kernel)(Arguments), const void* args, unsigned blocks, unsigned threads, unsigned first,
+                unsigned last, Watch* seen) {
     watch = seen;
     gridDim.x = blocks;
     blockDim.x = threads;
     for (blockIdx.x = first; blockIdx.x < last; ++blockIdx.x)
-        for (threadIdx.x = 0; threadIdx.x < threads; ++threadIdx.x) kernel(*args);
+        for (threadIdx.x = 0; threadIdx.x < threads; ++threadIdx.x) kernel(*static_cast<const Arguments*>(args));
 }
 
-extern "C" const unsigned long long size_of_args;
-const unsigned long long size_of_args = sizeof(Args);
+extern "C" void launch(void (*kernel)(Args), const void* args, unsigned blocks, unsigned threads,
+                       unsigned first, unsigned last, Watch* seen) {
+    run_blocks(kernel, args, blocks, threads, first, last, seen);
+}
+extern "C" void launch_sum(void (*kernel)(SumArgs), const void* args, unsigned blocks, unsigned threads,
+                           unsigned first, unsigned last, Watch* seen) {
+    run_blocks(kernel, args, blocks, threads, first, last, seen);
+}
+
+extern "C" const unsigned long long size_of_args, size_of_sum_args;
+const unsigned long long size_of_args = sizeof(Args), size_of_sum_args = sizeof(SumArgs);

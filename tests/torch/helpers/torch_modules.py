@@ -83,6 +83,14 @@ def opposite(x: torch.Tensor) -> dict[str, Any]:
     return {"previous": -x}
 
 
+def opposite_residual(x: torch.Tensor) -> dict[str, Any]:
+    return {"residual": -x}
+
+
+def sublayer(x: torch.Tensor) -> dict[str, Any]:
+    return {"residual": -x / 3, "bias": x[0] / 2}
+
+
 def four(x: torch.Tensor) -> dict[str, Any]:
     return {"examples": 4}
 
@@ -127,6 +135,12 @@ CASES = [
         {"time_axis": 0},
     ),
     Case("Zoneout", modules.Zoneout, anydrop.zoneout, more=opposite),
+    Case("DropoutAdd", modules.DropoutAdd, anydrop.dropout_add, more=sublayer),
+    Case(
+        *("DropoutAdd-2014", modules.DropoutAdd, anydrop.dropout_add, (6, 3, 5)),
+        {"scaling": "inference", "shared_axes": (1,)},
+        more=opposite_residual,
+    ),
     Case("EmbeddingDropout", modules.EmbeddingDropout, anydrop.embedding_dropout, (30, 4)),
     Case(
         *("TokenDropout", modules.TokenDropout, anydrop.token_dropout, (6, 9)),

@@ -1,0 +1,80 @@
+"""`DropoutAdd`: the module of `anydrop.dropout_add`."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+from torch import Tensor
+
+from anydrop.core.docstrings import described_by
+from anydrop.layers import dropout_add
+from anydrop.schedules import Rate
+from anydrop.torch import proxies
+from anydrop.torch.layer_modules import DropLayerModule, Keywords
+
+
+def _dropout_add(
+    x: Tensor, residual: Tensor, bias: Tensor | None, p: float, **keywords: Any
+) -> Any:
+    return dropout_add.dropout_add(x, residual, p, bias=bias, **keywords)
+
+
+@described_by(dropout_add.DropoutAdd, DropLayerModule)
+class DropoutAdd(DropLayerModule):
+    """Add a bias, drop elements, and add the result to a residual, in one pass over memory.
+
+    It is the end of each sublayer of a transformer: ``x = x + dropout(sublayer(x))``. A sublayer's
+    last `torch.nn.Linear` may be made with ``bias=False``, and its bias be given here.
+
+    See Also
+    --------
+    anydrop.dropout_add : the function, which draws the same masks of a seed and a step.
+
+    Examples
+    --------
+    >>> import torch, anydrop.torch
+    >>> add = anydrop.torch.DropoutAdd(0.5, seed=0)
+    >>> add(torch.ones(2, 3), torch.full((2, 3), 10.0), torch.ones(3))
+    tensor([[10., 14., 14.],
+            [14., 14., 14.]])
+    >>> add.eval()(torch.ones(2, 3), torch.full((2, 3), 10.0), torch.ones(3))
+    tensor([[12., 12., 12.],
+            [12., 12., 12.]])
+    """
+
+    _function = staticmethod(_dropout_add)
+    _layer = dropout_add.DropoutAdd
+
+    def __init__(self, p: Rate = 0.5, **keywords: Unpack[Keywords]) -> None:
+        super().__init__(p, **keywords)
+
+    def forward(  # type: ignore[override]
+        self, input: Tensor, residual: Tensor, bias: Tensor | None = None, *, step: Any = None
+    ) -> Tensor:
+        """Add a bias, drop elements in training mode, and add the residual.
+
+        Parameters
+        ----------
+        input : Tensor
+            What a sublayer returned.
+        residual : Tensor
+            What it was given: of the shape, device and dtype of `input`, or float32 if `input` is
+            float16 or bfloat16, as under ``torch.autocast``.
+        bias : Tensor, optional
+            Added to `input` first, against which it broadcasts. Of its dtype, or float32 if that is
+            float16 or bfloat16.
+        step : int or Tensor, optional
+            Which mask of the seed to draw, instead of the next one; it is not counted.
+
+        Returns
+        -------
+        Tensor
+            ``residual + where(keep, (input + bias) * scale, 0)``, in the dtype of `residual`; at
+            inference the bare sum.
+        """
+        if not isinstance(input, Tensor):
+            return proxies.called(self, input, residual, bias=bias, step=step)
+        if not self.training:
+            self.check_inference()
+            return self._at_inference(input, residual, bias)
+        return self._run(input, residual, bias, step=step)
