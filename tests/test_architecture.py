@@ -31,7 +31,7 @@ EXCEPTIONS = {
 }
 # Who, beside everyone's NumPy and array-api-compat, may import which library.
 LIBRARIES = {
-    "backends.numpy": {"numba"},
+    "backends.numpy": {"llvmlite", "numba"},
     "backends.torch": {"torch"},
     "backends.torch.host": {"ml_dtypes", "torch"},
     "backends.torch.triton": {"torch", "triton"},

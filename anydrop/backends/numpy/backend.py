@@ -17,10 +17,10 @@ from anydrop.backends.common import pairwise
 from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.common.strides import forbid_broadcast
 from anydrop.backends.common.threads import POOL, Pool
-from anydrop.backends.numpy import chunked, sums
+from anydrop.backends.numpy import chunked, sums, works
 from anydrop.backends.plan import Pass, Plan, Plans
-from anydrop.core import check, place
-from anydrop.core.recipe import UNCHANGED, Affine, Placement, Recipe, scaled
+from anydrop.core import check
+from anydrop.core.recipe import Affine, Recipe, scaled
 from anydrop.core.stream import Key
 from anydrop.core.typing import Array
 
@@ -34,15 +34,10 @@ DRAWN = 2**16
 NOISE = 2**21
 # Elements from which on what a call costs beside its kernel is not worth remembering.
 SMALL = 2**20
-# A bias of fewer elements is repeated for a kernel.
-SHORT = 2**13
 # Imported when it is wanted, since that imports numba.
 COMPILED = "anydrop.backends.numpy.compiled"
 
 _log = logging.getLogger(__name__)
-
-# Takes pieces of some arrays, of which it writes the last one, and where in them they begin.
-Work = Callable[..., None]
 
 
 class NumpyBackend(Backend):
@@ -84,7 +79,7 @@ class NumpyBackend(Backend):
         keep = np.empty(recipe.keep_shape, np.bool_)
         if keep.size:
             kernels = self.kernels_for(keep.size)
-            draw = _drawing(kernels, keep.dtype, recipe, recipe.placement)
+            draw = works.drawing(kernels, keep.dtype, recipe, recipe.placement)
             self._share(draw, [keep, keep], kernels.CROSSOVER)
         return keep
 
@@ -106,18 +101,18 @@ class NumpyBackend(Backend):
         if not x.size:
             return y
         kernels, affine = self.kernels_for(x.size), Affine(scale, shift, fill)
-        plain, apart = _is_plain(x) and _is_plain(y), _are_apart(x, y)
+        plain, apart = works.is_plain(x) and works.is_plain(y), _are_apart(x, y)
         if not isinstance(keep, Recipe):
-            work = _multiplying(affine)
+            work = works.multiplying(affine)
         elif apart and not plain and hasattr(kernels, "tiled") and _is_even(x) and _is_even(y):
             self._pool.run(*kernels.tiled([x], y, keep, affine))
             return y
         else:
-            work = _drawing(kernels, x.dtype.newbyteorder("="), keep, keep.spread, affine)
+            work = works.drawing(kernels, x.dtype.newbyteorder("="), keep, keep.spread, affine)
         if plain and apart:
             self._share(work, [x, y], kernels.CROSSOVER)
         else:
-            _buffered(work, [x, y])
+            works.buffered(work, [x, y])
         if keep is not None and not isinstance(keep, Recipe):
             chunked.put(y, keep, fill)
         return y
@@ -146,18 +141,18 @@ class NumpyBackend(Backend):
         wide = chunked.wide_dtype(dtypes[0])
         bias = None if bias is None else np.array(bias, wide)
         kernels = chunked if keep is None else self.kernels_for(x.size)
-        plain = all(map(_is_plain, (x, residual, y)))
+        plain = all(map(works.is_plain, (x, residual, y)))
         even = all(map(_is_even, (x, residual, y)))
         apart = _are_apart(x, y) and _are_apart(residual, y)
         if keep is not None and apart and not plain and even and hasattr(kernels, "tiled"):
             biases = [] if bias is None else [np.broadcast_to(bias, x.shape)]
             self._pool.run(*kernels.tiled([x, residual, *biases], y, keep, scaled(scale)))
             return y
-        work = _summing(kernels, dtypes, keep, scale, _repeated(bias, x.shape))
+        work = works.summing(kernels, dtypes, keep, scale, works.repeated(bias, x.shape))
         if plain and apart:
             self._share(work, [x, residual, y], kernels.CROSSOVER)
         else:
-            _buffered(work, [x, residual, y])
+            works.buffered(work, [x, residual, y])
         return y
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
@@ -200,7 +195,7 @@ class NumpyBackend(Backend):
 
         None if x is not one, and all but the kernel does not matter, or as long as numba may come.
         """
-        small = _is_plain(x) and 0 < x.size < min(SMALL, self._kernels.CROSSOVER)
+        small = works.is_plain(x) and 0 < x.size < min(SMALL, self._kernels.CROSSOVER)
         return self._kernels if small and self._until_numba == math.inf else None
 
     def normals(self, recipe: Recipe, like: Array) -> Array:
@@ -209,7 +204,7 @@ class NumpyBackend(Backend):
         drawn = np.empty(recipe.keep_shape, dtype)
         if drawn.size:
             kernels = self.kernels_for(drawn.size)
-            draw = _drawing(kernels, np.dtype(np.uint32), recipe, recipe.placement)
+            draw = works.drawing(kernels, np.dtype(np.uint32), recipe, recipe.placement)
 
             def work(source: Array, target: Array, start: int) -> None:
                 for a in range(0, len(target), chunked.CHUNK):
@@ -294,7 +289,7 @@ class NumpyBackend(Backend):
                 self._until_numba = math.inf
         return self._kernels
 
-    def _share(self, work: Work, arrays: list[Array], crossover: float) -> None:
+    def _share(self, work: works.Work, arrays: list[Array], crossover: float) -> None:
         """Let threads work on plain arrays, from `crossover` elements on."""
         flat = [array.ravel() for array in arrays]
         n = flat[0].size
@@ -310,95 +305,6 @@ def _numba() -> ModuleType | None:
         return None
 
 
-def _drawing(
-    kernels: ModuleType,
-    dtype: Any,
-    recipe: Recipe,
-    placement: Placement,
-    affine: Affine = UNCHANGED,
-) -> Work:
-    """Return the work of drawing a recipe for elements of a dtype and of such indices."""
-    draw = kernels.kernel(dtype, placement, recipe.threshold, affine)
-    key, step, first = recipe.key, place.known_step(recipe.step), placement.first
-    return lambda source, target, start: draw(source, target, start, key, step, first)
-
-
-def _summing(
-    kernels: ModuleType,
-    dtypes: tuple[Any, Any],
-    recipe: Recipe | None,
-    scale: float,
-    bias: Array | None,
-) -> Work:
-    """Return the work of drawing a recipe, or of keeping everything, and adding a residual."""
-    if recipe is None:
-
-        def add(x: Array, residual: Array, y: Array, start: int) -> None:
-            for a in range(0, len(x), chunked.CHUNK):
-                here = slice(a, a + chunked.CHUNK)
-                wide = chunked.biased(x[here], start + a, bias)
-                chunked.apply(wide, wide, scaled(scale))
-                chunked.add(wide, residual[here], y[here])
-
-        return add
-    draw = kernels.summing(dtypes, recipe.spread, recipe.threshold, scale, bias)
-    drawn = recipe.key, place.known_step(recipe.step), recipe.spread.first
-    return lambda x, residual, y, start: draw(x, residual, y, start, *drawn)
-
-
-def _repeated(bias: Array | None, shape: tuple[int, ...]) -> Array | None:
-    """Return a bias as it repeats along the elements of a shape in C order.
-
-    A short one is repeated until it is long enough for a kernel to go over it at full speed.
-    """
-    if bias is None:
-        return None
-    lengths = (1,) * (len(shape) - bias.ndim) + bias.shape
-    outer = next((a for a, n in enumerate(lengths) if n != 1), len(lengths))
-    inner = shape[outer:]
-    block = np.broadcast_to(bias.reshape(lengths[outer:]), inner).ravel()
-    return np.tile(block, max(1, min(SHORT, math.prod(shape)) // block.size))
-
-
-def _multiplying(affine: Affine) -> Work:
-    """Return the work of multiplying elements, all of which are kept."""
-
-    def multiply(source: Array, target: Array, start: int) -> None:
-        for a in range(0, len(source), chunked.CHUNK):
-            here = slice(a, a + chunked.CHUNK)
-            chunked.apply(source[here], target[here], affine)
-
-    return multiply
-
-
-def _buffered(work: Work, arrays: list[Array]) -> None:
-    """Do a work that takes plain memory on any arrays, a piece at a time."""
-    ways = ["readonly"] * (len(arrays) - 1) + ["writeonly"]
-    with np.nditer(
-        arrays,
-        ["external_loop", "buffered", "copy_if_overlap"],
-        [[way, "overlap_assume_elementwise"] for way in ways],
-        op_dtypes=[array.dtype.newbyteorder("=") for array in arrays],
-        order="C",
-        casting="equiv",
-        buffersize=chunked.CHUNK,
-    ) as pieces:
-        start = 0
-        for *sources, target in pieces:
-            if all(map(_is_plain, (*sources, target))):
-                work(*sources, target, start)
-            else:  # A stride that the iterator passes on as it is.
-                copy = np.empty(len(target), target.dtype.newbyteorder("="))
-                work(*map(np.ascontiguousarray, sources), copy, start)
-                target[...] = copy
-            start += len(target)
-
-
-def _is_plain(x: Array) -> bool:
-    """Tell whether all elements follow each other in memory, as the machine reads them."""
-    return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
-
-
 def _is_even(x: Array) -> bool:
     """Tell whether a kernel can go from element to element, as the machine reads them."""
     whole = not any(stride % x.itemsize for stride in x.strides)
@@ -412,7 +318,7 @@ def _takes(out: Array, x: Array) -> bool:
         and out.dtype is x.dtype
         and out.shape == x.shape
         and out.flags.writeable
-        and _is_plain(out)
+        and works.is_plain(out)
         and _are_apart(x, out)
     )
 

@@ -1,0 +1,113 @@
+"""What is done to pieces of arrays: a `Work`, which threads share, and an iterator feeds.
+
+A work takes pieces of some arrays, plain memory of one length, and where in them they begin. It
+writes the last one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from anydrop.backends.numpy import chunked
+from anydrop.core import place
+from anydrop.core.recipe import UNCHANGED, Affine, Placement, Recipe, scaled
+from anydrop.core.typing import Array
+
+Work = Callable[..., None]
+
+# A bias of fewer elements is repeated for a kernel.
+SHORT = 2**13
+
+
+def drawing(
+    kernels: ModuleType,
+    dtype: Any,
+    recipe: Recipe,
+    placement: Placement,
+    affine: Affine = UNCHANGED,
+) -> Work:
+    """Return the work of drawing a recipe for elements of a dtype and of such indices."""
+    draw = kernels.kernel(dtype, placement, recipe.threshold, affine)
+    key, step, first = recipe.key, place.known_step(recipe.step), placement.first
+    return lambda source, target, start: draw(source, target, start, key, step, first)
+
+
+def summing(
+    kernels: ModuleType,
+    dtypes: tuple[Any, Any],
+    recipe: Recipe | None,
+    scale: float,
+    bias: Array | None,
+) -> Work:
+    """Return the work of drawing a recipe, or of keeping everything, and adding a residual."""
+    if recipe is None:
+
+        def add(x: Array, residual: Array, y: Array, start: int) -> None:
+            for a in range(0, len(x), chunked.CHUNK):
+                here = slice(a, a + chunked.CHUNK)
+                wide = chunked.biased(x[here], start + a, bias)
+                chunked.apply(wide, wide, scaled(scale))
+                chunked.add(wide, residual[here], y[here])
+
+        return add
+    draw = kernels.summing(dtypes, recipe.spread, recipe.threshold, scale, bias)
+    drawn = recipe.key, place.known_step(recipe.step), recipe.spread.first
+    return lambda x, residual, y, start: draw(x, residual, y, start, *drawn)
+
+
+def repeated(bias: Array | None, shape: tuple[int, ...]) -> Array | None:
+    """Return a bias as it repeats along the elements of a shape in C order.
+
+    A short one is repeated until it is long enough for a kernel to go over it at full speed.
+    """
+    if bias is None:
+        return None
+    lengths = (1,) * (len(shape) - bias.ndim) + bias.shape
+    outer = next((a for a, n in enumerate(lengths) if n != 1), len(lengths))
+    inner = shape[outer:]
+    block = np.broadcast_to(bias.reshape(lengths[outer:]), inner).ravel()
+    return np.tile(block, max(1, min(SHORT, math.prod(shape)) // block.size))
+
+
+def multiplying(affine: Affine) -> Work:
+    """Return the work of multiplying elements, all of which are kept."""
+
+    def multiply(source: Array, target: Array, start: int) -> None:
+        for a in range(0, len(source), chunked.CHUNK):
+            here = slice(a, a + chunked.CHUNK)
+            chunked.apply(source[here], target[here], affine)
+
+    return multiply
+
+
+def buffered(work: Work, arrays: list[Array]) -> None:
+    """Do a work that takes plain memory on any arrays, a piece at a time."""
+    ways: list[Any] = ["readonly"] * (len(arrays) - 1) + ["writeonly"]
+    with np.nditer(
+        arrays,
+        ["external_loop", "buffered", "copy_if_overlap"],
+        [[way, "overlap_assume_elementwise"] for way in ways],
+        op_dtypes=[array.dtype.newbyteorder("=") for array in arrays],
+        order="C",
+        casting="equiv",
+        buffersize=chunked.CHUNK,
+    ) as pieces:
+        start = 0
+        for *sources, target in pieces:
+            if all(map(is_plain, (*sources, target))):
+                work(*sources, target, start)
+            else:  # A stride that the iterator passes on as it is.
+                copy = np.empty(len(target), target.dtype.newbyteorder("="))
+                work(*map(np.ascontiguousarray, sources), copy, start)
+                target[...] = copy
+            start += len(target)
+
+
+def is_plain(x: Array) -> bool:
+    """Tell whether all elements follow each other in memory, as the machine reads them."""
+    return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
