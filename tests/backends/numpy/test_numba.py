@@ -14,6 +14,8 @@ if not available("numba"):
         "numba is not installed here; nox -s tests-numpy runs this", allow_module_level=True
     )
 
+import llvmlite.binding as llvm
+
 from anydrop.backends.numpy import chunked, compiled
 from anydrop.core.recipe import Affine
 from anydrop.testing.reference import bits
@@ -36,20 +38,39 @@ ASSEMBLY = """
             print(dtype, name, max(re.findall(rf"\\t{product}\\t.*%([xyz])mm", code)))
 """
 
-DIGESTS = """
+FORMS = """
     import hashlib
     import numpy as np, anydrop
     from anydrop.backends.numpy.backend import NumpyBackend
+    from anydrop.backends.numpy.kernels import halves, philox
     backend, digest = NumpyBackend(use_numba=True), hashlib.sha256()
-    for dtype in ("float16", "float32", "float64", "complex64"):
+    for dtype in ("float16", "float32"):
         x = np.linspace(-2, 2, 6000).astype(dtype).reshape(20, 300)
         for shared in ((), (0,), (1,)):
             mask = anydrop.Mask.from_seed(x.shape, 0.3, seed=0, shared_axes=shared)
             for view in (x, x[:, ::-1], x[::2].T.copy().T):
                 part = mask._replace(shape=view.shape)
                 digest.update(np.ascontiguousarray(backend.select(view, part, 1.1, 0.1, 2.0)))
-    print(digest.hexdigest())
+        digest.update(backend.select_add(x, x, mask, 1.1, x[0]))
+    digest.update(backend.keep(mask, x))
+    print(int(philox.VECTORS), int(halves.HARDWARE), digest.hexdigest())
 """
+
+
+def features(*without):
+    """Return the features of this processor, in numba's words, without those that begin so."""
+    here = llvm.get_host_cpu_features()
+    return ",".join(
+        f"{'-' if name.startswith(without) else '+' * here[name] or '-'}{name}" for name in here
+    )
+
+
+# What a target is told to be, and whether it has AVX2 and the conversion of float16.
+TARGETS = {
+    "generic": ({"NUMBA_CPU_NAME": "generic"}, False, False),
+    "no features": ({"NUMBA_CPU_FEATURES": ""}, False, False),
+    "AVX2 alone": ({"NUMBA_CPU_FEATURES": features("avx512", "avx10", "f16c")}, True, False),
+}
 
 
 @needs_x86
@@ -70,12 +91,43 @@ def test_what_is_compiled_for_a_processor_is_in_vectors(processor, tmp_path):
 
 
 @needs_x86
-def test_processors_without_avx_draw_the_same(tmp_path):
-    """The two oldest that there are, which any other can be told to be."""
-    here = python(DIGESTS)
-    for processor in ("x86-64", "x86-64-v2"):
-        old = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": ""}
-        assert python(DIGESTS, NUMBA_CACHE_DIR=str(tmp_path), **old) == here
+@pytest.mark.parametrize("target", TARGETS)
+def test_any_target_draws_the_same(target, tmp_path, here):
+    """By whichever form of the kernel the features of the target choose."""
+    environment, vectors, hardware = TARGETS[target]
+    if vectors and not compiled.kernels.philox.VECTORS:
+        pytest.skip("this processor has no AVX2")
+    *form, digest = python(FORMS, NUMBA_CACHE_DIR=str(tmp_path), **environment).split()
+    assert form == [str(int(vectors)), str(int(hardware))]
+    assert digest == here
+
+
+@pytest.fixture(scope="module")
+def here():
+    """Return the digest of this machine's own form, and of plain NumPy."""
+    *_, digest = python(FORMS).split()
+    *_, plain = python(FORMS.replace("use_numba=True", "use_numba=False")).split()
+    assert digest == plain
+    return digest
+
+
+@needs_x86
+@pytest.mark.skipif(not compiled.kernels.philox.VECTORS, reason="this processor has no AVX2")
+def test_the_form_for_avx2_holds_its_words_in_lanes_of_32_bits(tmp_path):
+    """One multiplication of sixteen lanes for the low halves, and conversions of float16."""
+    code = """
+        import numpy as np
+        from anydrop.backends.numpy import compiled
+        _, kernel = compiled._compiled(np.dtype("float16"))
+        (code,) = kernel.inspect_asm().values()
+        print(*(name in code for name in ("vpmulld", "vcvtph2ps", "vcvtps2ph", "prefetch")))
+    """
+    asked = python(
+        code, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_CPU_FEATURES=features("avx512", "avx10")
+    )
+    assert asked == "True True True True"
+    plain = python(code, NUMBA_CACHE_DIR=str(tmp_path / "plain"), NUMBA_CPU_NAME="generic")
+    assert plain == "False False False True"
 
 
 @pytest.mark.parametrize("step", [0, 2**32 - 1, 2**32, 2**63, 2**64 - 1])
