@@ -48,7 +48,8 @@ class _Axis(NamedTuple):
 
 def kernel(dtype: Any, *constants: Any) -> Kernel:
     """Return the function that draws with these constants; see `chunked.kernel`."""
-    (bits, compiled), (numbers, factors) = _compiled(dtype), _packed(dtype, *constants)
+    numbers, factors = _packed(dtype, *constants)
+    bits, compiled = _compiled(kernels.runs_of_arrays, dtype, isinstance(numbers, int))
     if bits is None:
 
         def draw(x: Array, y: Array, start: int, key: Key, step: int, first: int) -> None:
@@ -69,8 +70,8 @@ def kernel_at(dtype: Any, *constants: Any) -> Callable[[int, int, int, Key, int,
     It is called with the addresses of x and y, n, a key, a step and the first index, by libraries
     that tell an address sooner than they make a NumPy array.
     """
-    _, compiled = _compiled(dtype, kernels.runs_of)
     numbers, factors = _packed(dtype, *constants)
+    _, compiled = _compiled(kernels.runs_of, dtype, isinstance(numbers, int))
 
     def draw(x: int, y: int, n: int, key: Key, step: int, first: int) -> None:
         k0, k1 = key
@@ -87,8 +88,9 @@ def summing(
     bias: Array | None = None,
 ) -> Summing:
     """Return the function that draws and sums with these constants; see `chunked.summing`."""
-    compiled = _compiled_sum(kernels.sums_of, *dtypes, None if bias is None else bias.dtype)
     numbers, factors = _packed(dtypes[0], placement, threshold, scaled(scale))
+    wide = None if bias is None else bias.dtype
+    compiled = _compiled_sum(kernels.sums_of, *dtypes, wide, isinstance(numbers, int))
     x_bits, bits = (BITS.get(dtype_name(dtype)) for dtype in dtypes)
     biases = () if bias is None else (bias,)
 
@@ -149,7 +151,7 @@ def tiled(
     drawn = *recipe.key, place.known_step(recipe.step), recipe.placement.first
     factors = chunked.factors(arrays[0].dtype, affine)
     if len(arrays) == 1:
-        _, compiled = _compiled(y.dtype, kernels.tiles_of, 3)
+        _, compiled = _compiled(kernels.tiles_of, y.dtype)
     else:
         x, _, *biases = (array.dtype for array in arrays)
         wide = biases[0] if biases else None
@@ -177,11 +179,17 @@ def _extent(ends: list[int]) -> tuple[int, int]:
 
 def _packed(
     dtype: Any, placement: Placement, threshold: int = 0, affine: Affine = UNCHANGED
-) -> tuple[Array, Array]:
-    """Return a kernel's constants in two arrays: to pass a number costs as much as an array."""
+) -> tuple[Array | int, Array]:
+    """Return a kernel's constants in two arrays: to pass a number costs as much as an array.
+
+    Of a placement that is one run, the first is the threshold alone.
+    """
     outer, run, repeat = placement.rows
+    factors = chunked.factors(dtype, affine)
+    if not outer and repeat == 1:
+        return threshold, factors
     numbers = [threshold, run, repeat, *chain.from_iterable(reversed(outer))]
-    return np.array(numbers, np.uint64), chunked.factors(dtype, affine)
+    return np.array(numbers, np.uint64), factors
 
 
 # Compiling ---------------------------------------------------------------------------------------
@@ -190,22 +198,29 @@ PLACE = types.uint32, types.uint32, types.uint64, types.uint64  # key, step and 
 
 
 @lru_cache
-def _compiled(dtype: Any, at: Any = None, sizes: int = 1) -> tuple[Any, Any]:
-    """Return how arrays of a dtype enter their kernel, None if as they are, and the kernel.
+def _compiled(make: Any, dtype: Any, one_run: bool = False) -> tuple[Any, Any]:
+    """Return how arrays of a dtype enter a kernel, None if as they are, and the kernel.
 
-    The kernel takes two arrays, or what `at` makes takes two addresses and so many sizes.
+    Parameters
+    ----------
+    make : callable
+        Of `kernels`: makes the kernel, of arrays or of their addresses.
+    dtype : numpy.dtype
+        Of x and y.
+    one_run : bool
+        Whether the indices run on, so that the kernel's numbers are a threshold alone.
     """
     bits, element = BITS.get(dtype_name(dtype)), _element(dtype)
-    if at is None:
-        function = kernels.runs_of_arrays(element)
-        memory = (*(_plain(element, readonly) for readonly in (True, False)), types.uint64)
-    else:
-        function, memory = at(element), (types.uintp, types.uintp, *(types.intp,) * sizes)
-    return bits, _jitted(function, memory, dtype)
+    memory = {
+        kernels.runs_of_arrays: (_plain(element), _plain(element, readonly=False), types.uint64),
+        kernels.runs_of: (types.uintp, types.uintp, types.intp),
+        kernels.tiles_of: (types.uintp, types.uintp, *(types.intp,) * 3),
+    }[make]
+    return bits, _jitted(make(element), memory, dtype, one_run)
 
 
 @lru_cache
-def _compiled_sum(make: Any, x: Any, dtype: Any, bias: Any) -> Any:
+def _compiled_sum(make: Any, x: Any, dtype: Any, bias: Any, one_run: bool = False) -> Any:
     """Return a kernel of x, a residual and a result of another dtype, and of a bias or None."""
     elements = _element(x), _element(dtype), None if bias is None else _element(bias)
     source, target, third = elements
@@ -216,7 +231,7 @@ def _compiled_sum(make: Any, x: Any, dtype: Any, bias: Any) -> Any:
         memory = *arrays, types.uint64
     else:
         memory = (types.uintp,) * (4 if third else 3) + (types.intp,) * 3
-    return _jitted(make(*elements), memory, x)
+    return _jitted(make(*elements), memory, x, one_run)
 
 
 def _element(dtype: Any) -> Any:
@@ -227,10 +242,11 @@ def _plain(element: Any, readonly: bool = True) -> Any:
     return types.Array(element, 1, "C", readonly=readonly)
 
 
-def _jitted(function: Any, memory: tuple[Any, ...], dtype: Any) -> Any:
+def _jitted(function: Any, memory: tuple[Any, ...], dtype: Any, one_run: bool) -> Any:
     """Return a function compiled, from the cache if it is there."""
     factor = from_dtype(chunked.compute_dtype(dtype))
-    signature = types.void(*memory, *PLACE, _plain(types.uint64), _plain(factor))
+    numbers = types.uint32 if one_run else _plain(types.uint64)
+    signature = types.void(*memory, *PLACE, numbers, _plain(factor))
     try:
         return njit(signature, nogil=True, cache=True)(function)
     except Exception as error:

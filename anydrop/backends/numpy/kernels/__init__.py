@@ -23,7 +23,7 @@ import numpy as np
 from numba import carray
 
 from anydrop.backends.numpy.kernels.memory import pointer
-from anydrop.backends.numpy.kernels.runs import runs
+from anydrop.backends.numpy.kernels.runs import serve
 from anydrop.backends.numpy.kernels.tiles import ACROSS as ACROSS
 from anydrop.backends.numpy.kernels.tiles import ALONG as ALONG
 from anydrop.backends.numpy.kernels.tiles import tiles
@@ -33,26 +33,26 @@ FIRST = np.uint64(0)
 
 
 def runs_of_arrays(element):
-    """Return `runs` of two arrays."""
+    """Return `serve` of two arrays."""
     files = FILES
 
     def runs_in(x, y, start, k0, k1, step, first, numbers, factors):
         _ = files
         source = carray(pointer(x.ctypes.data), x.size, element)
         target = carray(pointer(y.ctypes.data), y.size, element)
-        runs((source,), target, start, k0, k1, step, first, numbers, factors)
+        serve((source,), target, start, k0, k1, step, first, numbers, factors)
 
     return runs_in
 
 
 def runs_of(element):
-    """Return `runs` of n elements at two addresses, from the first one on."""
+    """Return `serve` of n elements at two addresses, from the first one on."""
     files = FILES
 
     def runs_at(x, y, n, k0, k1, step, first, numbers, factors):
         _ = files
         source, target = carray(pointer(x), n, element), carray(pointer(y), n, element)
-        runs((source,), target, FIRST, k0, k1, step, first, numbers, factors)
+        serve((source,), target, FIRST, k0, k1, step, first, numbers, factors)
 
     return runs_at
 
@@ -70,7 +70,7 @@ def tiles_of(element):
 
 
 def sums_of(element, added, bias):
-    """Return `runs` of x, the residual and y, and of a bias that repeats, or None.
+    """Return `serve` of x, the residual and y, and of a bias that repeats, or None.
 
     They are of the dtypes `element`, `added` and again `added`; a bias is of the dtype `bias`.
     """
@@ -82,7 +82,7 @@ def sums_of(element, added, bias):
         source = carray(pointer(x.ctypes.data), n, element)
         second = carray(pointer(residual.ctypes.data), n, added)
         target = carray(pointer(y.ctypes.data), n, added)
-        runs((source, second), target, start, k0, k1, step, first, numbers, factors)
+        serve((source, second), target, start, k0, k1, step, first, numbers, factors)
 
     def biased_in(x, residual, repeated, y, start, k0, k1, step, first, numbers, factors):
         _ = files
@@ -96,7 +96,7 @@ def sums_of(element, added, bias):
             some = min(np.uint64(third.size) - place, end - at)
             here = slice(at, at + some)
             sources = source[here], second[here], third[place : place + some]
-            runs(sources, target[here], start + at, k0, k1, step, first, numbers, factors)
+            serve(sources, target[here], start + at, k0, k1, step, first, numbers, factors)
             at, place = at + some, FIRST
 
     return sums_in if bias is None else biased_in

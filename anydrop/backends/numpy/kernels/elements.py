@@ -18,32 +18,37 @@ from anydrop.backends.numpy.kernels.halves import (
 )
 
 
-def put(y, i, sources, at, word, threshold, scale, shift, fill):
-    """Write element i of y, of the elements `at` of the sources."""
+def put(y, i, sources, at, word, rule):
+    """Write element i of y, of the elements `at` of the sources.
+
+    The `rule` is the least word that survives, and the scale, the shift and the fill.
+    """
 
 
 @overload(put)
-def _put(y, i, sources, at, word, threshold, scale, shift, fill):
+def _put(y, i, sources, at, word, rule):
     if y.dtype == types.boolean:
 
-        def put(y, i, sources, at, word, threshold, scale, shift, fill):
-            y[i] = word >= threshold
+        def put(y, i, sources, at, word, rule):
+            y[i] = word >= rule[0]
 
     elif y.dtype == types.uint32:
 
-        def put(y, i, sources, at, word, threshold, scale, shift, fill):
+        def put(y, i, sources, at, word, rule):
             y[i] = word
 
     elif len(sources) > 1:
 
-        def put(y, i, sources, at, word, threshold, scale, shift, fill):
+        def put(y, i, sources, at, word, rule):
+            threshold, scale, shift, fill = rule
             v = _scaled(_biased(sources, at), scale, shift)
             v = v if word >= threshold else type(v)(fill)
             y[i] = _narrow(y, _widen(sources[1][at[1]]) + v)
 
     else:
 
-        def put(y, i, sources, at, word, threshold, scale, shift, fill):
+        def put(y, i, sources, at, word, rule):
+            threshold, scale, shift, fill = rule
             v = _scaled(_widen(sources[0][at[0]]), scale, shift)
             y[i] = _narrow(y, v if word >= threshold else type(v)(fill))
 

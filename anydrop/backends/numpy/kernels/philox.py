@@ -45,9 +45,10 @@ VECTORS = "avx2" in target_features()
 
 
 @njit(inline="always")  # Without it a call a block triples the time.
-def _block(words, b, block, s0, s1, k0, k1):
+def _block(words, b, block, drawn):
     """Write the four words of a block, the b-th from the beginning of `words`."""
-    c0, c1, c2, c3 = np.uint32(block), np.uint32(block >> SHIFT_32), s0, s1
+    k0, k1, c2, c3 = drawn
+    c0, c1 = np.uint32(block), np.uint32(block >> SHIFT_32)
     for _ in range(stream.ROUNDS):
         p0, p1 = M0 * np.uint64(c0), M1 * np.uint64(c2)
         c0, c1 = np.uint32(p1 >> SHIFT_32) ^ c1 ^ k0, np.uint32(p1)
@@ -56,31 +57,34 @@ def _block(words, b, block, s0, s1, k0, k1):
     words[4 * b], words[4 * b + 1], words[4 * b + 2], words[4 * b + 3] = c0, c1, c2, c3
 
 
+@njit
+def draw(words, blocks, block, drawn):
+    """Write the words of neighbouring blocks, of which `block` is the first.
+
+    What is `drawn` is told by the two words of a key, and by the low and high half of a step.
+    """
+    for b in range(blocks):
+        _block(words, b, block + b, drawn)
+
+
 @njit(inline="always")
-def draw_group(words, b, block, s0, s1, k0, k1):
+def draw_group(words, b, block, drawn):
     """Write the words of `GROUP` neighbouring blocks, from the b-th block of `words` on."""
     if VECTORS and np.uint32(block) <= NO_CARRY:
-        _group(words, b, block, s0, s1, k0, k1)
+        _group(words, b, block, drawn[0], drawn[1], drawn[2], drawn[3])
     else:
-        for i in range(GROUP):
-            _block(words, b + np.uint64(i), block + np.uint64(i), s0, s1, k0, k1)
-
-
-@njit(forceinline=True)
-def draw(words, blocks, block, s0, s1, k0, k1):
-    """Write the words of a few neighbouring blocks, of which `block` is the first."""
-    for b in range(blocks):
-        _block(words, b, block + b, s0, s1, k0, k1)
+        draw(words[4 * b :], BLOCKS, block, drawn)
 
 
 @njit
-def draw_many(words, blocks, block, s0, s1, k0, k1):
-    """Write the words of neighbouring blocks, as many as there are."""
+def draw_many(words, blocks, block, drawn):
+    """Write the words of any number of neighbouring blocks: whole groups, then what is left."""
     b = ZERO
-    while blocks - b >= BLOCKS:
-        draw_group(words, b, block + b, s0, s1, k0, k1)
+    while b + BLOCKS <= blocks:
+        draw_group(words, b, block + b, drawn)
         b += BLOCKS
-    draw(words[4 * b :], blocks - b, block + b, s0, s1, k0, k1)
+    if b < blocks:
+        draw(words[4 * b :], blocks - b, block + b, drawn)
 
 
 # A group in vectors ------------------------------------------------------------------------------
@@ -123,26 +127,24 @@ SWAPPED = [i + lane for i in range(0, LANES, 4) for lane in (0, 2, 1, 3)]
 
 
 @intrinsic
-def _group(context, words, b, block, s0, s1, k0, k1):
+def _group(context, words, b, block, k0, k1, s0, s1):
     """Write the words of `GROUP` blocks, whose numbers have the same high 32 bits."""
-    numbers = types.uint64, types.uint64, *(types.uint32,) * 4
 
     def code(context, builder, signature, arguments):
-        array, b, block, s0, s1, k0, k1 = arguments
+        array, b, block, k0, k1, s0, s1 = arguments
         memory = context.make_array(signature.args[0])(context, builder, array).data
         keys = [
             (builder.add(k0, I32(w0)), builder.add(k1, I32(w1)))
             for w0, w1 in stream.round_keys((0, 0))
         ]
         for chain, lanes in enumerate(_counters(builder, block, s0, s1, keys)):
-            place = builder.add(builder.mul(b, I64(4)), I64(4 * LANES * chain))
-            target = builder.bitcast(
-                builder.gep(memory, [place]), ir.VectorType(I32, 4 * LANES).as_pointer()
-            )
+            words_before = builder.mul(b, I64(4))
+            place = builder.gep(memory, [builder.add(words_before, I64(4 * LANES * chain))])
+            target = builder.bitcast(place, ir.VectorType(I32, 4 * LANES).as_pointer())
             builder.store(_interleaved(builder, *lanes), target, align=4)
         return context.get_dummy_value()
 
-    return types.void(words, *numbers), code
+    return types.void(words, types.uint64, types.uint64, *(types.uint32,) * 4), code
 
 
 def _counters(builder: Any, block: Any, s0: Any, s1: Any, keys: list[tuple[Any, Any]]) -> list[Any]:

@@ -7,8 +7,8 @@ buffer, then their elements from the sources to y.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
-from numba.extending import register_jitable
+from numba import carray, njit, types
+from numba.extending import overload
 
 from anydrop.backends.numpy.kernels.elements import put
 from anydrop.backends.numpy.kernels.memory import own_memory
@@ -22,7 +22,6 @@ from anydrop.backends.numpy.kernels.philox import (
     ZERO,
     draw,
     draw_group,
-    draw_many,
 )
 from anydrop.backends.numpy.kernels.sources import ask_ahead, places
 
@@ -35,28 +34,27 @@ KEPT_WORDS = 2**11
 DROPPED, KEPT = np.uint32(0), np.uint32(1)
 
 
-@njit
-def _run(x, y, at, end, start, k0, k1, s0, s1, threshold, scale, shift, fill):
+@njit(inline="always")
+def _run(x, y, at, end, start, drawn, rule):
     """Serve one run of indices."""
     words = carray(own_memory(WORDS, UINT32), WORDS, UINT32)
     while at < end:
         lead, n = start & THREE, end - at
         if lead == ZERO and n >= GROUP:
             n -= n % GROUP
-            constants = k0, k1, s0, s1, threshold, scale, shift, fill
-            _groups(x, y, at, at + n, start >> TWO, *constants)
+            _groups(x, y, at, at + n, start >> TWO, drawn, rule)
         else:
             n = min(GROUP - lead, n)
-            draw(words, (lead + n + THREE) >> TWO, start >> TWO, s0, s1, k0, k1)
+            draw(words, (lead + n + THREE) >> TWO, start >> TWO, drawn)
             for i in range(n):
                 here, word = at + np.uint64(i), words[lead + np.uint64(i)]
-                put(y, here, x, places(x, here), word, threshold, scale, shift, fill)
+                put(y, here, x, places(x, here), word, rule)
         at += n
         start += n
 
 
 @njit
-def _groups(x, y, at, end, block, k0, k1, s0, s1, threshold, scale, shift, fill):
+def _groups(x, y, at, end, block, drawn, rule):
     """Serve elements of whole groups of blocks.
 
     LLVM makes no vectors of a loop that writes where it may read. Memory of the function's own is
@@ -66,10 +64,10 @@ def _groups(x, y, at, end, block, k0, k1, s0, s1, threshold, scale, shift, fill)
     results = carray(own_memory(WORDS, y.dtype), WORDS, y.dtype)
     while at < end:
         ask_ahead(x, y, at)
-        draw_group(words, ZERO, block, s0, s1, k0, k1)
+        draw_group(words, ZERO, block, drawn)
         for i in range(WORDS):
             here = places(x, at + np.uint64(i))
-            put(results, i, x, here, words[i], threshold, scale, shift, fill)
+            put(results, i, x, here, words[i], rule)
         for i in range(WORDS):
             y[at + np.uint64(i)] = results[i]
         at += GROUP
@@ -77,46 +75,69 @@ def _groups(x, y, at, end, block, k0, k1, s0, s1, threshold, scale, shift, fill)
 
 
 @njit
-def _shared(x, y, at, runs, n, repeat, start, k0, k1, s0, s1, threshold, scale, shift, fill):
+def _shared(x, y, at, runs, n, repeat, start, drawn, rule):
     """Serve runs that have the same indices, or indices of several elements: drawn once for all."""
     words = carray(own_memory(KEPT_WORDS, UINT32), KEPT_WORDS, UINT32)
-    first = ZERO
+    first, known = ZERO, (KEPT, rule[1], rule[2], rule[3])
     while first < n:
         block, lead = (start + first) >> TWO, (start + first) & THREE
         m = min(np.uint64(KEPT_WORDS) - lead, n - first)
-        draw_many(words, (lead + m + THREE) >> TWO, block, s0, s1, k0, k1)
+        draw(words, (lead + m + THREE) >> TWO, block, drawn)
         for r in range(runs):
             here = at + (np.uint64(r) * n + first) * repeat
             if repeat == ONE:
                 for i in range(m):
                     to, word = here + np.uint64(i), words[lead + np.uint64(i)]
-                    put(y, to, x, places(x, to), word, threshold, scale, shift, fill)
+                    put(y, to, x, places(x, to), word, rule)
             else:
                 for i in range(m):
-                    if words[lead + np.uint64(i)] >= threshold:
+                    if words[lead + np.uint64(i)] >= rule[0]:
                         for j in range(repeat):
                             to = here + np.uint64(j)
-                            put(y, to, x, places(x, to), KEPT, KEPT, scale, shift, fill)
+                            put(y, to, x, places(x, to), KEPT, known)
                     else:  # without a look at x
                         for j in range(repeat):
                             to = here + np.uint64(j)
-                            put(y, to, x, places(x, to), DROPPED, KEPT, scale, shift, fill)
+                            put(y, to, x, places(x, to), DROPPED, known)
                     here += repeat
         first += m
 
 
-@register_jitable
-def runs(x, y, start, k0, k1, step, first, numbers, factors):
-    """Serve the elements of a placement from `start` on, row by row; its first index is `first`.
+def serve(x, y, start, k0, k1, step, first, numbers, factors):
+    """Serve the elements of a placement from `start` on; its first index is `first`.
 
-    `x` are the sources, each as long as y.
+    `x` are the sources, each as long as y. `numbers` are those of `_rows`, or for a placement that
+    is one run, as most are, the threshold alone: that is compiled in half the time.
+    """
+
+
+@overload(serve, inline="always")
+def _serve(x, y, start, k0, k1, step, first, numbers, factors):
+    if isinstance(numbers, types.Array):
+
+        def serve(x, y, start, k0, k1, step, first, numbers, factors):
+            drawn = k0, k1, np.uint32(step), np.uint32(step >> SHIFT_32)
+            rule = np.uint32(numbers[0]), factors[0], factors[1], factors[2]
+            _rows(x, y, start, drawn, first, numbers, rule)
+
+    else:
+
+        def serve(x, y, start, k0, k1, step, first, numbers, factors):
+            drawn = k0, k1, np.uint32(step), np.uint32(step >> SHIFT_32)
+            rule = np.uint32(numbers), factors[0], factors[1], factors[2]
+            _run(x, y, ZERO, np.uint64(y.size), first + start, drawn, rule)
+
+    return serve
+
+
+@njit(inline="always")
+def _rows(x, y, start, drawn, first, numbers, rule):
+    """Serve the elements of a placement row by row.
+
     `numbers` are the threshold, how many indices a row has, how many elements share each index, and
     length and stride of the outer axes, the innermost first.
     """
-    threshold = np.uint32(numbers[0])
     index, run, repeat, axes = first, numbers[1], numbers[2], numbers[3:]
-    s0, s1 = np.uint32(step), np.uint32(step >> SHIFT_32)
-    scale, shift, fill = factors[0], factors[1], factors[2]
 
     # Where the row begins, along each outer axis from the innermost on, and in the stream.
     left = start // (run * repeat)
@@ -138,11 +159,10 @@ def runs(x, y, start, k0, k1, step, first, numbers, factors):
             if n == run and row.size > 0 and axes[1] == ZERO:  # rows of the same indices
                 rows = min(axes[0] - row[0], left // (run * repeat))
                 row[0] += rows - ONE
-        constants = (k0, k1, s0, s1, threshold, scale, shift, fill)
         if rows == ONE and each == ONE:
-            _run(x, y, at, at + n, index + column, *constants)
+            _run(x, y, at, at + n, index + column, drawn, rule)
         else:
-            _shared(x, y, at, rows, n, each, index + column, *constants)
+            _shared(x, y, at, rows, n, each, index + column, drawn, rule)
         at += rows * n * each
         column += n
         if column == run:

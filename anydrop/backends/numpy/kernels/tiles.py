@@ -8,7 +8,7 @@ written.
 from __future__ import annotations
 
 import numpy as np
-from numba.extending import register_jitable
+from numba import njit
 
 from anydrop.backends.numpy.kernels.elements import put
 from anydrop.backends.numpy.kernels.philox import ONE, SHIFT_32, THREE, TWO, WORDS, ZERO, draw_many
@@ -20,7 +20,7 @@ ALONG, ACROSS = WORDS, 64
 ONES = (np.uint64(1),) * 3
 
 
-@register_jitable
+@njit(inline="always")
 def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors):
     """Serve arrays from tile `start` to tile `stop`; `x` are the sources.
 
@@ -28,9 +28,8 @@ def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors):
     index `first` lies in y and in each source, and length and strides, in indices, y and each
     source, of the axes: that of the indices first, then the one across them.
     """
-    threshold = np.uint32(numbers[0])
-    s0, s1 = np.uint32(step), np.uint32(step >> SHIFT_32)
-    scale, shift, fill = factors[0], factors[1], factors[2]
+    drawn = k0, k1, np.uint32(step), np.uint32(step >> SHIFT_32)
+    rule = np.uint32(numbers[0]), factors[0], factors[1], factors[2]
     straight, width = numbers[1] == ONE, np.uint64(3 + len(x))
     origin, axes = numbers[2:width], numbers[width:]
     along, across, outer = axes[:width], axes[width : 2 * width], axes[2 * width :]
@@ -58,7 +57,7 @@ def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors):
             here = index + np.uint64(j) * across[1]
             lead = here & THREE
             if j == 0 or across[1] != ZERO:
-                draw_many(row, (lead + n + THREE) >> TWO, here >> TWO, s0, s1, k0, k1)
+                draw_many(row, (lead + n + THREE) >> TWO, here >> TWO, drawn)
             for i in range(n):
                 place = ALONG * j + i if straight else ACROSS * i + j
                 words[np.uint64(place)] = row[lead + np.uint64(i)]
@@ -66,21 +65,21 @@ def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors):
             inner, rows, side, steps, row_steps = n, m, np.uint64(ALONG), along[2:], across[2:]
         else:
             inner, rows, side, steps, row_steps = m, n, np.uint64(ACROSS), across[2:], along[2:]
+        step_y, steps_x, row_y, rows_x = steps[0], steps[1:], row_steps[0], row_steps[1:]
         for j in range(rows):
             j = np.uint64(j)
-            t, s, w = to + j * row_steps[0], moved(at, j, row_steps[1:]), side * j
+            t, s, w = to + j * row_y, moved(at, j, rows_x), side * j
             if runs_on:
                 for i in range(inner):
                     i = np.uint64(i)
-                    put(y, t + i, x, moved(s, i, ONES), words[w + i], threshold, scale, shift, fill)
+                    put(y, t + i, x, moved(s, i, ONES), words[w + i], rule)
             else:
                 for i in range(inner):
                     i = np.uint64(i)
-                    here = moved(s, i, steps[1:])
-                    put(y, t + i * steps[0], x, here, words[w + i], threshold, scale, shift, fill)
+                    put(y, t + i * step_y, x, moved(s, i, steps_x), words[w + i], rule)
 
 
-@register_jitable
+@njit
 def _tile(length, left, side):
     """Return where a tile begins along an axis, and what is left of its number."""
     count = (length + side - ONE) // side
