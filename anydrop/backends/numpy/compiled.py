@@ -2,7 +2,7 @@
 
 Its `kernel` is that of `anydrop.backends.numpy.chunked`: the same arguments and the same bits.
 Beside it are kernels of memory by its addresses, and of arrays of any strides. What is compiled is
-in `anydrop.backends.numpy.kernels`.
+in the folder `kernels`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from numba import from_dtype, njit, types
 
 from anydrop.backends.base import dtype_name
 from anydrop.backends.common.strides import joined
-from anydrop.backends.numpy import chunked, kernels
+from anydrop.backends.numpy import chunked
 from anydrop.backends.numpy.chunked import Kernel, Summing
+from anydrop.backends.numpy.kernels import entries, tiles
 from anydrop.core import place
 from anydrop.core.recipe import UNCHANGED, Affine, Placement, Recipe, scaled
 from anydrop.core.stream import Key
@@ -49,7 +50,7 @@ class _Axis(NamedTuple):
 def kernel(dtype: Any, *constants: Any) -> Kernel:
     """Return the function that draws with these constants; see `chunked.kernel`."""
     numbers, factors = _packed(dtype, *constants)
-    bits, compiled = _compiled(kernels.runs_of_arrays, dtype, isinstance(numbers, int))
+    bits, compiled = _compiled(entries.runs_of_arrays, dtype, isinstance(numbers, int))
     if bits is None:
 
         def draw(x: Array, y: Array, start: int, key: Key, step: int, first: int) -> None:
@@ -71,7 +72,7 @@ def kernel_at(dtype: Any, *constants: Any) -> Callable[[int, int, int, Key, int,
     that tell an address sooner than they make a NumPy array.
     """
     numbers, factors = _packed(dtype, *constants)
-    _, compiled = _compiled(kernels.runs_of, dtype, isinstance(numbers, int))
+    _, compiled = _compiled(entries.runs_of, dtype, isinstance(numbers, int))
 
     def draw(x: int, y: int, n: int, key: Key, step: int, first: int) -> None:
         k0, k1 = key
@@ -90,7 +91,7 @@ def summing(
     """Return the function that draws and sums with these constants; see `chunked.summing`."""
     numbers, factors = _packed(dtypes[0], placement, threshold, scaled(scale))
     wide = None if bias is None else bias.dtype
-    compiled = _compiled_sum(kernels.sums_of, *dtypes, wide, isinstance(numbers, int))
+    compiled = _compiled_sum(entries.sums_of, *dtypes, wide, isinstance(numbers, int))
     x_bits, bits = (BITS.get(dtype_name(dtype)) for dtype in dtypes)
     biases = () if bias is None else (bias,)
 
@@ -151,20 +152,20 @@ def tiled(
     drawn = *recipe.key, place.known_step(recipe.step), recipe.placement.first
     factors = chunked.factors(arrays[0].dtype, affine)
     if len(arrays) == 1:
-        _, compiled = _compiled(kernels.tiles_of, y.dtype)
+        _, compiled = _compiled(entries.tiles_of, y.dtype)
     else:
         x, _, *biases = (array.dtype for array in arrays)
         wide = biases[0] if biases else None
-        compiled = _compiled_sum(kernels.summed_tiles_of, x, y.dtype, wide)
+        compiled = _compiled_sum(entries.summed_tiles_of, x, y.dtype, wide)
 
     def draw(start: int, stop: int) -> None:
         target, *sources = addresses
         compiled(*sources, target, reach, start, stop, *drawn, numbers, factors)
 
-    sides = (along.length, kernels.ALONG), (across.length, kernels.ACROSS)
-    tiles = math.prod(-(-length // side) for length, side in sides)
+    sides = (along.length, tiles.ALONG), (across.length, tiles.ACROSS)
+    count = math.prod(-(-length // side) for length, side in sides)
     elements = math.prod(min(length, side) for length, side in sides)
-    return draw, tiles * math.prod(axis.length for axis in outer), CROSSOVER, elements
+    return draw, count * math.prod(axis.length for axis in outer), CROSSOVER, elements
 
 
 def _way(axis: _Axis) -> int:
@@ -204,7 +205,7 @@ def _compiled(make: Any, dtype: Any, one_run: bool = False) -> tuple[Any, Any]:
     Parameters
     ----------
     make : callable
-        Of `kernels`: makes the kernel, of arrays or of their addresses.
+        Of `entries`: makes the kernel, of arrays or of their addresses.
     dtype : numpy.dtype
         Of x and y.
     one_run : bool
@@ -212,11 +213,12 @@ def _compiled(make: Any, dtype: Any, one_run: bool = False) -> tuple[Any, Any]:
     """
     bits, element = BITS.get(dtype_name(dtype)), _element(dtype)
     memory = {
-        kernels.runs_of_arrays: (_plain(element), _plain(element, readonly=False), types.uint64),
-        kernels.runs_of: (types.uintp, types.uintp, types.intp),
-        kernels.tiles_of: (types.uintp, types.uintp, *(types.intp,) * 3),
+        entries.runs_of_arrays: (_plain(element), _plain(element, readonly=False), types.uint64),
+        entries.runs_of: (types.uintp, types.uintp, types.intp),
+        entries.tiles_of: (types.uintp, types.uintp, *(types.intp,) * 3),
     }[make]
-    return bits, _jitted(make(element), memory, dtype, one_run)
+    function = make(element) if make is entries.tiles_of else make(element, one_run)
+    return bits, _jitted(function, memory, dtype, one_run)
 
 
 @lru_cache
@@ -224,14 +226,15 @@ def _compiled_sum(make: Any, x: Any, dtype: Any, bias: Any, one_run: bool = Fals
     """Return a kernel of x, a residual and a result of another dtype, and of a bias or None."""
     elements = _element(x), _element(dtype), None if bias is None else _element(bias)
     source, target, third = elements
-    if make is kernels.sums_of:
+    if make is entries.sums_of:
         arrays = [_plain(source), _plain(target), _plain(target, readonly=False)]
         if third:
             arrays.insert(2, _plain(third))
-        memory = *arrays, types.uint64
+        function, memory = make(*elements, one_run), (*arrays, types.uint64)
     else:
         memory = (types.uintp,) * (4 if third else 3) + (types.intp,) * 3
-    return _jitted(make(*elements), memory, x, one_run)
+        function = make(*elements)
+    return _jitted(function, memory, x, one_run)
 
 
 def _element(dtype: Any) -> Any:

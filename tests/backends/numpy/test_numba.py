@@ -17,6 +17,7 @@ if not available("numba"):
 import llvmlite.binding as llvm
 
 from anydrop.backends.numpy import chunked, compiled
+from anydrop.backends.numpy.kernels.philox import VECTORS
 from anydrop.core.recipe import Affine
 from anydrop.testing.reference import bits
 
@@ -31,8 +32,9 @@ ASSEMBLY = """
     import re
     import numpy as np
     from anydrop.backends.numpy import compiled
+    from anydrop.backends.numpy.kernels import entries
     for dtype in ("float16", "float32", "float64"):
-        _, kernel = compiled._compiled(np.dtype(dtype))
+        _, kernel = compiled._compiled(entries.runs_of_arrays, np.dtype(dtype), True)
         (code,) = kernel.inspect_asm().values()
         for name, product in (("philox", "v?pmuludq"), ("affine", "v?mulp[sd]")):
             print(dtype, name, max(re.findall(rf"\\t{product}\\t.*%([xyz])mm", code)))
@@ -95,7 +97,7 @@ def test_what_is_compiled_for_a_processor_is_in_vectors(processor, tmp_path):
 def test_any_target_draws_the_same(target, tmp_path, here):
     """By whichever form of the kernel the features of the target choose."""
     environment, vectors, hardware = TARGETS[target]
-    if vectors and not compiled.kernels.philox.VECTORS:
+    if vectors and not VECTORS:
         pytest.skip("this processor has no AVX2")
     *form, digest = python(FORMS, NUMBA_CACHE_DIR=str(tmp_path), **environment).split()
     assert form == [str(int(vectors)), str(int(hardware))]
@@ -112,13 +114,14 @@ def here():
 
 
 @needs_x86
-@pytest.mark.skipif(not compiled.kernels.philox.VECTORS, reason="this processor has no AVX2")
+@pytest.mark.skipif(not VECTORS, reason="this processor has no AVX2")
 def test_the_form_for_avx2_holds_its_words_in_lanes_of_32_bits(tmp_path):
     """One multiplication of sixteen lanes for the low halves, and conversions of float16."""
     code = """
         import numpy as np
         from anydrop.backends.numpy import compiled
-        _, kernel = compiled._compiled(np.dtype("float16"))
+        from anydrop.backends.numpy.kernels import entries
+        _, kernel = compiled._compiled(entries.runs_of_arrays, np.dtype("float16"), True)
         (code,) = kernel.inspect_asm().values()
         print(*(name in code for name in ("vpmulld", "vcvtph2ps", "vcvtps2ph", "prefetch")))
     """

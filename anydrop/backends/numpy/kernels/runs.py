@@ -7,8 +7,7 @@ buffer, then their elements from the sources to y.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit, types
-from numba.extending import overload
+from numba import carray, njit
 
 from anydrop.backends.numpy.kernels.elements import put
 from anydrop.backends.numpy.kernels.memory import own_memory
@@ -103,69 +102,55 @@ def _shared(x, y, at, runs, n, repeat, start, drawn, rule):
         first += m
 
 
-def serve(x, y, start, k0, k1, step, first, numbers, factors):
-    """Serve the elements of a placement from `start` on; its first index is `first`.
+@njit(inline="always")
+def run(x, y, start, k0, k1, step, first, numbers, factors):
+    """Serve the elements from `start` on of a placement that is one run, as most are.
 
-    `x` are the sources, each as long as y. `numbers` are those of `_rows`, or for a placement that
-    is one run, as most are, the threshold alone: that is compiled in half the time.
+    `x` are the sources, each as long as y. The first index is `first`, and `numbers` the threshold.
     """
-
-
-@overload(serve, inline="always")
-def _serve(x, y, start, k0, k1, step, first, numbers, factors):
-    if isinstance(numbers, types.Array):
-
-        def serve(x, y, start, k0, k1, step, first, numbers, factors):
-            drawn = k0, k1, np.uint32(step), np.uint32(step >> SHIFT_32)
-            rule = np.uint32(numbers[0]), factors[0], factors[1], factors[2]
-            _rows(x, y, start, drawn, first, numbers, rule)
-
-    else:
-
-        def serve(x, y, start, k0, k1, step, first, numbers, factors):
-            drawn = k0, k1, np.uint32(step), np.uint32(step >> SHIFT_32)
-            rule = np.uint32(numbers), factors[0], factors[1], factors[2]
-            _run(x, y, ZERO, np.uint64(y.size), first + start, drawn, rule)
-
-    return serve
+    drawn = k0, k1, np.uint32(step), np.uint32(step >> SHIFT_32)
+    rule = np.uint32(numbers), factors[0], factors[1], factors[2]
+    _run(x, y, ZERO, np.uint64(y.size), first + start, drawn, rule)
 
 
 @njit(inline="always")
-def _rows(x, y, start, drawn, first, numbers, rule):
-    """Serve the elements of a placement row by row.
+def rows(x, y, start, k0, k1, step, first, numbers, factors):
+    """Serve the elements of any placement, as `run` does, row by row.
 
     `numbers` are the threshold, how many indices a row has, how many elements share each index, and
     length and stride of the outer axes, the innermost first.
     """
-    index, run, repeat, axes = first, numbers[1], numbers[2], numbers[3:]
+    drawn = k0, k1, np.uint32(step), np.uint32(step >> SHIFT_32)
+    rule = np.uint32(numbers[0]), factors[0], factors[1], factors[2]
+    index, length, repeat, axes = first, numbers[1], numbers[2], numbers[3:]
 
     # Where the row begins, along each outer axis from the innermost on, and in the stream.
-    left = start // (run * repeat)
+    left = start // (length * repeat)
     row = carray(own_memory(MOST_AXES, UINT64), axes.size // 2, UINT64)
     for a in range(row.size):
         row[a] = left % axes[2 * a]
         left //= axes[2 * a]
         index += row[a] * axes[2 * a + 1]
-    column, within = start // repeat % run, start % repeat
+    column, within = start // repeat % length, start % repeat
 
     at, end = ZERO, np.uint64(y.size)
     while at < end:
-        left, rows = end - at, ONE
+        left, count = end - at, ONE
         if within > ZERO or left < repeat:  # a part of the elements of one index
             n, each = ONE, min(left, repeat - within)
             within = ZERO  # or all is served
         else:
-            n, each = min(run - column, left // repeat), repeat
-            if n == run and row.size > 0 and axes[1] == ZERO:  # rows of the same indices
-                rows = min(axes[0] - row[0], left // (run * repeat))
-                row[0] += rows - ONE
-        if rows == ONE and each == ONE:
+            n, each = min(length - column, left // repeat), repeat
+            if n == length and row.size > 0 and axes[1] == ZERO:  # rows of the same indices
+                count = min(axes[0] - row[0], left // (length * repeat))
+                row[0] += count - ONE
+        if count == ONE and each == ONE:
             _run(x, y, at, at + n, index + column, drawn, rule)
         else:
-            _shared(x, y, at, rows, n, each, index + column, drawn, rule)
-        at += rows * n * each
+            _shared(x, y, at, count, n, each, index + column, drawn, rule)
+        at += count * n * each
         column += n
-        if column == run:
+        if column == length:
             column = ZERO
             for a in range(row.size):
                 row[a] += ONE

@@ -6,7 +6,6 @@ same length.
 
 from __future__ import annotations
 
-from numba import types
 from numba.extending import overload
 
 from anydrop.backends.numpy.kernels.memory import prefetch
@@ -53,21 +52,6 @@ def _moved(at, n, steps):
             at[2] + n * steps[2],
         ),
     }[len(at)]
-
-
-def is_in_place(sources, y):
-    """Tell whether y is one of the arrays that are read, beside the bias."""
-
-
-@overload(is_in_place)
-def _is_in_place(sources, y):
-    if y.dtype in (types.boolean, types.uint32):  # Masks and words read nothing.
-        return lambda sources, y: False
-    if len(sources) == 1:
-        return lambda sources, y: sources[0].ctypes.data == y.ctypes.data
-    return lambda sources, y: (
-        sources[0].ctypes.data == y.ctypes.data or sources[1].ctypes.data == y.ctypes.data
-    )
 
 
 def ask_ahead(sources, y, at):

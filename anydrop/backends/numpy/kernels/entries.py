@@ -1,0 +1,122 @@
+"""The functions that numba compiles, each for the dtypes of its arrays.
+
+numba keeps a compiled function in its cache until the file of that function changes, or the value
+of a variable around it. So each refers to `FILES`, which changes with every file of this folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+from numba import carray
+
+from anydrop.backends.numpy.kernels.memory import pointer
+from anydrop.backends.numpy.kernels.runs import rows, run
+from anydrop.backends.numpy.kernels.tiles import tiles
+
+FILES = crc32(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
+FIRST = np.uint64(0)
+
+
+def runs_of_arrays(element, one_run):
+    """Return `run` of two arrays, or `rows` if their indices are not one run."""
+    files = FILES
+
+    def runs_in(x, y, start, k0, k1, step, first, numbers, factors):
+        _ = files
+        source = carray(pointer(x.ctypes.data), x.size, element)
+        target = carray(pointer(y.ctypes.data), y.size, element)
+        if one_run:
+            run((source,), target, start, k0, k1, step, first, numbers, factors)
+        else:
+            rows((source,), target, start, k0, k1, step, first, numbers, factors)
+
+    return runs_in
+
+
+def runs_of(element, one_run):
+    """Return `run`, or `rows`, of the first n elements at two addresses."""
+    files = FILES
+
+    def runs_at(x, y, n, k0, k1, step, first, numbers, factors):
+        _ = files
+        source, target = carray(pointer(x), n, element), carray(pointer(y), n, element)
+        if one_run:
+            run((source,), target, FIRST, k0, k1, step, first, numbers, factors)
+        else:
+            rows((source,), target, FIRST, k0, k1, step, first, numbers, factors)
+
+    return runs_at
+
+
+def tiles_of(element):
+    """Return `tiles` of arrays whose lowest addresses these are, and that reach so far."""
+    files = FILES
+
+    def tiles_at(x, y, n, start, stop, k0, k1, step, first, numbers, factors):
+        _ = files
+        source, target = carray(pointer(x), n, element), carray(pointer(y), n, element)
+        tiles((source,), target, start, stop, k0, k1, step, first, numbers, factors)
+
+    return tiles_at
+
+
+def sums_of(element, added, bias, one_run):
+    """Return `run`, or `rows`, of x, a residual and y, and with a bias that goes round and round.
+
+    The arrays are of the dtypes `element`, `added` and again `added`. That of the bias is `bias`,
+    or None if there is no bias.
+    """
+    files = FILES
+
+    def sums_in(x, residual, y, start, k0, k1, step, first, numbers, factors):
+        _ = files
+        n = y.size
+        source = carray(pointer(x.ctypes.data), n, element)
+        second = carray(pointer(residual.ctypes.data), n, added)
+        target = carray(pointer(y.ctypes.data), n, added)
+        if one_run:
+            run((source, second), target, start, k0, k1, step, first, numbers, factors)
+        else:
+            rows((source, second), target, start, k0, k1, step, first, numbers, factors)
+
+    def biased_in(x, residual, repeated, y, start, k0, k1, step, first, numbers, factors):
+        _ = files
+        n = y.size
+        source = carray(pointer(x.ctypes.data), n, element)
+        second = carray(pointer(residual.ctypes.data), n, added)
+        target = carray(pointer(y.ctypes.data), n, added)
+        third = carray(pointer(repeated.ctypes.data), repeated.size, bias)
+        at, place, end = FIRST, start % np.uint64(third.size), np.uint64(n)
+        while at < end:
+            some = min(np.uint64(third.size) - place, end - at)
+            here = slice(at, at + some)
+            sources = source[here], second[here], third[place : place + some]
+            if one_run:
+                run(sources, target[here], start + at, k0, k1, step, first, numbers, factors)
+            else:
+                rows(sources, target[here], start + at, k0, k1, step, first, numbers, factors)
+            at, place = at + some, FIRST
+
+    return sums_in if bias is None else biased_in
+
+
+def summed_tiles_of(element, added, bias):
+    """Return `tiles` of what `sums_of` takes, by addresses; the bias has the shape of x."""
+    files = FILES
+
+    def tiles_at(x, residual, y, n, start, stop, k0, k1, step, first, numbers, factors):
+        _ = files
+        source, second = carray(pointer(x), n, element), carray(pointer(residual), n, added)
+        target = carray(pointer(y), n, added)
+        tiles((source, second), target, start, stop, k0, k1, step, first, numbers, factors)
+
+    def biased_at(x, residual, third, y, n, start, stop, k0, k1, step, first, numbers, factors):
+        _ = files
+        source, second = carray(pointer(x), n, element), carray(pointer(residual), n, added)
+        target, third = carray(pointer(y), n, added), carray(pointer(third), n, bias)
+        tiles((source, second, third), target, start, stop, k0, k1, step, first, numbers, factors)
+
+    return tiles_at if bias is None else biased_at
