@@ -117,6 +117,7 @@ def _select_add(
     if bias is not None:
         moved = moved + _wide(bias, dtype)
     y = _select(moved, kept, factors, False)
+    # Else XLA makes a fused multiply-add of product and sum.
     y = lax.complex(_apart(y.real), _apart(y.imag)) if jnp.iscomplexobj(y) else _apart(y)
     return (_wide(residual, dtype) + y).astype(residual.dtype)
 
