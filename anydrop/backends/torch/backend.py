@@ -160,7 +160,7 @@ class TorchBackend(Backend):
     def sum_to(self, x: Tensor, shape: tuple[int, ...], dtype: str) -> Tensor:
         """Return x summed to the shape of what was broadcast to it; see `Backend.sum_to`."""
         if is_distributed(x):
-            return super().sum_to(x, shape, dtype)
+            return dtensor.sum_to(self.sum_to, x, shape, dtype)
         with mode_of(x):
             return addition.sum_to(x, shape, getattr(torch, dtype))
 
