@@ -36,8 +36,8 @@ class Backend(Arrays):
     Notes
     -----
     What calls each method, and what it does by default. "All" is every function and layer in
-    training; "masks" is to look at them; "composed" are blocks, zoneout, tokens and copies of
-    weights; "moves" are masks and gradients that go to another library; "verify" is the
+    training; "masks" is to look at them; "composed" are blocks, zoneout, dropout_add, tokens and
+    copies of weights; "moves" are masks and gradients that go to another library; "verify" is the
     command.
 
     ===============  ============================  =================================================
@@ -251,7 +251,8 @@ class Backend(Arrays):
         wide = xp.astype(x, dtype, copy=False)
         if bias is not None:
             wide = wide + xp.astype(bias, dtype, copy=False)
-        y = xp.astype(residual, dtype, copy=False) + self.select(wide, keep, scale)
+        # As an array, which NumPy's sum of two scalars is not.
+        y = xp.asarray(xp.astype(residual, dtype, copy=False) + self.select(wide, keep, scale))
         y = xp.astype(y, residual.dtype, copy=False)
         if out is None:
             return y
@@ -278,7 +279,9 @@ class Backend(Arrays):
         xp = self.xp
         half = self.dtype_name(x) in ("float16", "bfloat16")
         wide = xp.astype(x, xp.float32) if half else x
-        return xp.astype(pairwise.sum_to(xp, wide, shape), getattr(xp, dtype), copy=False)
+        # By its name where the namespace has none of it, as NumPy's has no bfloat16.
+        kind = getattr(xp, dtype, dtype)
+        return xp.astype(pairwise.sum_to(xp, wide, shape), kind, copy=False)
 
     def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array

@@ -97,6 +97,11 @@ def compositions():
     anydrop.drop_connect(X, 0.3, examples=2, **keywords)[1].apply(np.stack([X, X]))
 
 
+def sums():
+    keywords = {"seed": 0, "return_mask": True}
+    anydrop.dropout_add(X, X, 0.3, bias=X[:1], **keywords)[1].apply(X)
+
+
 # What runs each feature, and the feature that it stands on, which needs no telling again.
 FEATURES = {
     "all": (lambda: [anydrop.dropout(X, 0.5, seed=0) for _ in range(2)], None),
@@ -105,6 +110,7 @@ FEATURES = {
     "rng=": (generators, "masks"),
     "noise": (lambda: passes(anydrop.GaussianDropout(0.5, seed=0)), "layers"),
     "composed": (compositions, "all"),
+    "dropout_add": (sums, "composed"),
     "moves": (lambda: stored().apply(X.view(Elsewhere)), "rng="),
     "digests": (lambda: anydrop.Mask.from_seed((3,), 0.5, seed=0).digest(X), "masks"),
     "monte_carlo": (

@@ -54,6 +54,22 @@ def test_a_second_array_is_checked_too():
     with pytest.raises(ValueError, match="previous" + REFUSAL):
         anydrop.zoneout(array(), array(OTHER), 0.5, seed=0)
 
+    for arrays in ((array(OTHER), None), (array(), array(OTHER))):
+        with pytest.raises(
+            ValueError, match=("residual", "bias")[arrays[0].spec != OTHER] + REFUSAL
+        ):
+            anydrop.dropout_add(array(), arrays[0], 0.5, bias=arrays[1], seed=0)
+
+
+def test_a_sum_is_numpys():
+    x = np.linspace(-1, 1, 24, dtype="f4").reshape(SHAPE)
+    lazy = xp.asarray(x, chunks=(2, 6))
+    y, mask = anydrop.dropout_add(lazy, lazy, 0.5, bias=lazy[0, :], seed=0, return_mask=True)
+    expected, numpys = anydrop.dropout_add(x, x, 0.5, bias=x[0], seed=0, return_mask=True)
+    np.testing.assert_array_equal(y.compute(), expected)
+    for ours, theirs in zip(mask.apply(lazy), numpys.apply(x), strict=True):
+        np.testing.assert_array_equal(ours.compute(), theirs)
+
 
 def test_what_the_message_says_works():
     with cubed.config.set({"spec.allowed_mem": OTHER.allowed_mem}):

@@ -15,7 +15,12 @@ SLOW = ("jax", "torch-triton", "torch-cuda", "dask")
 FEW = {
     *("alpha_dropout", "dropout2d-channels_first", "feature_alpha_dropout-channels_first"),
     *("locked-time_first", "attention-both", "zoneout", "token", "embedding"),
-    *("drop_connect-examples", "stochastic_depth-row", "stochastic_depth-batch"),
+    *(
+        "dropout_add-bias",
+        "drop_connect-examples",
+        "stochastic_depth-row",
+        "stochastic_depth-batch",
+    ),
     *("drop_block1d-4", "drop_block2d-2x5", "drop_block2d-all_channels", "drop_block3d-2x2x2"),
 }
 # Whose normal numbers are drawn by the array API or by NumPy.

@@ -43,6 +43,7 @@ def set_p(p):
         lambda p: anydrop.dropout(X, p, seed=0),
         lambda p: anydrop.dropout(X, p, training=False),
         lambda p: anydrop.zoneout(X, X, p, seed=0),
+        lambda p: anydrop.dropout_add(X, X, p, seed=0),
         lambda p: Mask.from_seed((3,), p, seed=0),
         lambda p: anydrop.depth_rates(p, 3),
         lambda p: Linear(0.5, p, 3),

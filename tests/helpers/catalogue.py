@@ -61,6 +61,8 @@ VARIANTS = [
     ),
     DROP_CONNECT,
     Variant("drop_connect-4", anydrop.drop_connect, inputs=lambda x: {"examples": 4}),
+    Variant("dropout_add-to_nothing", anydrop.dropout_add, inputs=variants.nothing),
+    Variant("dropout_add-with_a_bias", anydrop.dropout_add, inputs=variants.nothing_twice),
     Variant("depth-row", anydrop.stochastic_depth, (40, 3), (1,)),
     Variant("depth-batch", anydrop.stochastic_depth, (40, 3), (0, 1), {"mode": "batch"}),
     blocks(anydrop.drop_block1d, (6, 5, 9), (3,)),
@@ -114,6 +116,8 @@ BERNOULLI = [
         first=variants.first_of_all,
         inputs=variants.number_of_copies,
     ),
+    Variant("dropout_add", anydrop.dropout_add, (5, 7), inputs=variants.nothing),
+    Variant("dropout_add-bias", anydrop.dropout_add, (3, 4, 5), inputs=variants.nothing_twice),
     Variant("stochastic_depth-row", anydrop.stochastic_depth, (31, 2, 3), (1, 2)),
     Variant(
         *("stochastic_depth-batch", anydrop.stochastic_depth, (5, 2, 3), (0, 1, 2)),

@@ -122,6 +122,17 @@ def zeros(x: Any) -> dict[str, Any]:
     return {"previous": x * 0}
 
 
+def nothing(x: Any) -> dict[str, Any]:
+    """Return a residual of zeros."""
+    return {"residual": resolve(x).xp.zeros_like(x)}
+
+
+def nothing_twice(x: Any) -> dict[str, Any]:
+    """Return a residual and a bias of zeros."""
+    zeros = resolve(x).xp.zeros_like(x)
+    return {"residual": zeros, "bias": zeros[0, ...]}
+
+
 def number_of_copies(x: Any) -> dict[str, Any]:
     return {"examples": x.shape[0]}
 

@@ -33,6 +33,7 @@ def test_every_public_function_and_layer_is_here():
         "StoredMask",
         "BlockMask",
         "DropConnectMask",
+        "DropoutAddMask",
         "Noise",
         "ZoneoutMask",
         "Window",
@@ -76,6 +77,8 @@ def gradients_by_hand(variant, mask, gradient, p=0.4):
     alpha = variant.layer in (anydrop.AlphaDropout, anydrop.FeatureAlphaDropout)
     scale = ((1 - p) * (1 + p * 1.7580993408473766**2)) ** -0.5 if alpha else 1 / (1 - p)
     kept = np.where(mask, gradient * scale, 0)
+    if variant.layer is anydrop.DropoutAdd:
+        return kept, gradient, *[kept.sum(axis=0)] * ("bias" in variant.inputs(gradient))
     return (kept if kept.ndim == len(variant.shape) else kept.sum(axis=0),)
 
 
@@ -90,7 +93,7 @@ def test_backward_draws_the_mask_again(variant):
     expected = gradients_by_hand(variant, layer.mask, gradient.astype("f8"))
     for part, wanted in zip(parts, expected, strict=True):
         assert part.dtype == "f4"
-        assert part.shape == x.shape
+        assert part.shape == wanted.shape
         np.testing.assert_allclose(part, wanted, rtol=1e-6, atol=0)
     assert same(layer.backward(gradient), first)
     assert np.array_equal(gradient, before)
@@ -105,7 +108,11 @@ def test_a_dropped_element_has_no_gradient(variant):
     alive = kept if y.shape == x.shape else kept.any(axis=0)
     assert not alive.all()
     gradient = mask.apply(np.ones(y.shape, "f4"))
-    if isinstance(gradient, tuple):  # zoneout
+    if variant.layer is anydrop.DropoutAdd:  # nor of the bias, whose sum it enters
+        assert np.array_equal(gradient[1], np.ones(y.shape))
+        assert np.array_equal(gradient[2:], [gradient[0].sum(axis=0)] * len(gradient[2:]))
+        keywords, gradient = variant.inputs(x), gradient[0]
+    elif isinstance(gradient, tuple):  # zoneout
         assert np.array_equal(gradient[1] != 0, ~kept)
         previous = np.where(kept, np.nan, -x).astype("f4")
         keywords, gradient = {"previous": previous}, gradient[0]
@@ -244,9 +251,12 @@ def test_dtypes(variant, dtype):
     y, mask = variant(x, seed=0, return_mask=True)
     assert y.dtype == x.dtype
     gradients = mask.apply(y)
-    for gradient in gradients if isinstance(gradients, tuple) else (gradients,):
-        assert gradient.dtype == x.dtype
-        assert gradient.shape == x.shape
+    inputs = (x, *(a for a in variant.inputs(x).values() if isinstance(a, np.ndarray)))
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    for gradient, array in zip(gradients, inputs, strict=True):
+        assert gradient.shape == array.shape
+        summed = array.shape != x.shape  # which is in the machine's byte order
+        assert gradient.dtype == (x.dtype.newbyteorder("=") if summed else x.dtype)
 
 
 UNSCALED = {
@@ -327,6 +337,8 @@ def test_empty_inputs(shape):
         assert function(np.empty(shape), 0.5, seed=0).shape == shape
     assert anydrop.gaussian_noise(np.empty(shape), seed=0).shape == shape
     assert anydrop.zoneout(np.empty(shape), np.empty(shape), seed=0).shape == shape
+    x = np.empty(shape)
+    assert anydrop.dropout_add(x, x, bias=x[:1], seed=0).shape == shape
     tokens = np.empty(shape, int)
     assert anydrop.token_dropout(tokens, token=1, protected=(2,), seed=0).shape == shape
     for tail in ((0, 4), (4, 0), (0, 0)):

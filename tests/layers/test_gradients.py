@@ -11,7 +11,11 @@ from catalogue import BERNOULLI, BLOCKS, NORMAL
 import anydrop
 
 STEP = 0.5
-FUNCTIONS = [v for v in (*BERNOULLI, *BLOCKS, *NORMAL) if v.name not in ("token", "zoneout")]
+FUNCTIONS = [
+    v
+    for v in (*BERNOULLI, *BLOCKS, *NORMAL)
+    if v.name != "token" and v.layer not in (anydrop.Zoneout, anydrop.DropoutAdd)
+]
 
 
 def slope(function, x, direction):
@@ -92,6 +96,34 @@ def test_zoneout(shared_axes):
     check(lambda x: np.sum(weights * anydrop.zoneout(new, x, 0.4, **keywords)), by_old, old, rng)
     assert np.any(by_new)
     assert np.any(by_old)
+
+
+@pytest.mark.parametrize("scaling", ["train", "inference"])
+@pytest.mark.parametrize("shape", [None, (), (7,), (5, 1), (3, 1, 7), (3, 5, 7)], ids=str)
+@pytest.mark.parametrize("function", [anydrop.dropout_add, "layer"], ids=["function", "layer"])
+def test_dropout_add(function, shape, scaling):
+    """By x, by the residual and by the bias, of a function and of a layer's second forward."""
+    rng = np.random.default_rng(2)
+    x, residual, weights = rng.standard_normal((3, 3, 5, 7))
+    arrays = [x, residual] if shape is None else [x, residual, rng.standard_normal(shape)]
+    add = anydrop.DropoutAdd(0.4, seed=2, scaling=scaling)
+
+    def run(*arrays):
+        if function == "layer":
+            add.step = 1
+            return add(*arrays), add.recipe
+        names = dict(zip(("x", "residual", "bias"), arrays, strict=False))
+        keywords = {"seed": 2, "step": 1, "scaling": scaling, "return_mask": True}
+        return function(**names, p=0.4, **keywords)
+
+    gradients = run(*arrays)[1].apply(weights)
+    for n, (array, gradient) in enumerate(zip(arrays, gradients, strict=True)):
+
+        def value(x, n=n):
+            return np.sum(weights * run(*arrays[:n], x, *arrays[n + 1 :])[0])
+
+        check(value, gradient, array, rng)
+        assert np.any(gradient)
 
 
 def layers():

@@ -42,6 +42,7 @@ def test_which_functions_are_planned():
     names = {v.function.__name__ for v in VARIANTS} - {v.function.__name__ for v in SELECTING}
     assert names == {
         *("drop_block1d", "drop_block2d", "drop_block3d", "drop_connect", "zoneout"),
+        "dropout_add",
         *("gaussian_dropout", "gaussian_noise", "token_dropout"),
     }
 

@@ -1,4 +1,8 @@
-"""States that layers saved before the package got its present folders: they still load."""
+"""States that layers saved before the package got its present folders: they still load.
+
+That of `DropoutAdd`, which came later, is the first one of `Dropout` by another name: to a residual
+of zeros it adds just that layer's output.
+"""
 
 import hashlib
 import json

@@ -137,7 +137,7 @@ def test_what_some_say_by_themselves():
     assert "see `dropout2d`" in sections(anydrop.Dropout2d)[""][0]
 
 
-@pytest.mark.parametrize("layer", [anydrop.Zoneout, anydrop.DropConnect])
+@pytest.mark.parametrize("layer", [anydrop.Zoneout, anydrop.DropConnect, anydrop.DropoutAdd])
 def test_a_forward_of_more_inputs(layer):
     """It says of the others what every forward does."""
     parameters = list(inspect.signature(layer.forward).parameters)

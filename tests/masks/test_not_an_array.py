@@ -15,6 +15,7 @@ def masks():
     yield anydrop.drop_block2d(X, 0.5, 3, seed=0, return_mask=True)[1]
     yield anydrop.gaussian_dropout(X, 0.5, seed=0, return_mask=True)[1]
     yield anydrop.zoneout(X, X, 0.5, seed=0, return_mask=True)[1]
+    yield anydrop.dropout_add(X, X, 0.5, bias=X[0], seed=0, return_mask=True)[1]
     yield anydrop.drop_connect(X, 0.5, examples=2, seed=0, return_mask=True)[1]
 
 

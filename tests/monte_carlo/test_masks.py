@@ -54,6 +54,7 @@ CASES = {
     ),
     "StochasticDepth": (anydrop.StochasticDepth(0.5, seed=0), FLOATS((1, 2)), 0),
     "TokenDropout": (anydrop.TokenDropout(0.5, token=3, protected=(9,), seed=0), IDS, 0),
+    "DropoutAdd": (anydrop.DropoutAdd(0.5, seed=0), FLOATS((1, 40)), 0),
     "Zoneout": (anydrop.Zoneout(0.5, seed=0), FLOATS((1, 40)), 0),
     "DropConnect": (anydrop.DropConnect(0.5, seed=0), FLOATS((1, 40)), 0),
 }
@@ -67,7 +68,7 @@ def samples(layer, one, axis, **keywords):
     x, seen = np.repeat(one, COPIES, axis=axis), []
 
     def predict(x):
-        if isinstance(layer, anydrop.Zoneout):
+        if isinstance(layer, anydrop.Zoneout | anydrop.DropoutAdd):
             y = layer(x, -x)
         elif isinstance(layer, anydrop.DropConnect):
             y = layer(one[0], examples=COPIES)

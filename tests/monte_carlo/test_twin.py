@@ -119,6 +119,7 @@ def test_a_layer_that_was_not_found(training, calls):
     ("layer", "more"),
     [
         (anydrop.Zoneout(0.5, seed=0), {"previous": X}),
+        (anydrop.DropoutAdd(0.5, seed=0), {"residual": X, "bias": X}),
         (anydrop.DropConnect(0.5, seed=0), {"examples": 2}),
         (Doubled(0.5, seed=0), {}),
     ],

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from subjects import serving
 
+from anydrop import Mask
+from anydrop.backends.base import Backend
+from anydrop.backends.common import pairwise
 from anydrop.backends.numpy.backend import NumpyBackend
 from anydrop.testing import Subject, cases
 
@@ -64,6 +67,8 @@ class Sound(NumpyBackend):
             return y.astype(x.dtype)
         out[...] = y
         return out
+
+    select_add, sum_to = Backend.select_add, Backend.sum_to
 
 
 class AnotherLane(Sound):
@@ -189,6 +194,72 @@ class NoForward(Sound):
         return arrays[0]
 
 
+class AddsTheBiasLast(Sound):
+    def select_add(self, x, residual, keep, scale, bias=None, out=None):
+        y = super().select_add(x, residual, keep, scale, None, out)
+        return y if bias is None else (y + bias).astype(y.dtype)
+
+
+class RoundsEachHalf(Sound):
+    """Whose half types are rounded after each operation."""
+
+    def select_add(self, x, residual, keep, scale, bias=None, out=None):
+        moved = x if bias is None else (x + bias).astype(x.dtype)
+        y = (residual + self.select(moved, keep, scale)).astype(residual.dtype)
+        return self.written(y, out)
+
+    def written(self, y, out):
+        if out is None:
+            return y
+        out[...] = y
+        return out
+
+
+class OneRounding(RoundsEachHalf):
+    """Whose product is not rounded, as that of a fused multiply-add."""
+
+    def select_add(self, x, residual, keep, scale, bias=None, out=None):
+        wide = {"f": np.float64, "c": np.complex128}[x.dtype.kind]
+        moved = x.astype(wide) if bias is None else (x + bias).astype(wide)
+        scale = float(np.float32(scale))
+        y = residual.astype(wide) + self.select(moved, keep, scale)
+        return self.written(y.astype(residual.dtype), out)
+
+
+class KeepsNegativeZeros(RoundsEachHalf):
+    """Of a residual to which nothing is added."""
+
+    def select_add(self, x, residual, keep, scale, bias=None, out=None):
+        y = super().select_add(x, residual, keep, scale, bias)
+        if isinstance(keep, Mask):
+            y = np.where(self.kept(keep), y, residual).astype(y.dtype)
+        return self.written(y, out)
+
+
+class ResultsOfTheDtypeOfX(Sound):
+    def select_add(self, x, residual, keep, scale, bias=None, out=None):
+        return super().select_add(x, residual.astype(x.dtype), keep, scale, bias, out)
+
+
+class NewArraysForOut(Sound):
+    def select_add(self, x, residual, keep, scale, bias=None, out=None):
+        return super().select_add(x, residual, keep, scale, bias)
+
+
+class SumsInARow(Sound):
+    def sum_to(self, x, shape, dtype):
+        lengths = (1,) * (x.ndim - len(shape)) + tuple(shape)
+        axes = tuple(a for a, n in enumerate(lengths) if n == 1)
+        wide = np.float32 if x.dtype == np.float16 else x.dtype
+        rows = np.moveaxis(x, axes, range(len(axes))).reshape(-1, *[n for n in lengths if n != 1])
+        return np.add.accumulate(rows, dtype=wide)[-1].reshape(shape).astype(dtype)
+
+
+class SumsInHalf(Sound):
+    def sum_to(self, x, shape, dtype):
+        return pairwise.sum_to(np, x, shape).astype(dtype)
+
+
 class CompilesLayers(Sound):
     def check_stateful(self, *, counts):
         pass
@@ -252,6 +323,15 @@ def test_a_sound_backend_passes(monkeypatch):
         (AddsNoShift, "alpha_dropout"),
         (KeepsAll, "drop_connect"),
         (NoForward, "zoneout"),
+        (AddsTheBiasLast, "sums_with_a_bias"),
+        (AddsTheBiasLast, "sums_at_inference"),
+        (RoundsEachHalf, "sums_with_a_bias"),
+        (OneRounding, "sums_with_a_mask_of_any_place"),
+        (KeepsNegativeZeros, "sums_with_a_mask_of_any_place"),
+        (ResultsOfTheDtypeOfX, "sums_of_two_dtypes"),
+        (NewArraysForOut, "sums_into_out"),
+        (SumsInARow, "gradients_of_sums"),
+        (SumsInHalf, "gradients_of_sums"),
         (AnotherLane, "token_dropout"),
         (CompilesLayers, "a_layers_forward"),
         (CompilesLayers, "a_layers_backward"),

@@ -23,7 +23,7 @@ import numpy as np
 from dask.base import tokenize
 
 from anydrop.backends import load, resolve
-from anydrop.backends.base import COMPUTE, Backend
+from anydrop.backends.base import COMPUTE, Backend, dtype_name
 from anydrop.backends.common.threads import without_helpers
 from anydrop.backends.dask.private import Chunks, chunk_slices, chunks_for, meta, meta_like
 from anydrop.core import check, place
@@ -91,26 +91,63 @@ class DaskBackend(Backend):
     ) -> Array:
         """Return ``where(keep, x * scale + shift, fill)`` in the chunks of `x`."""
         affine, axes = Affine(scale, shift, fill), tuple(range(x.ndim))
-        recipe = None
-        where: tuple[Any, ...] = ()
-        if isinstance(keep, Recipe):
-            recipe = _known(keep)
-            where = chunk_slices(x.chunks), axes
-        elif keep is not None:
-            own = axes[x.ndim - keep.ndim :]
-            # A mask follows the chunks of x, and not the other way round.
-            fitting = [1 if keep.shape[i] == 1 else x.chunks[a] for i, a in enumerate(own)]
-            keep = da.asarray(keep).rechunk(fitting)
-            where = keep, own
+        recipe, where = _masked(x, keep)
         return da.blockwise(
             partial(_select, recipe=recipe, affine=affine),
             axes,
             *(x, axes, *where),
-            name=f"anydrop-select-{tokenize(x, recipe or keep, *affine)}",
+            name=f"anydrop-select-{tokenize(x, recipe or where, *affine)}",
             meta=meta(x),
             dtype=x.dtype,
             align_arrays=False,
         )
+
+    def select_add(
+        self,
+        x: Array,
+        residual: Array,
+        keep: Recipe | Array | None,
+        scale: float,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``residual + where(keep, (x + bias) * scale, 0)`` in the chunks of `x`."""
+        axes = tuple(range(x.ndim))
+        recipe, where = _masked(x, keep)
+        if not any(math.isnan(n) for n in x.shape):
+            residual = residual.rechunk(x.chunks)
+        elif residual.numblocks != x.numblocks:
+            raise ValueError(
+                f"residual must have as many chunks as x, {x.numblocks}, whose sizes are not "
+                f"known, got {residual.numblocks}; call compute_chunk_sizes() of both first"
+            )
+        added = () if bias is None else _beside(bias, x)
+        return da.blockwise(
+            partial(_select_add, recipe=recipe, scale=scale, masked=bool(where)),
+            axes,
+            *(x, axes, residual, axes, *where, *added),
+            name=f"anydrop-add-{tokenize(x, residual, recipe or where, scale, added)}",
+            meta=meta(residual),
+            dtype=residual.dtype,
+            align_arrays=False,
+        )
+
+    def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
+        """Return x summed to a shape: the sums of chunks, and then of these; lazily."""
+        lengths = (1,) * (x.ndim - len(shape)) + shape
+        axes = tuple(a for a, n in enumerate(lengths) if n == 1)
+        if axes:
+            summed = partial(_sum, dtype=_wide(x))
+            x = da.reduction(
+                x,
+                chunk=summed,
+                aggregate=summed,
+                axis=axes,
+                keepdims=True,
+                dtype=_wide(x),
+                meta=meta_like(x, x.ndim, _wide(x)),
+            )
+        return x[(0,) * (x.ndim - len(shape))].astype(dtype)
 
     def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
@@ -231,6 +268,27 @@ def _chunks(shape: tuple[int, ...], like: Array, dtype: str) -> Chunks:
     return chunks_for(tuple(wanted), shape, dtype)
 
 
+def _masked(x: Array, keep: Recipe | Array | None) -> tuple[Recipe | None, tuple[Any, ...]]:
+    """Return a recipe, if there is one, and what tells each chunk of x its part of the mask."""
+    if isinstance(keep, Recipe):
+        return _known(keep), (chunk_slices(x.chunks), tuple(range(x.ndim)))
+    return None, () if keep is None else _beside(da.asarray(keep), x)
+
+
+def _beside(other: Array, x: Array) -> tuple[Array, tuple[int, ...]]:
+    """Return an array that is broadcast against x in the chunks of x, and its axes there."""
+    axes = tuple(range(x.ndim))[x.ndim - other.ndim :]
+    # It follows the chunks of x, and not the other way round.
+    fitting = [1 if other.shape[i] == 1 else x.chunks[a] for i, a in enumerate(axes)]
+    return other.rechunk(fitting), axes
+
+
+def _wide(x: Array) -> str:
+    """Return the name of the dtype in which an array is summed."""
+    name = dtype_name(x.dtype)
+    return "float32" if name in ("float16", "bfloat16") else name
+
+
 def _known(recipe: Recipe) -> Recipe:
     """Return a recipe of plain ints, which every process pickles and tokenizes alike."""
     for number, value in enumerate(place.parts(recipe)):
@@ -262,15 +320,40 @@ def _draw(slices: tuple[slice, ...], *, method: str, recipe: Recipe, like: Array
 
 def _select(x: Array, where: Any = None, *, recipe: Recipe | None, affine: Affine) -> Array:
     keep = _part(recipe, where) if recipe else where
+    if recipe:
+        _check_chunk(x, keep.shape)
     backend = resolve(x)
-    if recipe and x.shape != keep.shape:
-        raise ValueError(
-            f"a chunk has the shape {x.shape} and not {keep.shape}, as its Dask array says: tell "
-            "the chunks where it was made, e.g. with map_blocks(..., chunks=...)"
-        )
     backend.check_input(x)
     with _as_a_task():
         return backend.select(x, keep, *affine)
+
+
+def _select_add(
+    x: Array, residual: Array, *rest: Any, recipe: Recipe | None, scale: float, masked: bool
+) -> Array:
+    where, bias = (*rest, None)[:2] if masked else (None, (*rest, None)[0])
+    keep = _part(recipe, where) if recipe else where
+    if recipe:
+        _check_chunk(x, keep.shape)
+    _check_chunk(residual, x.shape)
+    backend = resolve(x)
+    backend.check_input(x)
+    with _as_a_task():
+        return backend.select_add(x, residual, keep, scale, bias)
+
+
+def _sum(x: Array, axis: tuple[int, ...], keepdims: bool, *, dtype: str) -> Array:
+    shape = tuple(1 if a in axis else n for a, n in enumerate(x.shape))
+    with _as_a_task():
+        return resolve(x).sum_to(x, shape, dtype)
+
+
+def _check_chunk(x: Array, shape: tuple[int, ...]) -> None:
+    if x.shape != shape:
+        raise ValueError(
+            f"a chunk has the shape {x.shape} and not {shape}, as its Dask array says: tell "
+            "the chunks where it was made, e.g. with map_blocks(..., chunks=...)"
+        )
 
 
 def _as_a_task() -> AbstractContextManager[None]:

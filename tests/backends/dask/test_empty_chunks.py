@@ -30,6 +30,10 @@ CALLS = {
     "noise": lambda x: masked(x, x, anydrop.gaussian_noise, std=0.5, seed=3, shared_axes=-1),
     "copies": lambda x: [anydrop.drop_connect(x, 0.5, examples=2, seed=3)],
     "zoneout": lambda x: [anydrop.zoneout(x, x, 0.5, seed=3)],
+    "sums": lambda x: masked(
+        x, x, anydrop.dropout_add, residual=x, p=0.5, seed=3, bias=x[(0,) * (x.ndim - 1)]
+    ),
+    "sums at inference": lambda x: [anydrop.dropout_add(x, x, 0.5, training=False)],
     "zoneout at inference": lambda x: [anydrop.zoneout(x, x, 0.5, training=False)],
     "tokens": lambda x: [anydrop.token_dropout(x.astype(int), 0.5, token=0, seed=3)],
     "protected": lambda x: [
@@ -66,6 +70,18 @@ def test_states_in_other_chunks(own, other):
     new, old = da.from_array(new, chunks=(own, 2)), da.from_array(old, chunks=(other, (1, 3)))
     y = anydrop.zoneout(new, old, 0.5, seed=0)
     assert y.shape == expected.shape
+    assert np.array_equal(y.compute(), expected)
+
+
+@pytest.mark.parametrize("other", CUTS[1])
+@pytest.mark.parametrize("own", CUTS[1])
+def test_a_residual_and_a_bias_in_other_chunks(own, other):
+    x = np.arange(4.0).reshape(1, 4)
+    expected = anydrop.dropout_add(x, -x, 0.5, bias=x, seed=0)
+    new, old = da.from_array(x, chunks=(own, 2)), da.from_array(-x, chunks=(other, (1, 3)))
+    bias = da.from_array(x, chunks=(other, (3, 0, 1)))
+    y = anydrop.dropout_add(new, old, 0.5, bias=bias, seed=0)
+    assert y.chunks == new.chunks
     assert np.array_equal(y.compute(), expected)
 
 

@@ -12,6 +12,7 @@ CALLS = {
     "gaussian": lambda x: anydrop.gaussian_dropout(x, 0.5, seed=1),
     "noise": lambda x: anydrop.gaussian_noise(x, 0.5, seed=1),
     "zoneout": lambda x: anydrop.zoneout(x, -x.reshape(()), 0.5, seed=1),
+    "dropout_add": lambda x: anydrop.dropout_add(x, x.reshape(()), 0.5, bias=-x, seed=1),
     "zoneout at inference": lambda x: anydrop.zoneout(x, x, 0.5, training=False),
     "copies": lambda x: anydrop.drop_connect(x, 0.5, examples=3, seed=1),
     "weights of copies": lambda x: anydrop.drop_connect(
