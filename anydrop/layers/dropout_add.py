@@ -63,9 +63,10 @@ def dropout_add(
 
     Notes
     -----
-    The gradient of the residual is that of the result, and so no element of a mask is needed for
-    it. That of the bias is a sum in pairs: all libraries add in one order, so its bits are the same
-    on each of them, on any number of threads.
+    The gradient of the residual is that of the result. That of the bias, of the mask's `apply`, is
+    a sum in pairs: all libraries add in one order, so its bits are the same on each of them, on any
+    number of threads. Two have an order of their own: Dask, which adds chunk by chunk, and JAX
+    where it differentiates this function itself.
 
     Where an element is dropped, 0 is added: a residual of -0.0 becomes +0.0 there.
 

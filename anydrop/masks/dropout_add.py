@@ -73,7 +73,8 @@ class DropoutAddMask(_DropoutAddMask, Description):
         tuple of array
             ``where(keep, gradient * scale, 0)`` in the dtype of `x`, and `gradient` itself. With a
             bias also the sum of the first over the axes along which the bias was broadcast, in its
-            shape and dtype: a sum in pairs, half types in float32, the same on every library.
+            shape and dtype: a sum in pairs, half types in float32, with the same bits on every
+            library but Dask.
 
         Raises
         ------

@@ -54,11 +54,10 @@ def test_a_second_array_is_checked_too():
     with pytest.raises(ValueError, match="previous" + REFUSAL):
         anydrop.zoneout(array(), array(OTHER), 0.5, seed=0)
 
-    for arrays in ((array(OTHER), None), (array(), array(OTHER))):
-        with pytest.raises(
-            ValueError, match=("residual", "bias")[arrays[0].spec != OTHER] + REFUSAL
-        ):
-            anydrop.dropout_add(array(), arrays[0], 0.5, bias=arrays[1], seed=0)
+    with pytest.raises(ValueError, match="residual" + REFUSAL):
+        anydrop.dropout_add(array(), array(OTHER), 0.5, seed=0)
+    with pytest.raises(ValueError, match="bias" + REFUSAL):
+        anydrop.dropout_add(array(), array(), 0.5, bias=array(OTHER), seed=0)
 
 
 def test_a_sum_is_numpys():

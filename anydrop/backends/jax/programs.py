@@ -102,7 +102,11 @@ def select_add(
 def sum_to(x: Array, shape: tuple[int, ...], dtype: str) -> Array:
     """Return x summed to a shape, as a tree of additions."""
     half = x.dtype in (jnp.float16, jnp.bfloat16)
-    return pairwise.sum_to(jnp, _wide(x, jnp.float32) if half else x, shape).astype(dtype)
+
+    def summed(x: Array) -> Array:
+        return pairwise.sum_to(jnp, _wide(x, jnp.float32) if half else x, shape).astype(dtype)
+
+    return within_explicit_axes(summed, x, whole=x.shape != shape)(x)
 
 
 def _select_add(

@@ -85,6 +85,27 @@ def test_chunks_follow_the_array():
     assert DRAWN["zoneout"][0](x, cut(-X, "rows")).chunks[1] == x.chunks[1]
 
 
+def test_sums_with_chunks_of_unknown_sizes():
+    """At inference, where no mask is placed: if there are as many of each array."""
+    unknown, shown = cut(X, "rows")[cut(X, "rows")[:, 0] > 0], X[X[:, 0] > 0]
+    y = anydrop.dropout_add(unknown, 2 * unknown, 0.5, bias=cut(X[0], "rows"), training=False)
+    assert np.array_equal(y.compute(), 2 * shown + (shown + X[0]))
+    with pytest.raises(ValueError, match=r"as many chunks as x, \(3, 1\), .* got \(1, 1\)"):
+        anydrop.dropout_add(unknown, cut(X, "whole")[cut(X[:, 0], "whole") > 0], training=False)
+    with pytest.raises(ValueError, match=r"call x.compute_chunk_sizes\(\) first"):
+        anydrop.dropout_add(unknown, unknown, seed=0)
+
+
+def test_the_gradient_of_a_bias_is_a_sum_in_pairs_of_each_chunk():
+    g = (1 + np.random.default_rng(0).random((100_000, 3))).astype("f4")
+    _, mask = anydrop.dropout_add(g, g, 0.1, bias=g[0], seed=0, return_mask=True)
+    for rows in (100_000, 1_001):
+        dx, _, dbias = dask.compute(*mask.apply(da.from_array(g, chunks=(rows, 2))))
+        exact = dx.astype("f8").sum(axis=0)
+        assert dbias.dtype == "f4"
+        assert np.all(np.abs(dbias - exact) <= 4 * np.spacing(exact.astype("f4")))
+
+
 def test_another_dtype_or_kind_has_another_name():
     mask = anydrop.Mask.from_seed(X.shape, 0.5, seed=1)
     backend = anydrop.backends.load("dask")

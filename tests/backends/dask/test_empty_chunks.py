@@ -22,6 +22,12 @@ def masked(x, gradient, function, **keywords):
     return y, mask.apply(gradient)
 
 
+def summed(x, bias):
+    """Return a sum, and the gradients of its three parts."""
+    y, mask = anydrop.dropout_add(x, x, 0.5, bias=bias, seed=3, return_mask=True)
+    return y, *mask.apply(x)
+
+
 CALLS = {
     "dropout": lambda x: masked(x, x, anydrop.dropout, p=0.5, seed=3),
     "shared": lambda x: masked(x, x, anydrop.dropout, p=0.5, seed=3, shared_axes=0),
@@ -30,9 +36,7 @@ CALLS = {
     "noise": lambda x: masked(x, x, anydrop.gaussian_noise, std=0.5, seed=3, shared_axes=-1),
     "copies": lambda x: [anydrop.drop_connect(x, 0.5, examples=2, seed=3)],
     "zoneout": lambda x: [anydrop.zoneout(x, x, 0.5, seed=3)],
-    "sums": lambda x: masked(
-        x, x, anydrop.dropout_add, residual=x, p=0.5, seed=3, bias=x[(0,) * (x.ndim - 1)]
-    ),
+    "sums": lambda x: summed(x, x[(0,) * (x.ndim - 1)]),
     "sums at inference": lambda x: [anydrop.dropout_add(x, x, 0.5, training=False)],
     "zoneout at inference": lambda x: [anydrop.zoneout(x, x, 0.5, training=False)],
     "tokens": lambda x: [anydrop.token_dropout(x.astype(int), 0.5, token=0, seed=3)],

@@ -43,6 +43,16 @@ def stored(x, **recipe):
     return anydrop.dropout(x, 0.5, rng=rng, return_mask=True)[1].apply(x)
 
 
+def added(x, residual=-2 * X, bias=None, **keywords):
+    bias = bias if bias is None else da.from_array(bias)
+    return anydrop.dropout_add(x, da.from_array(residual), bias=bias, **keywords)
+
+
+def summed(x, axis):
+    shape = tuple(1 if a == axis else n for a, n in enumerate(x.shape))
+    return anydrop.resolve(x).sum_to(x, shape, "float64") + da.zeros((6, 8), chunks=3)
+
+
 WINDOWS = {"window": ((0, 0), (9, 9))}, {"window": ((1, 0), (9, 9))}, {"window": ((1, 0), (9, 8))}
 PLACES = {}, {"seed": 1}, {"step": 1}, {"step": 2**40}, {"shared_axes": 0}, *WINDOWS
 RULES = {}, {"p": 0.25}, {"scaling": "inference"}
@@ -69,6 +79,14 @@ FAMILIES = {
     "stored": (stored, [{}, {"seed": 1}, {"x": X + 1}]),
     "gaussian": (partial(anydrop.gaussian_dropout, seed=0), [{"step": 1}, {"p": 0.25}, {"p": 0.5}]),
     "noise": (partial(anydrop.gaussian_noise, seed=0), [{"std": 1.0}, {"std": 2.0}]),
+    "sums": (
+        partial(added, seed=0),
+        [
+            *({}, {"step": 1}, {"p": 0.25}, {"bias": X[0]}, {"bias": X[1]}, {"residual": X}),
+            *({"training": False}, {"shared_axes": 0}, {"x": X + 1}),
+        ],
+    ),
+    "sums to a bias": (summed, [{"x": X + n, "axis": axis} for n in (0, 1) for axis in (0, 1)]),
     "tokens": (
         partial(anydrop.token_dropout, seed=0),
         [

@@ -26,6 +26,10 @@ DRAWN = {
     "drop_block2d": (lambda x, t: anydrop.drop_block2d(x, 0.3, (3, 2), seed=1, step=t), MAPS),
     "alpha_dropout": (lambda x, t: anydrop.alpha_dropout(x, 0.3, seed=1, step=t), X),
     "zoneout": (lambda x, t: anydrop.zoneout(x, 2 * x, 0.3, seed=1, step=t), X),
+    "dropout_add": (
+        lambda x, t: anydrop.dropout_add(x, 2 * x, 0.3, bias=3 * x[0], seed=1, step=t),
+        X,
+    ),
     "drop_connect": (lambda x, t: anydrop.drop_connect(x, 0.3, examples=3, seed=1, step=t), X),
     "gaussian_dropout": (lambda x, t: anydrop.gaussian_dropout(x, 0.3, seed=1, step=t), X),
     "gaussian_noise": (lambda x, t: anydrop.gaussian_noise(x, 0.3, seed=1, step=t), X),
@@ -108,6 +112,7 @@ RETURNED = {
     "blocks": lambda x: anydrop.drop_block2d(x, 0.3, 2, seed=0, return_mask=True),
     "noise": lambda x: anydrop.gaussian_dropout(x, 0.3, seed=0, return_mask=True),
     "zones": lambda x: anydrop.zoneout(x, -x, 0.3, seed=0, return_mask=True),
+    "sums": lambda x: anydrop.dropout_add(x, -x, 0.3, bias=x[0], seed=0, return_mask=True),
     "copies": lambda x: anydrop.drop_connect(x, 0.3, examples=2, seed=0, return_mask=True),
     "stored": lambda x: anydrop.dropout(x, 0.3, rng=jax.random.key(0), return_mask=True),
 }
@@ -132,6 +137,47 @@ def test_masks_go_out_of_jit_and_into_it(name):
             strict=True,
         ):
             assert np.allclose(a, b, rtol=rounding, atol=rounding)
+
+
+@pytest.mark.parametrize("source", ["seed", "rng"])
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16"])
+def test_gradients_of_sums_are_those_of_their_mask(name, source):
+    """With a float32 residual; that of the bias up to the order of its additions."""
+    x, residual, g = (jnp.asarray(a, "float32") for a in RNG.standard_normal((3, 50, 12)))
+    x, bias = x.astype(name), jnp.asarray(RNG.standard_normal(12), "float32").astype(name)
+    draw = {"seed": 1} if source == "seed" else {"rng": jax.random.key(0)}
+
+    def add(*arrays):
+        x, residual, bias = arrays
+        return anydrop.dropout_add(x, residual, 0.3, bias=bias, **draw)
+
+    y, mask = anydrop.dropout_add(x, residual, 0.3, bias=bias, **draw, return_mask=True)
+    for run in (add, jax.jit(add)):
+        got, backward = jax.vjp(run, x, residual, bias)
+        assert got.dtype == "float32"
+        assert np.array_equal(got, y)
+        dx, dresidual, dbias = backward(g)
+        assert np.array_equal(dresidual, g)
+        assert np.array_equal(dx, mask.apply(g)[0])
+        assert dx.dtype == dbias.dtype == x.dtype
+        exact = np.asarray(mask.apply(g)[2], "float64")
+        assert np.allclose(np.asarray(dbias, "float64"), exact, rtol=0.02, atol=0.05)
+        tangents = x, residual, bias
+        assert np.array_equal(jax.jvp(run, tangents, tangents)[1], y)  # all is linear
+
+
+def test_nothing_of_a_sums_size_is_kept_by_jit_and_scan():
+    """Nor the numbers that a loop around it does not change."""
+    x, bias = jnp.ones((255, 250)), jnp.ones(250)
+
+    def body(x, step):
+        return anydrop.dropout_add(x, x, 0.5, bias=bias, seed=0, step=step), None
+
+    loop = jax.jit(lambda x: jax.lax.scan(body, x, jnp.arange(5))[0])
+    assert loop.lower(x).compile().memory_analysis().temp_size_in_bytes < 0.1 * x.size
+    add = jax.jit(lambda x, r, b: anydrop.dropout_add(x, r, 0.5, bias=b, seed=0))
+    _, backward = jax.vjp(add, x, x, bias)
+    assert sum(kept.nbytes for kept in jax.tree.leaves(backward)) <= 64
 
 
 def test_tokens_beyond_a_plain_int():

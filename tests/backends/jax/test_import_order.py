@@ -26,6 +26,7 @@ def masks():
         "stored blocks": anydrop.drop_block2d(x, 0.3, 2, **stored)[1],
         "noise": anydrop.gaussian_dropout(x, 0.3, **seeded)[1],
         "zoneout": anydrop.zoneout(x, x, 0.3, **seeded)[1],
+        "dropout_add": anydrop.dropout_add(x, x, 0.3, bias=x[0], **seeded)[1],
         "complement": Complement(mask, mask.shape),
         "copies": anydrop.drop_connect(x[0], 0.3, examples=2, **seeded)[1],
     }

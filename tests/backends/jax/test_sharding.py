@@ -206,6 +206,23 @@ def test_states_that_are_cut(mesh, spec, training):
     assert y.sharding.is_equivalent_to(new.sharding, 2)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_sums_that_are_cut(mesh, spec, training):
+    """At once and under jit, with a bias that is whole on each device; and their gradients."""
+    x, residual, bias = on(mesh, spec), jnp.negative(on(mesh, spec)), on(mesh, P(), X[0])
+    add = partial(anydrop.dropout_add, p=0.5, seed=0, training=training)
+    expected = add(X, -X, bias=X[0])
+    for function in (add, jax.jit(add)):
+        y = function(x, residual, bias=bias)
+        assert np.array_equal(y, expected)
+        assert y.sharding.is_equivalent_to(x.sharding, 2)
+    if training:
+        _, mask = add(x, residual, bias=bias, return_mask=True)
+        for ours, theirs in zip(mask.apply(x), mask.apply(X), strict=True):
+            assert np.array_equal(ours, theirs)
+
+
 def test_states_on_other_devices():
     new, previous = (jax.device_put(X, device) for device in jax_ways.DEVICES[:2])
     with pytest.raises(ValueError, match="previous must have the device of x"):
