@@ -26,7 +26,12 @@ from anydrop.backends.torch.operator import (
     kernels,
     shared_by,
 )
-from anydrop.backends.torch.watchers import apply_in_transform, below_autograd, requires_grad
+from anydrop.backends.torch.watchers import (
+    apply_in_transform,
+    below_autograd,
+    is_memory,
+    requires_grad,
+)
 from anydrop.core.recipe import Recipe
 
 LIBRARY.define(
@@ -53,6 +58,8 @@ def select_add(
 
 def sum_to(x: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Return x summed over the axes along which a tensor of `shape` was broadcast to it."""
+    if is_memory(x):
+        return host.sum_to(x, tuple(shape), dtype)
     y: Tensor = SUM_TO(x, shape, dtype)
     return y
 
@@ -156,20 +163,16 @@ def _differentiable(*arguments: Any) -> Tensor:
 @torch.library.register_vmap("anydrop::select_add", lib=LIBRARY)
 def _batched(info: Any, dims: Any, *arguments: Any) -> tuple[Tensor, int]:
     """Return the operator over a batch: one mask for all examples, unless a step is mapped."""
-    n, rest = info.batch_size, arguments[4:]
+    n, (x, residual, bias, place, *rest) = info.batch_size, arguments
     if dims[3] is not None:
-        each = [
-            [x] * n if dim is None else x.unbind(dim)
-            for x, dim in zip(arguments[:4], dims, strict=False)
-        ]
+        pairs = zip((x, residual, bias, place), dims, strict=False)
+        each = [[t] * n if dim is None else t.unbind(dim) for t, dim in pairs]
         return torch.stack([SELECT_ADD(*one, *rest) for one in zip(*each, strict=True)]), 0
-    x, residual, bias = (
-        x if x is None or (dim is None and a == 2) else _first(x, dim, n)
-        for a, (x, dim) in enumerate(zip(arguments[:3], dims, strict=False))
-    )
+    x, residual = _first(x, dims[0], n), _first(residual, dims[1], n)
     if dims[2] is not None:
+        bias = bias.movedim(dims[2], 0)
         bias = bias.reshape(n, *(1,) * (x.ndim - bias.ndim), *bias.shape[1:])
-    return SELECT_ADD(x, residual, bias, *shared_by(n, *arguments[3:8]), *arguments[8:]), 0
+    return SELECT_ADD(x, residual, bias, *shared_by(n, place, *rest[:4]), *rest[4:]), 0
 
 
 def _first(x: Tensor, dim: int | None, n: int) -> Tensor:

@@ -134,6 +134,7 @@ class TorchBackend(Backend):
         followed = any(map(requires_grad, arrays))
         recipe, known = read(keep) if isinstance(keep, Recipe) else (None, False)
         known = known or keep is None
+        # What adds in one pass and past the dispatcher, where nothing but autograd watches.
         add: Callable[..., Tensor] | None = None
         if self._on_host and all(map(is_plain_cpu, arrays)) and (known or is_memory(keep)):
             add = partial(host.select_add, mask=recipe or keep, scale=scale)
@@ -153,14 +154,14 @@ class TorchBackend(Backend):
             with mode_of(x):
                 if recipe:
                     y = addition.select_add(x, residual, bias, recipe, scale, self._draws)
-                else:
+                else:  # Operations of PyTorch's, which a compiler may fuse.
                     y = int64.select_add(*arrays, mask=keep, scale=scale)
         return y if out is None else out.copy_(y)
 
     def sum_to(self, x: Tensor, shape: tuple[int, ...], dtype: str) -> Tensor:
         """Return x summed to the shape of what was broadcast to it; see `Backend.sum_to`."""
         if is_distributed(x):
-            return super().sum_to(x, shape, dtype)
+            return dtensor.sum_to(self.sum_to, x, shape, dtype)
         with mode_of(x):
             return addition.sum_to(x, shape, getattr(torch, dtype))
 

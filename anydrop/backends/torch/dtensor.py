@@ -60,3 +60,12 @@ def select(
     return DTensor.from_local(
         y, x.device_mesh, x.placements, run_check=False, shape=x.shape, stride=x.stride()
     )
+
+
+def sum_to(local: Callable[..., Tensor], x: Any, shape: tuple[int, ...], dtype: str) -> Any:
+    """Return a ``DTensor`` summed as `Backend.sum_to` does, in one order for all its parts."""
+    from torch.distributed.tensor import DTensor, Replicate
+
+    everywhere = [Replicate()] * x.device_mesh.ndim
+    total = local(x.redistribute(placements=everywhere).to_local(), shape, dtype)
+    return DTensor.from_local(total, x.device_mesh, everywhere, run_check=False)

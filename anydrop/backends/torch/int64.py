@@ -92,7 +92,7 @@ def select_add(
         return torch.complex(real, imag)
     dtype = torch.float32 if x.dtype in HALVES else x.dtype
     wide = x.to(dtype) if bias is None else x.to(dtype) + bias
-    return (residual + apply(wide, mask, scaled(scale))).to(residual.dtype)
+    return (apply(wide, mask, scaled(scale)) + residual).to(residual.dtype)  # in x's order
 
 
 def apply(x: Tensor, keep: Tensor | None, affine: Affine) -> Tensor:

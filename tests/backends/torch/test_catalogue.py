@@ -23,6 +23,7 @@ RNG = torch.Generator().manual_seed(0)
 MAPS = torch.randn(2, 2, 5, 4, dtype=torch.float64, generator=RNG)
 X = torch.randn(3, 4, dtype=torch.float64, generator=RNG)
 BEFORE = torch.randn(3, 4, dtype=torch.float64, generator=RNG)
+BIAS = torch.randn(4, dtype=torch.float64, generator=RNG)
 
 
 def source(seed):
@@ -35,6 +36,14 @@ DRAWN = {
     "drop_block2d": (lambda x, s: anydrop.drop_block2d(x, 0.3, (3, 2), **source(s)), MAPS),
     "alpha_dropout": (lambda x, s: anydrop.alpha_dropout(x, 0.3, **source(s)), X),
     "zoneout": (lambda x, h, s: anydrop.zoneout(x, h, 0.3, **source(s)), X, BEFORE),
+    "dropout_add": (
+        lambda x, r, b, s: anydrop.dropout_add(x, r, 0.3, bias=b, **source(s)),
+        *(X, BEFORE, BIAS),
+    ),
+    "dropout_add at p = 0": (
+        lambda x, r, b, s: anydrop.dropout_add(x, r, 0.0, bias=b, **source(s)),
+        *(X, BEFORE, BIAS),
+    ),
     "drop_connect": (lambda x, s: anydrop.drop_connect(x, 0.3, examples=3, **source(s)), X),
     "dropout2d": (lambda x, s: anydrop.dropout2d(x, 0.3, **source(s)), MAPS),
     "gaussian_dropout": (lambda x, s: anydrop.gaussian_dropout(x, 0.3, **source(s)), X),
@@ -59,7 +68,7 @@ def test_derivatives_agree_with_differences(name, seed):
     assert gradgradcheck(function, arrays, check_fwd_over_rev=True)
 
 
-@pytest.mark.parametrize("name", ["gaussian_dropout", "alpha_dropout", "zoneout"])
+@pytest.mark.parametrize("name", ["gaussian_dropout", "alpha_dropout", "zoneout", "dropout_add"])
 def test_derivatives_of_complex_numbers(name):
     function, arrays = of(name, 1)
     assert gradcheck(function, [x.to(torch.complex128).requires_grad_() for x in arrays])
@@ -94,7 +103,7 @@ def operations(y):
     return found
 
 
-@pytest.mark.parametrize("name", ["drop_block2d", "zoneout", "gaussian_dropout"])
+@pytest.mark.parametrize("name", ["drop_block2d", "zoneout", "gaussian_dropout", "dropout_add"])
 def test_a_subclass_sees_each_operation(name):
     function, arrays = of(name, 1)
     plain = [x.clone().requires_grad_() for x in arrays]
@@ -165,6 +174,8 @@ COMPILED = {
     "GaussianDropout": (anydrop.GaussianDropout(0.3, seed=1), X),
     "StochasticDepth": (anydrop.StochasticDepth(0.3, seed=1), X),
     "Zoneout": (anydrop.Zoneout(0.3, seed=1), X, BEFORE),
+    "DropoutAdd": (anydrop.DropoutAdd(0.3, seed=1), X, BEFORE, BIAS),
+    "DropoutAdd at p = 0": (anydrop.DropoutAdd(0.0, seed=1), X, BEFORE, BIAS),
 }
 
 

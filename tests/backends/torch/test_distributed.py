@@ -64,6 +64,21 @@ SHARDS = """
             assert torch.equal(y.full_tensor(), anydrop.dropout(x, **recipe))
             y.sum().backward()
             assert torch.equal(shards.grad.full_tensor(), anydrop.dropout(ones, **recipe))
+    for placement in (Shard(0), Shard(1), Shard(2), Replicate()):
+        half, wide, dy = (distribute_tensor(t, mesh, [placement]) for t in (x.half(), ones, x * 3))
+        bias = distribute_tensor(x[0, 0], mesh, [Replicate()])
+        arrays = half.requires_grad_(), wide.requires_grad_(), bias.requires_grad_()
+        y, mask = anydrop.dropout_add(half, wide, 0.5, bias=bias, seed=3, return_mask=True)
+        expected = anydrop.dropout_add(x.half(), ones, 0.5, bias=x[0, 0], seed=3)
+        assert y.placements == (placement,) and torch.equal(y.full_tensor(), expected)
+        y.backward(dy)
+        *same, db = mask.apply(x * 3)
+        ours = mask.apply(dy)
+        assert all(torch.equal(a.full_tensor(), b) for a, b in zip(ours, (*same, db)))
+        gradients = [array.grad.full_tensor() for array in arrays]
+        assert all(map(torch.equal, gradients[:2], same))
+        # PyTorch sums what was not yet rounded to a half type, in an order of its own.
+        torch.testing.assert_close(gradients[2], db, rtol=0.0, atol=35 * 6 * 2**-12)
     row = distribute_tensor(ones[:1], mesh, [Shard(0)])  # the second process has none of it
     y = anydrop.dropout(row, 0.5, seed=3)
     assert torch.equal(y.full_tensor(), anydrop.dropout(ones[:1], 0.5, seed=3))

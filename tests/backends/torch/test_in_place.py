@@ -23,6 +23,11 @@ IN_PLACE = {
     "noise": lambda x, **out: anydrop.gaussian_noise(x, 0.5, seed=3, **out),
     "blocks": lambda x, **out: anydrop.drop_block2d(x, 0.5, 3, seed=3, **out),
     "zoneout": lambda x, **out: anydrop.zoneout(x, x.detach() * 0, 0.5, seed=3, **out),
+    "sum": lambda x, **out: anydrop.dropout_add(x, x.detach() * 2, 0.5, seed=3, **out),
+    "sum into the residual": lambda x, **out: anydrop.dropout_add(
+        x.detach() * 2, x, 0.5, bias=x[0], seed=3, **out
+    ),
+    "bare sum": lambda x, **out: anydrop.dropout_add(x, x * 2, 0.5, training=False, **out),
     "a generator's": lambda x, **out: anydrop.dropout(
         x, 0.5, rng=torch.Generator().manual_seed(0), **out
     ),

@@ -39,6 +39,11 @@ EXPANDED = {
     "a generator's": lambda x: anydrop.dropout(x, 0.5, rng=torch.Generator().manual_seed(0)),
     "gaussian": lambda x: anydrop.gaussian_dropout(x, 0.5, seed=0),
     "zoneout": lambda x: anydrop.zoneout(x, -x, 0.5, seed=0),
+    "a sum": lambda x: anydrop.dropout_add(x, -x, 0.5, bias=x[0], seed=0),
+    "a sum of a generator's": lambda x: anydrop.dropout_add(
+        x, -x, 0.5, rng=torch.Generator().manual_seed(0)
+    ),
+    "a sum at inference": lambda x: anydrop.dropout_add(x, -x, 0.5, training=False),
     "zoneout at inference": lambda x: anydrop.zoneout(x, -x, 0.5, training=False),
 }
 
@@ -54,20 +59,24 @@ def test_an_expanded_tensor(call):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_states_in_two_orders(training):
-    """The new one's counts."""
+    """The new one's counts; of a sum that of what is dropped from."""
     new, previous = torch.ones(3, 4).t().contiguous().t(), torch.zeros(3, 4)
     for a, b in ((new, previous), (previous, new)):
-        y = anydrop.zoneout(a, b, 0.5, seed=0, training=training)
-        assert y.stride() == a.stride()
+        for function in (anydrop.zoneout, anydrop.dropout_add):
+            for source in ({"seed": 0}, {"rng": torch.Generator().manual_seed(0)}):
+                y = function(a, b, 0.5, training=training, **source)
+                assert y.stride() == a.stride()
 
 
-@pytest.mark.parametrize("call", ["blocks", "elements", "zoneout"])
+@pytest.mark.parametrize("call", ["blocks", "elements", "zoneout", "sum", "bare sum"])
 def test_channels_last_stays_in_a_compiled_program(call):
     x = torch.ones(2, 3, 8, 8).to(memory_format=torch.channels_last)
     calls = {
         "blocks": lambda x: anydrop.drop_block2d(x, 0.3, 3, seed=0),
         "elements": lambda x: anydrop.dropout(x, 0.3, seed=0),
         "zoneout": lambda x: anydrop.zoneout(x, -x, 0.3, seed=0),
+        "sum": lambda x: anydrop.dropout_add(x, -x, 0.3, bias=x[:1], seed=0),
+        "bare sum": lambda x: anydrop.dropout_add(x, -x, 0.3, bias=x[:1], training=False),
     }
     y = torch.compile(calls[call], backend="aot_eager", fullgraph=True)(x)
     assert torch.equal(y, calls[call](x))

@@ -11,7 +11,7 @@ from subjects import available
 
 import anydrop
 from anydrop import Dropout, Mask, Window
-from anydrop.testing.reference import bits, keep, select
+from anydrop.testing.reference import bits, keep, numbers, select
 from anydrop.testing.subject import dtype_of
 
 if not available("torch"):
@@ -91,6 +91,40 @@ def test_the_gradient_is_that_of_the_mask(function):
     (dx,) = torch.autograd.grad(y, x, g)
     assert torch.equal(dx, mask.apply(g))
     assert np.array_equal(dx.cpu().numpy() != 0, keep((40, 50), 0.4, seed=2, step=3))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("recipe", [{}, {"shared_axes": (1,)}, {"p": 0.0}], ids=str)
+@pytest.mark.parametrize(
+    "dtypes",
+    [
+        *((name,) * 3 for name in ("float16", "float32", "float64", "complex64")),
+        ("float16", "float32", "float32"),
+        pytest.param(
+            ("bfloat16",) * 3,
+            marks=pytest.mark.skipif(
+                not available("ml_dtypes"),
+                reason="bfloat16 is from the package ml_dtypes, which is not installed here",
+            ),
+        ),
+    ],
+)
+def test_a_sum_and_its_gradients_have_numpys_bits(dtypes, recipe):
+    rng = np.random.default_rng(0)
+    shapes = (40, 3, 50), (40, 3, 50), (50,)
+    given = [numbers(s, dtype_of(name), rng) for s, name in zip(shapes, dtypes, strict=True)]
+    backend = anydrop.resolve(ones(1))
+    arrays = [backend.from_numpy(a, ones(1)).requires_grad_() for a in given]
+    keywords = {"p": 0.3, "seed": 1, "step": 2, **recipe}
+
+    def add(x, residual, bias):
+        return anydrop.dropout_add(x, residual, bias=bias, return_mask=True, **keywords)
+
+    (y, _), (expected, mask) = add(*arrays), add(*given)
+    gradient = rng.standard_normal(shapes[0]).astype(given[1].dtype)
+    ours = torch.autograd.grad(y, arrays, backend.from_numpy(gradient, ones(1)))
+    for a, b in zip((y.detach(), *ours), (expected, *mask.apply(gradient)), strict=True):
+        assert bits(backend.to_numpy(a)) == bits(b)
 
 
 def test_autograd_keeps_nothing():

@@ -23,7 +23,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning") 
 
 class Program(torch.nn.Module):
     def forward(self, x, step):
-        return anydrop.dropout(x, 0.5, seed=3, step=step)
+        return block(x, step)
+
+
+def block(x, step):
+    """Call each function that draws by an operator of its own."""
+    y = anydrop.dropout(x, 0.5, seed=3, step=step)
+    return anydrop.dropout_add(y, x, 0.5, bias=x[0], seed=4, step=step)
 
 
 def exported(path):
@@ -52,8 +58,7 @@ def test_a_new_process_draws_the_same(saved, tmp_path):
         """
     )
     for step, y in zip(STEPS, json.loads(printed), strict=True):
-        expected = anydrop.dropout(X.numpy(), 0.5, seed=3, step=step)
-        assert np.array_equal(np.asarray(y, "f4"), expected)
+        assert np.array_equal(np.asarray(y, "f4"), block(X.numpy(), step))
 
 
 @pytest.mark.parametrize("strict", [False, True])

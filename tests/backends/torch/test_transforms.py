@@ -200,6 +200,7 @@ BY_GENERATOR = {
     "alpha": lambda x, rng: anydrop.alpha_dropout(x, 0.5, rng=rng),
     "blocks": lambda x, rng: anydrop.drop_block2d(x, 0.5, 3, rng=rng),
     "zoneout": lambda x, rng: anydrop.zoneout(x, -x, 0.5, rng=rng),
+    "sum": lambda x, rng: anydrop.dropout_add(x, -x, 0.5, rng=rng),
     "copies": lambda x, rng: anydrop.drop_connect(x, 0.5, examples=2, rng=rng),
     "depth": lambda x, rng: anydrop.stochastic_depth(x, 0.5, rng=rng),
     "layer": lambda x, rng: anydrop.Dropout(0.5, rng=rng)(x),
