@@ -44,9 +44,12 @@ def contests(sizes: list[int], dtypes: list[str]) -> Iterator[Contest]:
     for n in large[:1]:
         yield from contests_numpy.shared(n)
         yield from contests_numpy.layouts(n)
+        yield from contests_numpy.others(n)
     yield from contests_torch.arrays(sizes, dtypes)
     yield from contests_torch.modules()
     yield from contests_torch.models()
+    for n in large[:1]:
+        yield from contests_torch.sums(n)
     # JAX has float64 only where a program enables it for all its arrays.
     yield from contests_jax.arrays(sizes, [d for d in dtypes if d != "float64"])
     yield from contests_dask.arrays(large)

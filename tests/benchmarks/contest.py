@@ -42,7 +42,8 @@ class Contestant:
     call : callable
         Takes nothing and returns the result.
     array : callable
-        Makes a NumPy array of the result, once the clock has stopped.
+        Makes a NumPy array of the result, once the clock has stopped: of a sum, of its part that
+        dropout may drop.
     out : array, optional
         Where the call writes to: poisoned before each sample, and then the result.
     p : float, optional
@@ -93,7 +94,7 @@ class Contest:
         """
         contestant = self.contestants[name]
         scale = contestant.scale or 1.0 / (1.0 - self.key.p)
-        y = contestant.out if contestant.out is not None else contestant.array(result)
+        y = contestant.array(result if contestant.out is None else contestant.out)
         expect(y.shape == self.x.shape, f"{name}: a result of shape {y.shape}")
         expect(y.dtype == (contestant.dtype or self.key.dtype), f"{name}: a result in {y.dtype}")
         dropped = y == 0

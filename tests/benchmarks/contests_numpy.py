@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from contest import Contest, Contestant, Key, numbers
 from names import (
+    ADD,
+    ADD_ONE,
     ALL,
     CAREFUL,
     COPY,
@@ -19,12 +21,15 @@ from names import (
     INTO,
     INTO_ONE,
     INTO_TWO,
+    KEEP,
     MULTIPLY,
     MULTIPLY_ONE,
     ONE,
     OURS,
     PLAIN,
+    RANDOM,
     STORED,
+    SUM_EXPRESSION,
     P,
 )
 from torch.nn import functional
@@ -34,25 +39,36 @@ from anydrop.backends.common.threads import Pool
 from anydrop.backends.numpy import compiled
 from anydrop.backends.numpy.backend import NumpyBackend
 
+# Of the rows that a bias is added to.
+WIDTH = 1024
+
 
 def multiplied(x: np.ndarray, out: np.ndarray, threads: int | None = None) -> Contestant:
     """Return a multiply that is shared among as many threads as dropout is."""
-    pool, factor = Pool(threads), x.dtype.type(3.0)
-    source, target = x.reshape(-1), out.reshape(-1)
-
-    def work(a: int, b: int) -> None:
-        np.multiply(source[a:b], factor, out=target[a:b])
-
-    def call() -> None:
-        pool.run(work, source.size, compiled.CROSSOVER)
-
+    factor = x.dtype.type(3.0)
+    call = shared_among(threads, lambda a, b: np.multiply(a, factor, out=b), x, out)
     return Contestant(call, out=out, p=0.0, scale=3.0, fresh=False)
 
 
+def shared_among(
+    threads: int | None, operation: Callable[..., Any], *arrays: np.ndarray
+) -> Callable[[], None]:
+    """Return a call of an operation on parts of arrays, on as many threads as dropout takes."""
+    pool, flat = Pool(threads), [array.reshape(-1) for array in arrays]
+
+    def work(a: int, b: int) -> None:
+        operation(*(array[a:b] for array in flat))
+
+    return lambda: pool.run(work, flat[0].size, compiled.CROSSOVER)
+
+
 def stepping(function: Callable[..., Any], x: Any, p: float, **options: Any) -> Callable[[], Any]:
-    """Return a call of a function of the catalogue that takes another step each time."""
-    steps = itertools.count()
-    return lambda: function(x, p, seed=0, step=next(steps), **options)
+    """Return a call of a function of the catalogue that takes another step each time.
+
+    Of a function of several arrays, x is a tuple of them.
+    """
+    steps, arrays = itertools.count(), x if isinstance(x, tuple) else (x,)
+    return lambda: function(*arrays, p, seed=0, step=next(steps), **options)
 
 
 def with_threads(threads: int, call: Callable[[], Any]) -> Callable[[], Any]:
@@ -137,6 +153,61 @@ def shared(n: int) -> Iterator[Contest]:
             INTO: Contestant(into, out=out, shared=axes),
         }
         yield Contest(Key("shared", what, n, "float32", p), x, contestants)
+
+
+def keep_mask(n: int, p: float) -> Contest:
+    """Return the contest of keep masks that are looked at."""
+    x, steps, rng = np.ones(n, "f4"), itertools.count(), np.random.default_rng(0)
+    mask = anydrop.Mask.from_seed(x.shape, p, seed=0)
+    calls = {
+        KEEP: lambda: mask._replace(step=next(steps)).keep(like=x),
+        RANDOM: lambda: rng.random(n) < 1 - p,
+    }
+    contestants = {name: Contestant(call, scale=1.0, dtype="bool") for name, call in calls.items()}
+    return Contest(Key("mask", "forward", n, "float32", p), x, contestants)
+
+
+def addends(n: int, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return x, a bias and a residual, so small that no digit is lost of what is added to it."""
+    x, rng = numbers(n, dtype).reshape(-1, WIDTH), np.random.default_rng(1)
+    bias = rng.uniform(-0.1, 0.1, WIDTH).astype(dtype)
+    return x, bias, rng.uniform(-0.2, 0.2, x.shape).astype(dtype)
+
+
+def sum_with_a_residual(n: int, p: float) -> Contest:
+    """Return the contest of a bias, dropout and a residual's sum, beside a bare sum."""
+    x, bias, residual = addends(n, "float32")
+    out, rng, keep = np.empty_like(x), np.random.default_rng(0), 1 - p
+
+    def dropped(y: np.ndarray) -> np.ndarray:
+        return y - residual
+
+    def added(threads: int | None) -> Contestant:
+        call = shared_among(threads, lambda a, b, y: np.add(a, b, out=y), x, residual, out)
+        bare = {"p": 0.0, "scale": 1.0, "fresh": False}
+        return Contestant(call, lambda y: dropped(y) + bias, out=out, **bare)
+
+    into = stepping(anydrop.dropout_add, (x, residual), p, bias=bias, out=out)
+    contestants = {
+        ADD: added(None),
+        ADD_ONE: added(1),
+        INTO: Contestant(into, dropped, out=out),
+        INTO_ONE: Contestant(with_threads(1, into), dropped, out=out),
+        OURS: Contestant(stepping(anydrop.dropout_add, (x, residual), p, bias=bias), dropped),
+        SUM_EXPRESSION: Contestant(
+            lambda: residual + (x + bias) * ((rng.random(x.shape) < keep) / keep),
+            dropped,
+            dtype="float64",
+        ),
+    }
+    return Contest(Key("sum", "forward", n, "float32", p), x + bias, contestants)
+
+
+def others(n: int) -> Iterator[Contest]:
+    """Yield the contests of keep masks and of sums."""
+    for p in P:
+        yield keep_mask(n, p)
+        yield sum_with_a_residual(n, p)
 
 
 def layouts(n: int) -> Iterator[Contest]:

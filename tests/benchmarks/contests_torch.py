@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from contest import Contest, Contestant, Key, numbers
+from contests_numpy import addends
 from names import (
+    COMPILED,
     CONVERTED,
     CONVERTED_WITHOUT,
+    EAGER,
     F_DROPOUT,
     MODULE,
     MULTIPLIED,
@@ -108,6 +111,48 @@ def forward_and_backward(n: int, dtype: str, p: float) -> Contest:
         F_DROPOUT: Contestant(gradient_of(lambda t: functional.dropout(t, p), x), array=numpy),
     }
     return Contest(Key("torch", "forward and backward", n, dtype, p), x, contestants)
+
+
+def sums(n: int) -> Iterator[Contest]:
+    """Yield the contests of a bias, dropout and a residual's sum."""
+    x, bias, residual = addends(n, "float32")
+    arrays = x, residual, bias
+
+    def eager(x: Any, residual: Any, bias: Any, p: float) -> Any:
+        return residual + functional.dropout(x + bias, p)
+
+    for p in P:
+        steps = itertools.count()
+
+        def ours(x: Any, residual: Any, bias: Any, p: float, steps: Any = steps) -> Any:
+            return anydrop.dropout_add(x, residual, p, bias=bias, seed=0, step=next(steps))
+
+        calls = {EAGER: eager, COMPILED: torch.compile(eager), OURS: ours}
+        tensors = [torch.from_numpy(array) for array in arrays]
+        forwards = {
+            name: Contestant(functools.partial(call, *tensors, p), lambda y: numpy(y) - residual)
+            for name, call in calls.items()
+        }
+        yield Contest(Key("torch", "sum", n, "float32", p), x + bias, forwards)
+        gradients = {
+            name: Contestant(gradients_of(functools.partial(call, p=p), *arrays), array=numpy)
+            for name, call in calls.items()
+        }
+        yield Contest(Key("torch", "sum, forward and backward", n, "float32", p), x, gradients)
+
+
+def gradients_of(function: Callable[..., torch.Tensor], *arrays: np.ndarray) -> Any:
+    """Return a call that goes forward and backward, for the gradients of all arrays.
+
+    It returns that of the first, of which each is also that of the result.
+    """
+    tensors = [torch.from_numpy(array).requires_grad_() for array in arrays]
+    g = torch.from_numpy(arrays[0])
+
+    def call() -> torch.Tensor:
+        return torch.autograd.grad(function(*tensors), tensors, g)[0]
+
+    return call
 
 
 def models() -> Iterator[Contest]:

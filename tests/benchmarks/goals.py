@@ -26,9 +26,10 @@ class Ratio(NamedTuple):
     most: bool = True  # whether the ratio may be at most that; else at least
     # The two contestants without dropout. If given, the goal compares what dropout adds to each.
     without: tuple[str, str] | None = None
+    dtype: str = "float32"
 
     def key(self, p: float) -> Key:
-        return Key(self.group, self.what, self.elements, "float32", p)
+        return Key(self.group, self.what, self.elements, self.dtype, p)
 
     def seen(self, seconds: dict[str, Quartiles]) -> float:
         """Return the ratio of medians."""
@@ -44,20 +45,25 @@ def at_most(text: str, *ratio: object) -> Ratio:
     return Ratio(text, *ratio)  # type: ignore[arg-type]
 
 
-def faster(text: str, *ratio: object) -> Ratio:
+def faster(text: str, *ratio: object, dtype: str = "float32") -> Ratio:
     """Return the goal that a contestant is at least so many times as fast as another."""
     group, what, n, ours, theirs, bound = ratio
-    return Ratio(text, group, what, n, theirs, ours, bound, most=False)  # type: ignore[arg-type]
+    goal = group, what, n, theirs, ours, bound
+    return Ratio(text, *goal, most=False, dtype=dtype)  # type: ignore[arg-type]
 
 
 GOALS = (
     at_most(
         "NumPy, into a given array: time beside a multiply's",
-        *("numpy", "forward", LARGE, names.INTO, names.MULTIPLY, 1.6),
+        *("numpy", "forward", LARGE, names.INTO, names.MULTIPLY, 1.2),
+    ),
+    at_most(
+        "... on one thread",
+        *("numpy", "forward", LARGE, names.INTO_ONE, names.MULTIPLY_ONE, 1.35),
     ),
     faster(
         "NumPy: times as fast as NumPy's expression",
-        *("numpy", "forward", LARGE, names.OURS, names.EXPRESSION, 5.0),
+        *("numpy", "forward", LARGE, names.OURS, names.EXPRESSION, 6.5),
     ),
     faster(
         "... into a given array",
@@ -66,6 +72,23 @@ GOALS = (
     faster(
         "NumPy: times as fast as F.dropout on a tensor",
         *("numpy", "forward", LARGE, names.OURS, names.F_DROPOUT, 5.0),
+    ),
+    faster(
+        "... into a given array",
+        *("numpy", "forward", LARGE, names.INTO, names.F_DROPOUT, 18.0),
+    ),
+    faster(
+        "... into a given array, float16",
+        *("numpy", "forward", LARGE, names.INTO, names.F_DROPOUT, 8.0),
+        dtype="float16",
+    ),
+    faster(
+        "a keep mask: times as fast as NumPy's random < p",
+        *("mask", "forward", LARGE, names.KEEP, names.RANDOM, 8.0),
+    ),
+    at_most(
+        "NumPy, a bias, dropout and a residual's sum into a given array: time beside a bare sum's",
+        *("sum", "forward", LARGE, names.INTO, names.ADD, 1.25),
     ),
     at_most(
         "NumPy without numba: time beside NumPy's expression's",
@@ -77,11 +100,27 @@ GOALS = (
     ),
     faster(
         "PyTorch, forward: times as fast as F.dropout",
-        *("torch", "forward", LARGE, names.OURS, names.F_DROPOUT, 5.0),
+        *("torch", "forward", LARGE, names.OURS, names.F_DROPOUT, 6.0),
     ),
     faster(
         "PyTorch, forward and backward: times as fast as F.dropout",
-        *("torch", "forward and backward", LARGE, names.OURS, names.F_DROPOUT, 2.0),
+        *("torch", "forward and backward", LARGE, names.OURS, names.F_DROPOUT, 3.0),
+    ),
+    faster(
+        "PyTorch, a bias, dropout and a residual's sum, forward: times as fast as eager",
+        *("torch", "sum", LARGE, names.OURS, names.EAGER, 4.0),
+    ),
+    faster(
+        "... as torch.compile of it",
+        *("torch", "sum", LARGE, names.OURS, names.COMPILED, 1.0),
+    ),
+    faster(
+        "... forward and backward: times as fast as eager",
+        *("torch", "sum, forward and backward", LARGE, names.OURS, names.EAGER, 2.5),
+    ),
+    faster(
+        "... as torch.compile of it",
+        *("torch", "sum, forward and backward", LARGE, names.OURS, names.COMPILED, 1.0),
     ),
     faster(
         "JAX under jit: times as fast as bernoulli with threefry",

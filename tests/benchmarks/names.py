@@ -15,6 +15,13 @@ ONE, ALL = "one thread", "all threads"
 
 COPY = "np.copyto"
 
+# Of a keep mask, and of a sum with a bias and a residual.
+KEEP, RANDOM = "mask.keep(like=x)", "rng.random(x.shape) < p"
+ADD, ADD_ONE = "np.add(x, residual, out)", "np.add(x, residual, out), one thread"
+SUM_EXPRESSION = "residual + (x + bias) * ((rng.random(x.shape) < keep) / keep)"
+EAGER = "residual + F.dropout(x + bias)"
+COMPILED = f"torch.compile of {EAGER}"
+
 MULTIPLIED = "multiply"
 F_DROPOUT = "torch.nn.functional.dropout"
 THREEFRY, RBG = "where(jax.random.bernoulli(threefry))", "where(jax.random.bernoulli(rbg))"

@@ -234,9 +234,11 @@ def test_goals_are_about_contestants_and_measures_that_there_are():
         contests_small.calls(),
         contests_numpy.passes([n], ["float32"]),
         contests_numpy.shared(large),
+        contests_numpy.others(large),
         contests_torch.arrays([n], ["float32"]),
         contests_torch.modules(),
         contests_torch.models(),
+        contests_torch.sums(large),
         contests_jax.arrays([n], ["float32"]),
         contests_dask.arrays([n]),
     )
@@ -261,6 +263,19 @@ def test_a_training_step_shows_what_its_last_dropout_drops():
         Contest(key, x, {"it": honest}).run(rounds=2)
         with pytest.raises(AssertionError, match="it: dropped 0 of"):
             Contest(key, x, {"it": replace(training_step(x, 0.0, convert), p=0.1)}).run(rounds=1)
+
+
+@everything
+def test_a_sum_shows_what_it_drops():
+    from contests_numpy import keep_mask, sum_with_a_residual
+
+    keep_mask(2**14, P).run(rounds=2)
+    contest = sum_with_a_residual(2**14, P)
+    contest.run(rounds=2)
+    into = contest.contestants[INTO]
+    scaled = replace(into, call=lambda: np.multiply(into.out, 1.01, out=into.out))
+    with pytest.raises(AssertionError, match="nor scaled"):
+        replace(contest, contestants={"it": scaled}).run(rounds=1)
 
 
 @everything
