@@ -22,7 +22,7 @@ SIZE = (24, 24)
 def draw(folder: Path) -> None:
     """Write every picture to a folder."""
     folder.mkdir(exist_ok=True)
-    own = (one_mask, scaling, stream, independent)
+    own = (one_mask, scaling, stream, independent, lanes)
     others = (
         pictures_converted.converted,
         pictures_monte_carlo.monte_carlo,
@@ -173,6 +173,46 @@ def independent() -> Figure:
         axis.tick_params(length=0)
         wrong = seeds == (1, 1)
         axis.set_title(title, fontsize=10, color=ORANGE if wrong else BLUE)
+    figure.tight_layout()
+    return figure
+
+
+def lanes() -> Figure:
+    """Draw half a round of Philox in four lanes: a product, and what becomes of its halves."""
+    figure = Figure(figsize=(9, 4.6))
+    axis = figure.subplots()
+    axis.set(xlim=(0, 18.2), ylim=(0, 9.2))
+    axis.axis("off")
+
+    def row(x: float, y: float, cells: list[str], colours: list[str], note: str) -> None:
+        for place, (text, colour) in enumerate(zip(cells, colours, strict=True)):
+            style = {"boxstyle": "square,pad=0", "linewidth": 1.4, "facecolor": "white"}
+            corner = x + 1.3 * place, y
+            axis.add_patch(FancyBboxPatch(corner, 1.2, 0.9, edgecolor=colour, **style))
+            middle = {"ha": "center", "va": "center", "fontsize": 9.5, "color": INK}
+            axis.text(corner[0] + 0.6, y + 0.45, text, **middle)
+        axis.text(x, y + 1.05, note, fontsize=9, color=INK)
+
+    def arrow(start: tuple[float, float], end: tuple[float, float]) -> None:
+        arrows = {"arrowstyle": "-|>", "mutation_scale": 11, "color": INK, "linewidth": 1}
+        axis.add_patch(FancyArrowPatch(start, end, **arrows))
+
+    row(0.2, 5.6, ["a", "b", "c", "d"], [GREY] * 4, "third word of four blocks")
+    halves = [BLUE, ORANGE] * 2
+    row(6.4, 7.6, ["lo a", "hi a", "lo c", "hi c"], halves, "even lanes times M1, 64 bits")
+    row(6.4, 5.3, ["lo b", "hi b", "lo d", "hi d"], halves, "odd lanes times M1, 64 bits")
+    row(12.6, 7.0, ["hi a", "hi c", "hi b", "hi d"], [ORANGE] * 4, "high halves, by one shuffle")
+    row(12.6, 4.8, ["a", "c", "b", "d"], [GREY] * 4, "xor the second word, swapped before")
+    row(12.6, 2.6, ["k0", "k0", "k0", "k0"], [GREY] * 4, "xor the key of the round")
+    row(12.6, 0.4, ["a", "c", "b", "d"], [GREEN] * 4, "the next first word, swapped")
+    row(6.4, 0.4, ["lo a", "lo b", "lo c", "lo d"], [BLUE] * 4, "low halves: the next second word")
+    arrow((5.5, 6.3), (6.3, 7.9))
+    arrow((5.5, 6.0), (6.3, 5.8))
+    arrow((5.5, 5.7), (6.3, 1.1))
+    arrow((11.7, 8.0), (12.5, 7.6))
+    arrow((11.7, 5.9), (12.5, 7.2))
+    for y in (6.9, 4.7, 2.5):
+        arrow((17.9, y), (17.9, y - 1.1))
     figure.tight_layout()
     return figure
 
