@@ -21,6 +21,7 @@ def description() -> dict[str, str]:
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
         "processor": f"{cpu['name']}, {cpu['vectors']}",
+        "kernels compiled for": os.environ.get("NUMBA_CPU_NAME", "this processor"),
         "threads": f"{anydrop.get_num_threads()} of {os.cpu_count()} cores",
         "memory": f"{memory:.0f} GiB",
         "system": f"{platform.system()}, {platform.machine()}",

@@ -128,8 +128,11 @@ def processors(folder: str) -> dict[str, dict[str, float]]:
             print(dtype, statistics.median(seconds) / x.size * 1e9)
     """
     host, found = binding.get_host_cpu_features(), {}
-    for name in ("native", *(name for name, one in PROCESSORS.items() if host.get(one.needs))):
-        pretended = {} if name == "native" else {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": ""}
+    targets: dict[str, dict[str, str]] = {"native": {}}
+    for name, one in PROCESSORS.items():
+        if host.get(one.needs):
+            targets[name] = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": one.features}
+    for name, pretended in targets.items():
         lines = printed(code, NUMBA_CACHE_DIR=folder, **pretended).splitlines()
         found[name] = {dtype: float(ns) for dtype, ns in (line.split() for line in lines)}
     return found

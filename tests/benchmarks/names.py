@@ -48,15 +48,27 @@ FIRST_CALL, IMPORT = (
 
 
 class Processor(NamedTuple):
-    """What one of LLVM's names stands for, and the feature that a machine needs to be one."""
+    """What one of LLVM's names stands for.
+
+    Attributes
+    ----------
+    text : str
+        In words.
+    needs : str
+        The feature that a machine needs to be one.
+    features : str
+        What numba is to be told of it, so that it chooses the form of the kernels.
+    """
 
     text: str
     needs: str
+    features: str = ""
 
 
+AVX2 = "+avx2,+f16c"
 PROCESSORS = {
-    "x86-64-v4": Processor("with AVX-512", "avx512bw"),
-    "x86-64-v3": Processor("with AVX2", "avx2"),
+    "x86-64-v4": Processor("with AVX-512", "avx512bw", AVX2),
+    "x86-64-v3": Processor("with AVX2", "avx2", AVX2),
     "x86-64-v2": Processor("with SSE4.2 and no AVX", "sse4.2"),
     "x86-64": Processor("with SSE2 alone", "sse2"),
 }
