@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests" / "benchmarks"))
@@ -14,7 +15,14 @@ import plots  # noqa: E402
 from contest import Times, times_of  # noqa: E402
 from names import PROCESSORS  # noqa: E402
 
-RUN = json.loads((HERE / "performance" / "run.json").read_text(encoding="utf-8"))
+
+def run(name: str) -> dict[str, Any]:
+    return json.loads((HERE / "performance" / name).read_text(encoding="utf-8"))
+
+
+RUN = run("run.json")
+# By what its kernels were compiled for.
+RUNS = {"AVX-512": RUN, "AVX2": run("run-avx2.json")}
 
 
 def table(columns: list[str], rows: list[list[str]]) -> str:
@@ -23,25 +31,25 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def machine() -> str:
-    rows = [[name, text] for name, text in {"date": RUN["date"], **RUN["machine"]}.items()]
-    return table(["", ""], rows)
+    columns = [{"date": one["date"], **one["machine"]} for one in RUNS.values()]
+    rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
+    return table(["", *RUNS], rows)
 
 
 def reached() -> str:
-    found = goals.outcomes(times_of(RUN), RUN["measures"])
+    found = {
+        name: {one.text: one for one in goals.outcomes(times_of(one), one["measures"])}
+        for name, one in RUNS.items()
+    }
     wanted = {goal.text for goal in goals.GOALS} | goals.BOUNDS.keys()
-    if not wanted <= {one.text for one in found}:
+    if not wanted <= found["AVX-512"].keys():
         raise ValueError("the run lacks contests or measures that goals are about: run it again")
-    rows = [
-        [
-            one.text,
-            one.bound.replace("<=", "≤").replace(">=", "≥"),
-            one.seen,
-            "✓" if one.met else "✗",
-        ]
-        for one in found
-    ]
-    return table(["", "wanted", "seen", ""], rows)
+    rows = []
+    for text, one in found["AVX-512"].items():
+        seen = [of.get(text) for of in found.values()]
+        marks = [f"{o.seen} {'✓' if o.met else '✗'}" if o else "" for o in seen]
+        rows.append([text, one.bound.replace("<=", "≤").replace(">=", "≥"), *marks])
+    return table(["", "wanted", *RUNS], rows)
 
 
 def processors() -> str:

@@ -74,11 +74,11 @@ GOALS = (
         *("numpy", "forward", LARGE, names.OURS, names.F_DROPOUT, 5.0),
     ),
     faster(
-        "... into a given array",
+        "NumPy, into a given array: times as fast as F.dropout on a tensor",
         *("numpy", "forward", LARGE, names.INTO, names.F_DROPOUT, 18.0),
     ),
     faster(
-        "... into a given array, float16",
+        "... of float16",
         *("numpy", "forward", LARGE, names.INTO, names.F_DROPOUT, 8.0),
         dtype="float16",
     ),
@@ -111,7 +111,7 @@ GOALS = (
         *("torch", "sum", LARGE, names.OURS, names.EAGER, 4.0),
     ),
     faster(
-        "... as torch.compile of it",
+        "... forward: times as fast as torch.compile of it",
         *("torch", "sum", LARGE, names.OURS, names.COMPILED, 1.0),
     ),
     faster(
@@ -119,7 +119,7 @@ GOALS = (
         *("torch", "sum, forward and backward", LARGE, names.OURS, names.EAGER, 2.5),
     ),
     faster(
-        "... as torch.compile of it",
+        "... forward and backward: times as fast as torch.compile of it",
         *("torch", "sum, forward and backward", LARGE, names.OURS, names.COMPILED, 1.0),
     ),
     faster(
@@ -148,6 +148,20 @@ GOALS = (
     ),
     *(
         at_most(
+            f"{ours}, {what}, {n:,} elements: time beside nn.Dropout's",
+            *("modules", what, n, ours, names.MODULE, 1.0),
+        )
+        for n in (2**12, 2**20)
+        for what in ("forward", "forward and backward")
+        for ours in (names.UNSEEDED, names.SEEDED)
+    ),
+    at_most(
+        "a transformer's training step, converted: dropout's own cost beside that of PyTorch's",
+        *("transformer", "training step", 8 * 128 * 256, names.CONVERTED, names.STOCK, 0.6),
+        *(True, (names.CONVERTED_WITHOUT, names.STOCK_WITHOUT)),
+    ),
+    *(
+        at_most(
             f"{what}, into a given array: time beside a multiply's",
             *("shared", what, LARGE, names.INTO, names.MULTIPLY, 1.3),
         )
@@ -159,15 +173,6 @@ GOALS = (
             *("dask", "forward", n, names.CHUNKS, names.WHOLE, 1.3),
         )
         for n in (LARGE, LARGEST)
-    ),
-)
-
-# Of contests that the run of docs/performance does not have yet.
-LATER = (
-    at_most(
-        "a transformer's training step, converted: dropout's own cost beside that of PyTorch's",
-        *("transformer", "training step", 8 * 128 * 256, names.CONVERTED, names.STOCK, 0.6),
-        *(True, (names.CONVERTED_WITHOUT, names.STOCK_WITHOUT)),
     ),
 )
 
@@ -192,7 +197,7 @@ class Outcome(NamedTuple):
 
 
 def outcomes(
-    times: list[Times], measures: dict[str, float], goals: Sequence[Ratio] = (*GOALS, *LATER)
+    times: list[Times], measures: dict[str, float], goals: Sequence[Ratio] = GOALS
 ) -> list[Outcome]:
     """Return what came of every goal whose contests, or measures, are here."""
     seconds = {one.key: one.seconds for one in times}
