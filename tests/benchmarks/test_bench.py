@@ -222,6 +222,7 @@ everything = pytest.mark.skipif(
 
 
 @everything
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own calls
 def test_goals_are_about_contestants_and_measures_that_there_are():
     import contests_dask
     import contests_jax
