@@ -336,6 +336,13 @@ class TorchBackend(Backend):
                 "convert it first, e.g. with to_dense()"
             )
 
+    def check_like(self, other: Tensor, x: Tensor, name: str, *others: Any) -> None:
+        """Refuse a second tensor that does not go with x, or is not dense; see `Backend`."""
+        if isinstance(other, Tensor) and (other.is_nested or other.layout != torch.strided):
+            kind = "nested" if other.is_nested else str(other.layout)
+            raise ValueError(f"{name} must be a dense tensor, got a {kind} one: convert it first")
+        super().check_like(other, x, name, *others)
+
     def check_out(self, out: Tensor, x: Tensor) -> None:
         """Refuse an `out` that can't hold the result for `x`."""
         if out is not x:
