@@ -354,8 +354,8 @@ class TorchBackend(Backend):
         followed = requires_grad(x) or requires_grad(out)
         if followed and (out is not x or x.is_leaf):
             raise ValueError(
-                "out= of tensors that require grad must be x itself, and no leaf, as for "
-                "F.dropout(x, inplace=True): leave it out, or call under torch.no_grad()"
+                "out= of tensors that require grad must be x itself, or the residual, and no leaf, "
+                "as for F.dropout(x, inplace=True): leave it out, or call under torch.no_grad()"
             )
         steps = zip(out.shape, out.stride(), strict=True)
         if out.numel() and any(n > 1 and not stride for n, stride in steps):
