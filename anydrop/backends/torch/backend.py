@@ -336,6 +336,13 @@ class TorchBackend(Backend):
                 "convert it first, e.g. with to_dense()"
             )
 
+    def check_like(self, other: Tensor, x: Tensor, name: str, *others: Any) -> None:
+        """Refuse a second tensor that does not go with x, or is not dense; see `Backend`."""
+        if isinstance(other, Tensor) and (other.is_nested or other.layout != torch.strided):
+            kind = "nested" if other.is_nested else str(other.layout)
+            raise ValueError(f"{name} must be a dense tensor, got a {kind} one: convert it first")
+        super().check_like(other, x, name, *others)
+
     def check_out(self, out: Tensor, x: Tensor) -> None:
         """Refuse an `out` that can't hold the result for `x`."""
         if out is not x:
@@ -347,8 +354,8 @@ class TorchBackend(Backend):
         followed = requires_grad(x) or requires_grad(out)
         if followed and (out is not x or x.is_leaf):
             raise ValueError(
-                "out= of tensors that require grad must be x itself, and no leaf, as for "
-                "F.dropout(x, inplace=True): leave it out, or call under torch.no_grad()"
+                "out= of tensors that require grad must be x itself, or the residual, and no leaf, "
+                "as for F.dropout(x, inplace=True): leave it out, or call under torch.no_grad()"
             )
         steps = zip(out.shape, out.stride(), strict=True)
         if out.numel() and any(n > 1 and not stride for n, stride in steps):

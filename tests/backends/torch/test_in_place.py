@@ -72,7 +72,7 @@ def test_out_that_autograd_could_not_follow(out):
     x = torch.ones(5, requires_grad=True)
     z = x if out == "leaf" else x * 2.0
     target = x if out == "leaf" else torch.empty(5, requires_grad=out != "other")
-    with pytest.raises(ValueError, match="must be x itself, and no leaf, as for F"):
+    with pytest.raises(ValueError, match="must be x itself, or the residual, and no leaf, as"):
         anydrop.dropout(z, 0.5, seed=0, out=target)
     with torch.no_grad():
         assert anydrop.dropout(z, 0.5, seed=0, out=target) is target

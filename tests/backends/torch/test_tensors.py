@@ -311,6 +311,23 @@ def test_layout_without_dropout():
     assert torch.equal(torch.cat(back.unbind()), anydrop.dropout(torch.ones(5), 0.5, seed=0))
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("training", [True, False])
+def test_second_tensors_that_are_not_dense(training):
+    """Though they have the shape and the dtype of x."""
+    x = torch.eye(3)
+    kinds = {
+        "torch.sparse_coo": x.to_sparse(),
+        "torch._mkldnn": x.to_mkldnn(),
+        "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    }
+    for kind, other in kinds.items():
+        for name in ("residual", "bias", "out"):
+            arguments = {"residual": x, name: other, "seed": 0, "training": training}
+            message = f"{name} must be a dense tensor, got a {kind} one: convert it first"
+            error(ValueError, message, anydrop.dropout_add, x, **arguments)
+
+
 def test_a_p_that_is_a_tensor():
     message = "p must be a real number with 0 <= p < 1, got torch.Tensor tensor(0.5000): p can't"
     error(TypeError, message, anydrop.dropout, example(), torch.tensor(0.5), seed=0)

@@ -177,6 +177,16 @@ def test_out_that_autograd_follows(backend):
     assert torch.equal(db, 3 * g)
 
 
+def test_out_that_autograd_refuses():
+    """The message names the residual, too, since that may be written to."""
+    x, leaf = torch.ones(SHAPE), torch.ones(SHAPE, requires_grad=True)
+    for out in (leaf, torch.ones(SHAPE)):
+        with pytest.raises(ValueError, match="must be x itself, or the residual, and no leaf"):
+            anydrop.dropout_add(x, leaf, 0.5, seed=0, out=out)
+    residual = leaf * 1
+    assert anydrop.dropout_add(x, residual, 0.5, seed=0, out=residual) is residual
+
+
 def test_bfloat16_without_ml_dtypes(monkeypatch):
     """The same bits: computed in float32 and rounded once."""
     cases = []
