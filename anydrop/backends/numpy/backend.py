@@ -238,7 +238,9 @@ class NumpyBackend(Backend):
         Operators make a scalar of what has no dimensions, in the machine's byte order.
         """
         with np.errstate(all="ignore"):
-            return np.asarray(forward(*arrays), arrays[0].dtype)
+            y, dtype = np.asarray(forward(*arrays)), arrays[0].dtype
+        # A sum with a wider residual has the dtype of that.
+        return y.astype(dtype, copy=False) if y.dtype == dtype.newbyteorder("=") else y
 
     def owns(self, x: object) -> bool:
         """Tell whether `x` is a plain NumPy array: a subclass may mean more than its numbers."""
