@@ -64,7 +64,7 @@ def test_half_types_are_added_in_float32(dtype, result):
     assert (got == np.float32(5000).astype(got.dtype)).all()
 
 
-@pytest.mark.parametrize("dtype", ["f2", "f4", ">f4", "f8", "c8"])
+@pytest.mark.parametrize("dtype", ["f2", "f4", ">f4", "f8", "c8", ">c8"])
 @pytest.mark.parametrize("layout", ["C", "F", "reversed"])
 def test_any_layout(dtype, layout):
     x = np.random.default_rng(2).standard_normal((600, 40)).astype(dtype)
