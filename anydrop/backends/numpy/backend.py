@@ -160,7 +160,9 @@ class NumpyBackend(Backend):
         rows = pairwise.rows_to(np, np.asarray(x), shape)
         if not len(rows):
             return np.zeros(shape, dtype)
-        return sums.tree(rows, chunked.wide_dtype(x.dtype), self._pool).reshape(shape).astype(dtype)
+        total = sums.tree(rows, chunked.wide_dtype(x.dtype), self._pool).reshape(shape)
+        with np.errstate(all="ignore"):
+            return total.astype(dtype)
 
     def plan(self, x: Array, recipe: Recipe, affine: Affine) -> Plan | None:
         """Return how to do `select` again for small plain arrays; see `Backend.plan`."""
