@@ -202,6 +202,19 @@ def test_a_generator():
     assert one.random() == other.random()
 
 
+def test_a_generator_and_a_residual_of_another_dtype():
+    """The sum has the dtype of the residual, and is not rounded to that of x on its way."""
+    x, residual, bias = arrays(dtype="f2", bias=(5,))
+    residual = residual.astype("f4") * np.float32(1.1)
+    kept = np.random.default_rng(3).random(x.shape) < 1 - P
+    moved = (x.astype("f4") + bias) * np.float32(1 / (1 - P))
+    expected = residual + np.where(kept, moved, np.float32(0))
+    for out in (None, np.empty_like(residual)):
+        y = anydrop.dropout_add(x, residual, P, bias=bias, rng=np.random.default_rng(3), out=out)
+        assert y.dtype == residual.dtype
+        assert bits(y) == bits(expected)
+
+
 def test_what_is_returned_is_a_value():
     x, residual, bias = arrays(dtype="f2", bias=(1, 5))
     calls = {"p": P, "seed": 0, "return_mask": True}

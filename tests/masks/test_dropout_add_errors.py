@@ -25,7 +25,12 @@ WRONG = {
         "residual must have the dtype of x, float32, got float16",
     ),
     "complex": (X, X * 1j, None, "residual must have the dtype of x, float32, got complex64"),
-    "half": (X.astype("f2"), X.astype("f8"), None, "residual must have the dtype of x, float16"),
+    "half": (
+        X.astype("f2"),
+        X.astype("f8"),
+        None,
+        "residual must have the dtype of x, float16 or float32, got",
+    ),
     "bias, number": (X, X, 0.5, "bias must be of the library of x, numpy, got float"),
     "bias, axes": (
         X,

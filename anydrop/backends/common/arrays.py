@@ -217,4 +217,5 @@ class Arrays:
             # counts as a difference.
             unknown = what == "device" and None in (ours, theirs)
             if not (ours == theirs or unknown or str(ours) == str(theirs)):
-                raise ValueError(f"{name} must have the {what} of x, {ours}, got {theirs}")
+                others = "".join(f" or {each}" for each in dtypes) if what == "dtype" else ""
+                raise ValueError(f"{name} must have the {what} of x, {ours}{others}, got {theirs}")

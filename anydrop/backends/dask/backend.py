@@ -136,18 +136,14 @@ class DaskBackend(Backend):
         """Return x summed to a shape: the sums of chunks, and then of these; lazily."""
         lengths = (1,) * (x.ndim - len(shape)) + shape
         axes = tuple(a for a, n in enumerate(lengths) if n == 1)
+        summed, rounded = (partial(_sum, dtype=name) for name in (_wide(x), dtype))
+        result = {"dtype": dtype, "meta": meta_like(x, x.ndim, dtype)}
         if axes:
-            summed = partial(_sum, dtype=_wide(x))
-            x = da.reduction(
-                x,
-                chunk=summed,
-                aggregate=summed,
-                axis=axes,
-                keepdims=True,
-                dtype=_wide(x),
-                meta=meta_like(x, x.ndim, _wide(x)),
-            )
-        return x[(0,) * (x.ndim - len(shape))].astype(dtype)
+            parts = {"chunk": summed, "combine": summed, "aggregate": rounded}
+            x = da.reduction(x, **parts, axis=axes, keepdims=True, **result)
+        else:
+            x = x.map_blocks(rounded, (), True, **result)
+        return x[(0,) * (x.ndim - len(shape))]
 
     def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array

@@ -160,7 +160,9 @@ class NumpyBackend(Backend):
         rows = pairwise.rows_to(np, np.asarray(x), shape)
         if not len(rows):
             return np.zeros(shape, dtype)
-        return sums.tree(rows, chunked.wide_dtype(x.dtype), self._pool).reshape(shape).astype(dtype)
+        total = sums.tree(rows, chunked.wide_dtype(x.dtype), self._pool).reshape(shape)
+        with np.errstate(all="ignore"):
+            return total.astype(dtype)
 
     def plan(self, x: Array, recipe: Recipe, affine: Affine) -> Plan | None:
         """Return how to do `select` again for small plain arrays; see `Backend.plan`."""
@@ -238,7 +240,9 @@ class NumpyBackend(Backend):
         Operators make a scalar of what has no dimensions, in the machine's byte order.
         """
         with np.errstate(all="ignore"):
-            return np.asarray(forward(*arrays), arrays[0].dtype)
+            y, dtype = np.asarray(forward(*arrays)), arrays[0].dtype
+        # A sum with a wider residual has the dtype of that.
+        return y.astype(dtype, copy=False) if y.dtype == dtype.newbyteorder("=") else y
 
     def owns(self, x: object) -> bool:
         """Tell whether `x` is a plain NumPy array: a subclass may mean more than its numbers."""

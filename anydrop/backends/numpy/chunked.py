@@ -241,7 +241,8 @@ def compute_dtype(dtype: Any) -> Any:
 @lru_cache
 def wide_dtype(dtype: Any) -> Any:
     """Return the dtype that numbers of a dtype have while they are computed with."""
-    return np.dtype(dtype) if np.dtype(dtype).kind == "c" else compute_dtype(dtype)
+    dtype = np.dtype(dtype)
+    return dtype.newbyteorder("=") if dtype.kind == "c" else compute_dtype(dtype)
 
 
 def _words(starts: Array, n: int, key: stream.Key, step: int) -> Array:

@@ -40,10 +40,11 @@ def tree(rows: Array, dtype: Any, pool: Pool) -> Array:
         for number in range(start, stop):
             row, side = divmod(number, across)
             here = slice(side * width, (side + 1) * width)
-            sums[row, here] = _block(rows[row * height : (row + 1) * height, here], memory)
+            with np.errstate(all="ignore"):  # which counts in one thread alone
+                sums[row, here] = _block(rows[row * height : (row + 1) * height, here], memory)
 
+    pool.run(work, down * across, CROSSOVER, height * width)
     with np.errstate(all="ignore"):
-        pool.run(work, down * across, CROSSOVER, height * width)
         return pairwise.tree(np, sums).reshape(shape)
 
 

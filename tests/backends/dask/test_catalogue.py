@@ -106,6 +106,19 @@ def test_the_gradient_of_a_bias_is_a_sum_in_pairs_of_each_chunk():
         assert np.all(np.abs(dbias - exact) <= 4 * np.spacing(exact.astype("f4")))
 
 
+@pytest.mark.parametrize("shape", [(3,), (1,), (100, 3)])
+def test_gradients_that_overflow_a_half_type_are_infinite_without_a_warning(shape):
+    x, g = np.ones((100, 3), "f2"), np.full((100, 3), 1e30, "f4")
+    bias = cut(np.ones(shape, "f2"), "rows")
+    _, mask = anydrop.dropout_add(
+        cut(x, "rows"), cut(x, "rows"), 0.1, bias=bias, seed=0, return_mask=True
+    )
+    dx, _, dbias = dask.compute(*mask.apply(cut(g, "rows")))
+    assert dx.dtype == dbias.dtype == "f2"
+    assert np.array_equal(np.isposinf(dx), mask.keep(like=x))
+    assert np.isposinf(dbias).all() == (len(shape) == 1)
+
+
 def test_another_dtype_or_kind_has_another_name():
     mask = anydrop.Mask.from_seed(X.shape, 0.5, seed=1)
     backend = anydrop.backends.load("dask")

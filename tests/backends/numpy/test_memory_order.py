@@ -22,7 +22,8 @@ def test_a_result_is_laid_out_as_its_array(variant, order, dtype):
             continue
         gradients = mask.apply(laid_out(np.ones_like(x), order))
         for dx in gradients if isinstance(gradients, tuple) else (gradients,):
-            assert dx.strides == x.strides, keywords
+            if dx.shape == x.shape:  # a bias has a shape of its own
+                assert dx.strides == x.strides, keywords
 
 
 @pytest.mark.parametrize("training", [True, False])

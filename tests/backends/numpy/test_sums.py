@@ -64,13 +64,23 @@ def test_half_types_are_added_in_float32(dtype, result):
     assert (got == np.float32(5000).astype(got.dtype)).all()
 
 
-@pytest.mark.parametrize("dtype", ["f2", "f4", ">f4", "f8", "c8"])
+@pytest.mark.parametrize("dtype", ["f2", "f4", ">f4", "f8", "c8", ">c8"])
 @pytest.mark.parametrize("layout", ["C", "F", "reversed"])
 def test_any_layout(dtype, layout):
     x = np.random.default_rng(2).standard_normal((600, 40)).astype(dtype)
     name = x.dtype.newbyteorder("=").name
     view = {"C": x, "F": np.asfortranarray(x), "reversed": x[::-1].copy()[::-1]}[layout]
     assert bits(NumpyBackend().sum_to(view, (40,), name)) == bits(by_array_api(x, (40,), name))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_overflow_is_infinite_without_a_warning(threads):
+    """In a helper's thread, between the blocks, and in the last rounding."""
+    backend, many = NumpyBackend(pool=eager(threads)), 40 * ROWS
+    for dtype, result in (("f4", "float32"), ("f2", "float16"), ("f8", "float16")):
+        x = np.full((many, 128), np.finfo(dtype).max, dtype)
+        assert np.isposinf(backend.sum_to(x, (128,), result)).all()
+        assert np.isposinf(backend.sum_to(x[:1], (1, 128), "float16")).all() == (dtype != "f2")
 
 
 def test_the_error_grows_with_the_logarithm_of_the_count():
