@@ -12,14 +12,14 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 from numba import from_dtype, njit, types
 
 from anydrop.backends.base import dtype_name
-from anydrop.backends.common.strides import joined
+from anydrop.backends.common.strides import MergedAxis, merged
 from anydrop.backends.numpy import chunked
 from anydrop.backends.numpy.chunked import Kernel, Summing
 from anydrop.backends.numpy.kernels import entries, tiles
@@ -37,14 +37,6 @@ CROSSOVER = 2**20
 
 # How the dtypes that numba lacks enter a kernel.
 BITS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
-
-
-class _Axis(NamedTuple):
-    """An axis: its length, and what a step along it adds to the index and to places in memory."""
-
-    length: int
-    mask: int
-    steps: tuple[int, ...]
 
 
 def kernel(dtype: Any, *constants: Any) -> Kernel:
@@ -127,13 +119,11 @@ def tiled(
     """
     all_arrays = [y, *arrays]
     strides = [tuple(n // array.itemsize for n in array.strides) for array in all_arrays]
-    axes = [
-        _Axis(n, mask, tuple(steps))
-        for n, mask, *steps in joined(y.shape, recipe.strides, *strides)
-    ]
+    axes = merged(y.shape, recipe.strides, *strides)
     none = (0,) * len(all_arrays)
-    along = next((axis for axis in axes if axis.mask == 1), _Axis(1, 1, none))
-    across, *outer = sorted((a for a in axes if a is not along), key=_way) or [_Axis(1, 0, none)]
+    along = next((axis for axis in axes if axis.mask == 1), MergedAxis(1, 1, none))
+    others = sorted((axis for axis in axes if axis is not along), key=_way)
+    across, *outer = others or [MergedAxis(1, 0, none)]
     straight = across.length == 1 or _way(along) <= _way(across)
     axes = [along, across, *outer]
     # Memory from the lowest address on, so that no place in it is negative.
@@ -168,7 +158,7 @@ def tiled(
     return draw, count * math.prod(axis.length for axis in outer), CROSSOVER, elements
 
 
-def _way(axis: _Axis) -> int:
+def _way(axis: MergedAxis) -> int:
     """Return how far a step along an axis goes in memory, in either direction."""
     return sum(map(abs, axis.steps))
 
