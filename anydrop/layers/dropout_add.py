@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Unpack, final
 
 from anydrop.backends import resolve
+from anydrop.backends.base import HALVES
 from anydrop.core.docstrings import described_by
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords
@@ -101,7 +102,7 @@ def _check_arrays(call: Call, residual: Array, bias: Array | None) -> None:
     """Refuse arrays that can't be added, or written to."""
     backend, x, out = call.backend, call.x, call.out
     backend.check_input(x)
-    wider = ("float32",) if backend.dtype_name(x) in ("float16", "bfloat16") else ()
+    wider = ("float32",) if backend.dtype_name(x) in HALVES else ()
     backend.check_like(residual, x, "residual", wider)
     if bias is not None:
         backend.check_like(bias, x, "bias", wider, True)

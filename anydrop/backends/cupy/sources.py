@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from anydrop.backends.common import normals as quantiles
-from anydrop.backends.common.arrays import COMPUTE
+from anydrop.backends.common.arrays import COMPUTE, HALVES
 
 
 class Element(NamedTuple):
@@ -35,7 +35,7 @@ ELEMENTS = {
 
 def _sums() -> Iterator[tuple[str, ...]]:
     for x in COMPUTE:
-        others = (x, "float32") if x in ("float16", "bfloat16") else (x,)
+        others = (x, "float32") if x in HALVES else (x,)
         for residual in others:
             yield x, residual
             yield from ((x, residual, bias) for bias in others)

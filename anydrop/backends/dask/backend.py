@@ -23,7 +23,7 @@ import numpy as np
 from dask.base import tokenize
 
 from anydrop.backends import load, resolve
-from anydrop.backends.base import COMPUTE, Backend, dtype_name
+from anydrop.backends.base import COMPUTE, HALVES, Backend, dtype_name
 from anydrop.backends.common.threads import without_helpers
 from anydrop.backends.dask.private import Chunks, chunk_slices, chunks_for, meta, meta_like
 from anydrop.core import check, place
@@ -286,7 +286,7 @@ def _beside(other: Array, x: Array) -> tuple[Array, tuple[int, ...]]:
 def _wide(x: Array) -> str:
     """Return the name of the dtype in which an array is summed."""
     name = dtype_name(x.dtype)
-    return "float32" if name in ("float16", "bfloat16") else name
+    return "float32" if name in HALVES else name
 
 
 def _known(recipe: Recipe) -> Recipe:
