@@ -21,7 +21,8 @@ def test_a_result_is_laid_out_as_its_array(variant, order, dtype):
         if mask is None or variant.whole:
             continue
         gradients = mask.apply(laid_out(np.ones_like(x), order))
-        for dx in gradients if isinstance(gradients, tuple) else (gradients,):
+        # The third is of a bias, in a shape of its own.
+        for dx in gradients[:2] if isinstance(gradients, tuple) else (gradients,):
             assert dx.strides == x.strides, keywords
 
 
