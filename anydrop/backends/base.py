@@ -258,7 +258,7 @@ class Backend(Arrays):
         return out
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
-        """Return x summed over the axes along which an array of `shape` was broadcast to it.
+        """Return x summed over the axes along which an array of `shape` broadcasts to its shape.
 
         Parameters
         ----------

@@ -64,10 +64,10 @@ def dropout_add(
 
     Notes
     -----
-    The gradient of the residual is that of the result. That of the bias, of the mask's `apply`, is
-    a sum in pairs: all libraries add in one order, so its bits are the same on each of them, on any
-    number of threads. Two have an order of their own: Dask, which adds chunk by chunk, and JAX
-    where it differentiates this function itself.
+    The gradient of the residual is the gradient of the result. The mask's `apply` sums the gradient
+    of the bias in pairs, in one order on every library. So its bits are the same on each of them,
+    and on any number of threads. Two have an order of their own: Dask adds chunk by chunk, and JAX
+    chooses one where it differentiates this function itself.
 
     Where an element is dropped, 0 is added: a residual of -0.0 becomes +0.0 there.
 

@@ -170,7 +170,7 @@ def _launch(
     keep: Recipe | Memory | None,
     factors: tuple[float, float, float],
 ) -> Launch:
-    """Return the call of a kernel of a dtype, for x and y, or of a sum, with what it has beside."""
+    """Return the call of a kernel for x and y, and of a sum for its residual and bias, too."""
     drawn = isinstance(keep, Recipe)
     first = keep.placement.first if isinstance(keep, Recipe) else 0
     mask = (0,) * len(shape) if keep is None else keep.strides

@@ -133,7 +133,7 @@ class DaskBackend(Backend):
         )
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
-        """Return x summed to a shape: the sums of chunks, and then of these; lazily."""
+        """Return x summed to a shape, lazily: the chunks are summed, and then their sums."""
         lengths = (1,) * (x.ndim - len(shape)) + shape
         axes = tuple(a for a, n in enumerate(lengths) if n == 1)
         if axes:

@@ -159,7 +159,7 @@ class TorchBackend(Backend):
         return y if out is None else out.copy_(y)
 
     def sum_to(self, x: Tensor, shape: tuple[int, ...], dtype: str) -> Tensor:
-        """Return x summed to the shape of what was broadcast to it; see `Backend.sum_to`."""
+        """Return x summed to a shape; see `Backend.sum_to`."""
         if is_distributed(x):
             return dtensor.sum_to(self.sum_to, x, shape, dtype)
         with mode_of(x):
