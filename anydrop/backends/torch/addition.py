@@ -64,11 +64,18 @@ def sum_to(x: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return y
 
 
-def by_triton(
-    x: Tensor, residual: Tensor, bias: Tensor | None = None, *, mask: Recipe | None, scale: float
+def draw(
+    x: Tensor,
+    residual: Tensor,
+    bias: Tensor | None = None,
+    *,
+    mask: Recipe | None,
+    scale: float,
+    kernel: str,
 ) -> Tensor:
-    """Return ``residual + where(mask, (x + bias) * scale, 0)`` by Triton, past the dispatcher."""
-    return _drawn(x, residual, bias, mask, scale, "triton")
+    """Return what `select_add` does by a kernel, past the dispatcher, with the strides of `x`."""
+    y = kernels(kernel).select_add(x, residual, bias, mask=mask, scale=scale)
+    return in_order_of(x, y)
 
 
 def derivative(
@@ -83,6 +90,7 @@ def derivative(
     return partial(_gradients, drop, x.dtype, _kind(bias), needed)
 
 
+# Shape and dtype of a bias, if there is one.
 _Kind: TypeAlias = tuple[Sequence[int], torch.dtype] | None
 
 
@@ -111,14 +119,7 @@ def _gradients(
 @torch.library.impl(LIBRARY, "select_add", "CompositeExplicitAutograd")
 def _run(x: Tensor, residual: Tensor, bias: Tensor | None, place: Tensor, *rest: Any) -> Tensor:
     recipe, kernel = described_by(x, place, *rest)
-    return _drawn(x, residual, bias, recipe, recipe.scale, kernel)
-
-
-def _drawn(
-    x: Tensor, residual: Tensor, bias: Tensor | None, mask: Recipe | None, scale: float, kernel: str
-) -> Tensor:
-    y = kernels(kernel).select_add(x, residual, bias, mask=mask, scale=scale)
-    return in_order_of(x, y)
+    return draw(x, residual, bias, mask=recipe, scale=recipe.scale, kernel=kernel)
 
 
 @torch.library.register_fake("anydrop::select_add", lib=LIBRARY)
