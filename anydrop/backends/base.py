@@ -13,6 +13,7 @@ from typing import Any
 from anydrop.backends.common import pairwise
 from anydrop.backends.common.arithmetic import complex_of
 from anydrop.backends.common.arrays import COMPUTE as COMPUTE
+from anydrop.backends.common.arrays import HALVES as HALVES
 from anydrop.backends.common.arrays import Arrays
 from anydrop.backends.common.arrays import dtype_name as dtype_name
 from anydrop.backends.common.normals import standard_normal
@@ -138,8 +139,7 @@ class Backend(Arrays):
             With the shape, dtype and device of `x`; `out` if it was given.
         """
         xp = self.xp
-        half = self.dtype_name(x) in ("float16", "bfloat16")
-        wide = xp.astype(x, xp.float32) if half else x
+        wide = self._wide(x)
         y = _affine(xp, wide, scale, shift)
         if keep is not None:
             kept = self.keep(keep, x) if isinstance(keep, Recipe) else keep
@@ -246,13 +246,11 @@ class Backend(Arrays):
             With the shape and device of `x` and the dtype of `residual`; `out` if it was given.
         """
         xp = self.xp
-        half = self.dtype_name(x) in ("float16", "bfloat16")
-        dtype = xp.float32 if half else x.dtype
-        wide = xp.astype(x, dtype, copy=False)
+        wide = self._wide(x)
         if bias is not None:
-            wide = wide + xp.astype(bias, dtype, copy=False)
-        # As an array, which NumPy's sum of two scalars is not.
-        y = xp.asarray(xp.astype(residual, dtype, copy=False) + self.select(wide, keep, scale))
+            wide = wide + self._wide(bias)
+        # NumPy's sum of two scalars is no array.
+        y = xp.asarray(self._wide(residual) + self.select(wide, keep, scale))
         y = xp.astype(y, residual.dtype, copy=False)
         if out is None:
             return y
@@ -260,7 +258,7 @@ class Backend(Arrays):
         return out
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
-        """Return x summed over the axes along which an array of `shape` was broadcast to it.
+        """Return x summed over the axes along which an array of `shape` broadcasts to its shape.
 
         Parameters
         ----------
@@ -277,11 +275,14 @@ class Backend(Arrays):
             Half types are summed in float32 and rounded once.
         """
         xp = self.xp
-        half = self.dtype_name(x) in ("float16", "bfloat16")
-        wide = xp.astype(x, xp.float32) if half else x
-        # By its name where the namespace has none of it, as NumPy's has no bfloat16.
+        # By its name where the namespace does not have it: NumPy's has no bfloat16.
         kind = getattr(xp, dtype, dtype)
-        return xp.astype(pairwise.sum_to(xp, wide, shape), kind, copy=False)
+        return xp.astype(pairwise.sum_to(xp, self._wide(x), shape), kind, copy=False)
+
+    def _wide(self, x: Array) -> Array:
+        """Return an array in the dtype in which it is computed: float32 for half types."""
+        half = self.dtype_name(x) in HALVES
+        return self.xp.astype(x, self.xp.float32) if half else x
 
     def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Unpack, final
 
 from anydrop.backends import resolve
+from anydrop.backends.base import HALVES
 from anydrop.core.docstrings import described_by
 from anydrop.core.typing import Array
 from anydrop.layers.call import Call, Keywords
@@ -63,10 +64,10 @@ def dropout_add(
 
     Notes
     -----
-    The gradient of the residual is that of the result. That of the bias, of the mask's `apply`, is
-    a sum in pairs: all libraries add in one order, so its bits are the same on each of them, on any
-    number of threads. Two have an order of their own: Dask, which adds chunk by chunk, and JAX
-    where it differentiates this function itself.
+    The gradient of the residual is the gradient of the result. The mask's `apply` sums the gradient
+    of the bias in pairs, in one order on every library. So its bits are the same on each of them,
+    and on any number of threads. Two have an order of their own: Dask adds chunk by chunk, and JAX
+    chooses one where it differentiates this function itself.
 
     Where an element is dropped, 0 is added: a residual of -0.0 becomes +0.0 there.
 
@@ -101,7 +102,7 @@ def _check_arrays(call: Call, residual: Array, bias: Array | None) -> None:
     """Refuse arrays that can't be added, or written to."""
     backend, x, out = call.backend, call.x, call.out
     backend.check_input(x)
-    wider = ("float32",) if backend.dtype_name(x) in ("float16", "bfloat16") else ()
+    wider = ("float32",) if backend.dtype_name(x) in HALVES else ()
     backend.check_like(residual, x, "residual", wider)
     if bias is not None:
         backend.check_like(bias, x, "bias", wider, True)

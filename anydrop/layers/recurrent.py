@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Unpack, final
 
-from anydrop.backends.base import Backend
+from anydrop.backends.base import HALVES, Backend
 from anydrop.core import check
 from anydrop.core.docstrings import described_by
 from anydrop.core.setting import Setting
@@ -134,7 +134,7 @@ def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Arr
 
     def expected(new: Array, previous: Array) -> Array:
         dtype = new.dtype
-        if name in ("float16", "bfloat16"):  # computed in float32 and rounded once
+        if name in HALVES:  # computed in float32 and rounded once
             new, previous = (xp.astype(state, xp.float32) for state in (new, previous))
         # As an array, and in its byte order, which NumPy's sum of two need not be.
         old = backend.aligned(previous, new)

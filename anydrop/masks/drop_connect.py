@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from anydrop.backends import resolve
+from anydrop.backends.base import HALVES
 from anydrop.core.recipe import Description
 from anydrop.core.typing import Array
 from anydrop.masks.mask import Mask
@@ -44,7 +45,7 @@ class DropConnectMask(_DropConnectMask, Description):
         def summed(gradient: Array) -> Array:
             copies = self.mask.apply(gradient)
             dtype = copies.dtype
-            if backend.dtype_name(copies) in ("float16", "bfloat16"):  # rounded once, not each sum
+            if backend.dtype_name(copies) in HALVES:  # rounded once, not each sum
                 copies = xp.astype(copies, xp.float32)
             return xp.astype(xp.sum(copies, axis=0), dtype, copy=False)
 

@@ -1,4 +1,4 @@
-"""`DropoutAddMask`: the mask of a sum's one part, and what gradients take from its other parts."""
+"""`DropoutAddMask`: the mask of a residual sum, and what its gradients need beside the mask."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class DropoutAddMask(_DropoutAddMask, Description):
         return self.mask.keep(like=like)
 
     def apply(self, gradient: Array) -> Any:
-        """Return the gradients of `x`, of the residual and of the bias for that of the result.
+        """Return the gradients of `x`, of the residual and of the bias, from that of the result.
 
         Parameters
         ----------

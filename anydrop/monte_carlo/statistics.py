@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anydrop.backends import resolve
-from anydrop.backends.base import COMPUTE
+from anydrop.backends.base import COMPUTE, HALVES
 from anydrop.core import check
 from anydrop.core.typing import Array, Namespace
 
@@ -85,7 +85,7 @@ class Moments:
         y = backend.detached(y)
         if self._kept is not None:  # A copy, as predict may write each output to one buffer.
             self._kept.append(self._xp.astype(y, y.dtype, copy=True))
-        return self._xp.astype(y, self._xp.float32) if name in ("float16", "bfloat16") else y
+        return self._xp.astype(y, self._xp.float32) if name in HALVES else y
 
 
 class Classes(Moments):

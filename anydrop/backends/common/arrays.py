@@ -16,7 +16,7 @@ from anydrop.backends.common import arithmetic
 from anydrop.core import check
 from anydrop.core.typing import Array, Namespace
 
-# The dtypes of the contract, and the one in which each is computed: half types are multiplied in
+# The dtypes of the contract, and the one in which each is computed: half types are computed in
 # float32 and rounded once.
 COMPUTE = {
     "float16": "float32",
@@ -26,6 +26,7 @@ COMPUTE = {
     "complex64": "float32",
     "complex128": "float64",
 }
+HALVES = ("float16", "bfloat16")
 
 
 def dtype_name(dtype: Any) -> str:

@@ -16,7 +16,7 @@ from anydrop.core.typing import Array, Namespace
 
 
 def sum_to(xp: Namespace, x: Array, shape: tuple[int, ...]) -> Array:
-    """Return x summed over the axes along which an array of `shape` was broadcast to its shape."""
+    """Return x summed over the axes along which an array of `shape` broadcasts to its shape."""
     rows = rows_to(xp, x, shape)
     return xp.reshape(tree(xp, rows) if rows.shape[0] else xp.sum(rows, axis=0), shape)
 
@@ -32,7 +32,7 @@ def rows_to(xp: Namespace, x: Array, shape: tuple[int, ...]) -> Array:
 
 
 def tree(xp: Namespace, rows: Array) -> Array:
-    """Return the sum of rows, of which there is one at least."""
+    """Return the sum of at least one row."""
     while (n := rows.shape[0]) > 1:
         pairs = rows[0 : n - 1 : 2, ...] + rows[1:n:2, ...]
         rows = xp.concat([pairs, rows[n - 1 :, ...]]) if n % 2 else pairs

@@ -1,4 +1,4 @@
-"""Where the elements of two arrays and of a mask lie, on as few axes as tell."""
+"""Where the elements of arrays and of a mask lie, on as few axes as possible."""
 
 from __future__ import annotations
 
@@ -7,36 +7,33 @@ from typing import NamedTuple
 from anydrop.core.typing import Array
 
 
-class Step(NamedTuple):
-    """An axis: its length, and what a step along it adds to the index and to places in memory.
-
-    Those are counted in whatever the strides are, bytes or elements.
-    """
+class MergedAxis(NamedTuple):
+    """An axis, and what a step along it adds to the index and to the place in each array."""
 
     length: int
     mask: int
-    x: int
-    y: int
+    steps: tuple[int, ...]
 
 
 def merged(
-    shape: tuple[int, ...], mask: tuple[int, ...], x: tuple[int, ...], y: tuple[int, ...]
-) -> list[Step]:
+    shape: tuple[int, ...], mask: tuple[int, ...], *arrays: tuple[int, ...]
+) -> list[MergedAxis]:
     """Return the axes in C order, without those of length 1; those that run on are one.
 
     Parameters
     ----------
     shape : tuple of int
         Of the arrays.
-    mask, x, y : tuple of int
-        Strides of the mask's indices and of two arrays in memory, 0 where an axis shares its
-        elements.
+    mask : tuple of int
+        Strides of the mask's indices, 0 along an axis that shares its elements.
+    *arrays : tuple of int
+        Strides of each array, all in bytes or all in elements.
     """
-    return [Step(*axis) for axis in joined(shape, mask, x, y)]
+    return [MergedAxis(n, step, tuple(steps)) for n, step, *steps in joined(shape, mask, *arrays)]
 
 
 def joined(shape: tuple[int, ...], *strides: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return the axes as `merged` does, of any number of arrays: the length, then the steps."""
+    """Return the axes as `merged` does, of strides alone: each is a length and a step for each."""
     axes = list[tuple[int, ...]]()
     for length, *steps in reversed(list(zip(shape, *strides, strict=True))):
         if length == 1:

@@ -112,7 +112,7 @@ class CupyBackend(Backend):
         return y
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
-        """Return x summed to the shape of a bias; see `Backend.sum_to`."""
+        """Return x summed to a shape; see `Backend.sum_to`."""
         with x.device:
             return super().sum_to(x, shape, dtype)
 

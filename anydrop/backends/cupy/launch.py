@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from anydrop.backends.common.strides import joined
+from anydrop.backends.common.strides import MergedAxis, merged
 from anydrop.backends.cupy.sources import ELEMENTS, SUMS, kernel_name, kinds
 from anydrop.core.recipe import Recipe
 
@@ -77,16 +77,6 @@ class Memory(NamedTuple):
 
     address: int
     strides: tuple[int, ...]
-
-
-class Steps(NamedTuple):
-    """An axis of a layout: its length, and what a step along it adds to the index and addresses."""
-
-    length: int
-    mask: int
-    x: int
-    y: int
-    beside: tuple[int, ...]  # to the residual's, and to the bias's
 
 
 class Launch(NamedTuple):
@@ -180,7 +170,7 @@ def _launch(
     keep: Recipe | Memory | None,
     factors: tuple[float, float, float],
 ) -> Launch:
-    """Return the call of a kernel of a dtype, for x and y, or of a sum, with what it has beside."""
+    """Return the call of a kernel for x and y, and of a sum for its residual and bias, too."""
     drawn = isinstance(keep, Recipe)
     first = keep.placement.first if isinstance(keep, Recipe) else 0
     mask = (0,) * len(shape) if keep is None else keep.strides
@@ -217,16 +207,15 @@ def _plan(
     """
     x, *beside = SUMS.get(name, (name,))
     dtypes = x, beside[0] if beside else x, *beside  # y has that of the residual
-    merged = joined(shape, mask, *strides)
+    axes = merged(shape, mask, *strides)
     for a, dtype in enumerate(dtypes):
         aligned = ELEMENTS[dtype].aligned
-        if off[a] % aligned or any(axis[2 + a] % aligned for axis in merged):
+        if off[a] % aligned or any(axis.steps[a] % aligned for axis in axes):
             raise ValueError(
                 f"CUDA reads and writes {dtype} at multiples of {aligned} bytes only, and an array "
                 "here lies elsewhere: copy it first"
             )
-    axes = [_steps(*axis) for axis in merged]
-    plain = _steps(1, 1, *(ELEMENTS[dtype].size for dtype in dtypes))
+    plain = MergedAxis(1, 1, tuple(ELEMENTS[dtype].size for dtype in dtypes))
     if not axes or (drawn and axes[-1].mask not in (0, 1)):
         axes.append(plain)
     *outer, run = axes
@@ -241,15 +230,11 @@ def _plan(
     flat = "flat" in kinds(name) and drawn and axes == [plain._replace(length=run.length)]
     kernel = kernel_name(name, "flat" if flat else "any")
     # Threads beside each other work beside each other in y, whatever its layout.
-    axes.sort(key=lambda axis: -abs(axis.y))
+    axes.sort(key=lambda axis: -abs(axis.steps[1]))
     kind = SumArgs if name in SUMS else Args
     args = kind(items=items, groups=groups, ndim=len(axes), run=axes.index(run))
     for a, axis in enumerate(axes):
-        args.axes[a] = axis[:4]
+        args.axes[a] = axis.length, axis.mask, *axis.steps[:2]
         if isinstance(args, SumArgs):
-            args.beside[a] = axis.beside
+            args.beside[a] = axis.steps[2:]
     return kernel, min(-(-items // THREADS), MOST_BLOCKS), args
-
-
-def _steps(length: int, mask: int, x: int, y: int, *beside: int) -> Steps:
-    return Steps(length, mask, x, y, beside)

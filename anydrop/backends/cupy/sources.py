@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from anydrop.backends.common import normals as quantiles
-from anydrop.backends.common.arrays import COMPUTE
+from anydrop.backends.common.arrays import COMPUTE, HALVES
 
 
 class Element(NamedTuple):
@@ -35,13 +35,13 @@ ELEMENTS = {
 
 def _sums() -> Iterator[tuple[str, ...]]:
     for x in COMPUTE:
-        others = (x, "float32") if x in ("float16", "bfloat16") else (x,)
+        others = (x, "float32") if x in HALVES else (x,)
         for residual in others:
             yield x, residual
             yield from ((x, residual, bias) for bias in others)
 
 
-# The kernels with a residual: of which dtypes x, the residual and maybe a bias are.
+# The kernels with a residual, and the dtypes of x, the residual and, if there is one, the bias.
 SUMS = {"_".join(("add", *dtypes)): dtypes for dtypes in _sums()}
 OPTIONS = ("--std=c++17",)
 
@@ -84,9 +84,9 @@ def _quantile(dtype: str) -> str:
 
 
 def kinds(name: str) -> tuple[str, ...]:
-    """Return which kernels there are of a dtype or a sum: of flat arrays, and of any.
+    """Return the kinds of kernels of a dtype or a sum: for flat arrays, and for any arrays.
 
-    A bias is seldom flat, so a sum with one has no kernel of its own for that.
+    A bias is seldom flat, so a sum with a bias has no kernel for flat arrays.
     """
     return ("any",) if len(SUMS.get(name, ())) == 3 else ("flat", "any")
 

@@ -23,7 +23,7 @@ import numpy as np
 from dask.base import tokenize
 
 from anydrop.backends import load, resolve
-from anydrop.backends.base import COMPUTE, Backend, dtype_name
+from anydrop.backends.base import COMPUTE, HALVES, Backend, dtype_name
 from anydrop.backends.common.threads import without_helpers
 from anydrop.backends.dask.private import Chunks, chunk_slices, chunks_for, meta, meta_like
 from anydrop.core import check, place
@@ -133,7 +133,7 @@ class DaskBackend(Backend):
         )
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
-        """Return x summed to a shape: the sums of chunks, and then of these; lazily."""
+        """Return x summed to a shape, lazily: the chunks are summed, and then their sums."""
         lengths = (1,) * (x.ndim - len(shape)) + shape
         axes = tuple(a for a, n in enumerate(lengths) if n == 1)
         summed, rounded = (partial(_sum, dtype=name) for name in (_wide(x), dtype))
@@ -282,7 +282,7 @@ def _beside(other: Array, x: Array) -> tuple[Array, tuple[int, ...]]:
 def _wide(x: Array) -> str:
     """Return the name of the dtype in which an array is summed."""
     name = dtype_name(x.dtype)
-    return "float32" if name in ("float16", "bfloat16") else name
+    return "float32" if name in HALVES else name
 
 
 def _known(recipe: Recipe) -> Recipe:

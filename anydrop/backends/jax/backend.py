@@ -77,7 +77,7 @@ class JaxBackend(Backend):
             return programs.select_add(x, residual, bias, keep, factors)
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
-        """Return x summed over the axes of a broadcast; see `Backend.sum_to`."""
+        """Return x summed to a shape; see `Backend.sum_to`."""
         with jax.enable_x64(True):
             return programs.sum_to(x, shape, dtype)
 

@@ -1,6 +1,7 @@
 """The stream in plain NumPy: what draws the masks where numba is not installed.
 
-Its `kernel` is that of `anydrop.backends.numpy.compiled`: the same arguments and the same bits.
+Its `kernel` and `summing` are interchangeable with those of `anydrop.backends.numpy.compiled`: they
+take the same arguments and give the same bits.
 """
 
 from __future__ import annotations
@@ -109,13 +110,13 @@ def summing(
     scale : float
         What survivors are multiplied by.
     bias : array of one dimension, optional
-        Of the dtype that is computed with. Element i takes number i of it, counted round and round.
+        In the dtype of the computation. It repeats: element i takes its entry ``i % len(bias)``.
 
     Returns
     -------
     callable
-        As that of `kernel`, with the residual after x; y may be any of them. It writes
-        ``residual + where(keep, (x + bias) * scale, 0)``.
+        Takes what that of `kernel` takes, with the residual after x; y may be either of them. It
+        writes ``residual + where(keep, (x + bias) * scale, 0)``.
     """
     dropped = kernel(wide_dtype(dtypes[0]), placement, threshold, Affine(scale))
 
@@ -240,7 +241,7 @@ def compute_dtype(dtype: Any) -> Any:
 
 @lru_cache
 def wide_dtype(dtype: Any) -> Any:
-    """Return the dtype that numbers of a dtype have while they are computed with."""
+    """Return the dtype in which numbers of a dtype are computed; complex ones keep theirs."""
     dtype = np.dtype(dtype)
     return dtype.newbyteorder("=") if dtype.kind == "c" else compute_dtype(dtype)
 

@@ -1,8 +1,8 @@
 """The stream in numba: one pass over memory that draws, scales and selects.
 
-Its `kernel` is that of `anydrop.backends.numpy.chunked`: the same arguments and the same bits.
-Beside it are kernels of memory by its addresses, and of arrays of any strides. What is compiled is
-in the folder `kernels`.
+Its `kernel` and `summing` are interchangeable with those of `anydrop.backends.numpy.chunked`: they
+take the same arguments and give the same bits. Beside them are kernels of memory by its addresses,
+and of arrays of any strides. The functions that numba compiles are in the folder `kernels`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 from numba import from_dtype, njit, types
 
 from anydrop.backends.base import dtype_name
-from anydrop.backends.common.strides import joined
+from anydrop.backends.common.strides import MergedAxis, merged
 from anydrop.backends.numpy import chunked
 from anydrop.backends.numpy.chunked import Kernel, Summing
 from anydrop.backends.numpy.kernels import entries, tiles
@@ -37,14 +37,6 @@ CROSSOVER = 2**20
 
 # How the dtypes that numba lacks enter a kernel.
 BITS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
-
-
-class _Axis(NamedTuple):
-    """An axis: its length, and what a step along it adds to the index and to places in memory."""
-
-    length: int
-    mask: int
-    steps: tuple[int, ...]
 
 
 def kernel(dtype: Any, *constants: Any) -> Kernel:
@@ -110,10 +102,10 @@ def summing(
 def tiled(
     arrays: Sequence[Array], y: Array, recipe: Recipe, affine: Affine
 ) -> tuple[Callable[[int, int], None], int, float, int]:
-    """Return what a thread pool runs to draw a recipe for arrays of any strides, in tiles.
+    """Return the arguments of `Pool.run` that draw a recipe for arrays of any strides, in tiles.
 
-    That is the work on tiles from one number to another, how many there are, `CROSSOVER`, and how
-    many elements a whole tile has.
+    They are a function that serves the tiles from one number to another, the number of tiles,
+    `CROSSOVER`, and the number of elements of a whole tile.
 
     Parameters
     ----------
@@ -127,13 +119,11 @@ def tiled(
     """
     all_arrays = [y, *arrays]
     strides = [tuple(n // array.itemsize for n in array.strides) for array in all_arrays]
-    axes = [
-        _Axis(n, mask, tuple(steps))
-        for n, mask, *steps in joined(y.shape, recipe.strides, *strides)
-    ]
+    axes = merged(y.shape, recipe.strides, *strides)
     none = (0,) * len(all_arrays)
-    along = next((axis for axis in axes if axis.mask == 1), _Axis(1, 1, none))
-    across, *outer = sorted((a for a in axes if a is not along), key=_way) or [_Axis(1, 0, none)]
+    along = next((axis for axis in axes if axis.mask == 1), MergedAxis(1, 1, none))
+    others = sorted((axis for axis in axes if axis is not along), key=_way)
+    across, *outer = others or [MergedAxis(1, 0, none)]
     straight = across.length == 1 or _way(along) <= _way(across)
     axes = [along, across, *outer]
     # Memory from the lowest address on, so that no place in it is negative.
@@ -168,7 +158,7 @@ def tiled(
     return draw, count * math.prod(axis.length for axis in outer), CROSSOVER, elements
 
 
-def _way(axis: _Axis) -> int:
+def _way(axis: MergedAxis) -> int:
     """Return how far a step along an axis goes in memory, in either direction."""
     return sum(map(abs, axis.steps))
 
@@ -181,9 +171,9 @@ def _extent(ends: list[int]) -> tuple[int, int]:
 def _packed(
     dtype: Any, placement: Placement, threshold: int = 0, affine: Affine = UNCHANGED
 ) -> tuple[Array | int, Array]:
-    """Return a kernel's constants in two arrays: to pass a number costs as much as an array.
+    """Return a kernel's constants in two arrays: passing a number costs as much as an array.
 
-    Of a placement that is one run, the first is the threshold alone.
+    If the placement is one run, the first is no array but the threshold alone.
     """
     outer, run, repeat = placement.rows
     factors = chunked.factors(dtype, affine)
@@ -200,7 +190,7 @@ PLACE = types.uint32, types.uint32, types.uint64, types.uint64  # key, step and 
 
 @lru_cache
 def _compiled(make: Any, dtype: Any, one_run: bool = False) -> tuple[Any, Any]:
-    """Return how arrays of a dtype enter a kernel, None if as they are, and the kernel.
+    """Return a kernel, and before it the dtype that arrays are viewed as, None for their own.
 
     Parameters
     ----------
@@ -223,7 +213,11 @@ def _compiled(make: Any, dtype: Any, one_run: bool = False) -> tuple[Any, Any]:
 
 @lru_cache
 def _compiled_sum(make: Any, x: Any, dtype: Any, bias: Any, one_run: bool = False) -> Any:
-    """Return a kernel of x, a residual and a result of another dtype, and of a bias or None."""
+    """Return a kernel of `entries` with a residual.
+
+    `x` and `bias` are dtypes, the latter None without a bias; `dtype` is that of the residual and
+    of the result.
+    """
     elements = _element(x), _element(dtype), None if bias is None else _element(bias)
     source, target, third = elements
     if make is entries.sums_of:

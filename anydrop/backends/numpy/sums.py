@@ -1,8 +1,8 @@
 """The gradient of a bias: a sum over many rows, by threads, in the order of `common.pairwise`.
 
 An aligned block of a power of two of rows is a subtree of the tree that adds neighbours. So blocks
-are summed by themselves, in the cache, and then the blocks' sums: how many threads there are, and
-how large a block is, changes no bit.
+are summed by themselves, in the cache, and then the blocks' sums. Neither the number of threads nor
+the size of a block changes a bit.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ CROSSOVER = 2**20
 
 
 def tree(rows: Array, dtype: Any, pool: Pool) -> Array:
-    """Return the sum of rows, of which there is one at least, in the dtype that they are added in.
+    """Return the sum of at least one row, in the shape of a row.
 
-    Its shape is that of a row.
+    The rows are added in `dtype`, which is that of the result.
     """
     count, shape = len(rows), rows.shape[1:]
     rows = rows.reshape(count, math.prod(shape))
@@ -49,7 +49,7 @@ def tree(rows: Array, dtype: Any, pool: Pool) -> Array:
 
 
 def _block(rows: Array, memory: Array) -> Array:
-    """Return the sum of a block of rows, made in two pieces of memory by turns."""
+    """Return the sum of a block of rows; its two pieces of memory are written by turns."""
     turn = 0
     while (n := len(rows)) > 1:
         half = memory[turn, : (n + 1) // 2, : rows.shape[1]]

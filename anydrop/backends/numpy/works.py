@@ -1,7 +1,7 @@
-"""What is done to pieces of arrays: a `Work`, which threads share, and an iterator feeds.
+"""Functions that work on pieces of arrays, which threads share or an iterator hands out.
 
-A work takes pieces of some arrays, plain memory of one length, and where in them they begin. It
-writes the last one.
+A `Work` takes a piece of each array, all plain memory of one length, and the place where the pieces
+begin. It writes to the last one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def drawing(
     placement: Placement,
     affine: Affine = UNCHANGED,
 ) -> Work:
-    """Return the work of drawing a recipe for elements of a dtype and of such indices."""
+    """Return the work of drawing a recipe for elements of a dtype and their placement."""
     draw = kernels.kernel(dtype, placement, recipe.threshold, affine)
     key, step, first = recipe.key, place.known_step(recipe.step), placement.first
     return lambda source, target, start: draw(source, target, start, key, step, first)
@@ -86,7 +86,7 @@ def multiplying(affine: Affine) -> Work:
 
 
 def buffered(work: Work, arrays: list[Array]) -> None:
-    """Do a work that takes plain memory on any arrays, a piece at a time."""
+    """Do a work on arrays of any layout, by pieces of plain memory."""
     ways: list[Any] = ["readonly"] * (len(arrays) - 1) + ["writeonly"]
     with np.nditer(
         arrays,
@@ -101,7 +101,7 @@ def buffered(work: Work, arrays: list[Array]) -> None:
         for *sources, target in pieces:
             if all(map(is_plain, (*sources, target))):
                 work(*sources, target, start)
-            else:  # A stride that the iterator passes on as it is.
+            else:  # The iterator passes some pieces on without a copy.
                 copy = np.empty(len(target), target.dtype.newbyteorder("="))
                 work(*map(np.ascontiguousarray, sources), copy, start)
                 target[...] = copy

@@ -3,7 +3,7 @@
 They stand beside ``anydrop::select``, and take a recipe as it does. The result is linear in x, the
 residual and the bias, so it is its own derivative forward. Backward, the gradient of x is `select`
 of the result's, that of the residual is the result's own, and that of the bias is summed from that
-of x. A sum is an operator, too, since its tree would be traced anew for each length.
+of x. The sum is an operator, too: a compiler would trace its tree anew for each length.
 """
 
 from __future__ import annotations
@@ -57,32 +57,40 @@ def select_add(
 
 
 def sum_to(x: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Return x summed over the axes along which a tensor of `shape` was broadcast to it."""
+    """Return x summed over the axes along which a tensor of `shape` broadcasts to its shape."""
     if is_memory(x):
         return host.sum_to(x, tuple(shape), dtype)
     y: Tensor = SUM_TO(x, shape, dtype)
     return y
 
 
-def by_triton(
-    x: Tensor, residual: Tensor, bias: Tensor | None = None, *, mask: Recipe | None, scale: float
+def draw(
+    x: Tensor,
+    residual: Tensor,
+    bias: Tensor | None = None,
+    *,
+    mask: Recipe | None,
+    scale: float,
+    kernel: str,
 ) -> Tensor:
-    """Return ``residual + where(mask, (x + bias) * scale, 0)`` by Triton, past the dispatcher."""
-    return _drawn(x, residual, bias, mask, scale, "triton")
+    """Return what `select_add` does by a kernel, past the dispatcher, with the strides of `x`."""
+    y = kernels(kernel).select_add(x, residual, bias, mask=mask, scale=scale)
+    return in_order_of(x, y)
 
 
 def derivative(
     drop: Callable[[Tensor], Tensor] | None, x: Tensor, residual: Tensor, bias: Tensor | None
 ) -> Callable[[Tensor], tuple[Tensor | None, ...]]:
-    """Return what takes the gradient of a result to those of x, the residual and the bias.
+    """Return a function from the gradient of the result to those of x, the residual and the bias.
 
-    It keeps none of them. `drop` makes the gradient of x, in the dtype of the result; None does
-    where that is the result's own.
+    It keeps no tensor. `drop` makes the gradient of x, in the dtype of the result; it is None where
+    that is the gradient of the result itself.
     """
     needed = [a is not None and requires_grad(a) for a in (x, residual, bias)]
     return partial(_gradients, drop, x.dtype, _kind(bias), needed)
 
 
+# Shape and dtype of a bias, if there is one.
 _Kind: TypeAlias = tuple[Sequence[int], torch.dtype] | None
 
 
@@ -111,14 +119,7 @@ def _gradients(
 @torch.library.impl(LIBRARY, "select_add", "CompositeExplicitAutograd")
 def _run(x: Tensor, residual: Tensor, bias: Tensor | None, place: Tensor, *rest: Any) -> Tensor:
     recipe, kernel = described_by(x, place, *rest)
-    return _drawn(x, residual, bias, recipe, recipe.scale, kernel)
-
-
-def _drawn(
-    x: Tensor, residual: Tensor, bias: Tensor | None, mask: Recipe | None, scale: float, kernel: str
-) -> Tensor:
-    y = kernels(kernel).select_add(x, residual, bias, mask=mask, scale=scale)
-    return in_order_of(x, y)
+    return draw(x, residual, bias, mask=recipe, scale=recipe.scale, kernel=kernel)
 
 
 @torch.library.register_fake("anydrop::select_add", lib=LIBRARY)

@@ -141,7 +141,7 @@ class TorchBackend(Backend):
             if out is not None and not followed and is_memory(out.detach()):
                 return add(*arrays, out=out)
         elif known and all(map(self._by_triton, arrays)):
-            add = partial(addition.by_triton, mask=recipe, scale=scale)
+            add = partial(addition.draw, mask=recipe, scale=scale, kernel="triton")
         if add and followed:
             bare = keep is None and scale == 1.0
             drop = None if bare else partial(self.select, keep=recipe or keep, scale=scale)
@@ -159,7 +159,7 @@ class TorchBackend(Backend):
         return y if out is None else out.copy_(y)
 
     def sum_to(self, x: Tensor, shape: tuple[int, ...], dtype: str) -> Tensor:
-        """Return x summed to the shape of what was broadcast to it; see `Backend.sum_to`."""
+        """Return x summed to a shape; see `Backend.sum_to`."""
         if is_distributed(x):
             return dtensor.sum_to(self.sum_to, x, shape, dtype)
         with mode_of(x):

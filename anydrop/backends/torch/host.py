@@ -87,11 +87,11 @@ def select_add(
 
 
 def sum_to(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Return x summed over the axes along which a tensor of `shape` was broadcast to it."""
+    """Return x summed over the axes along which a tensor of `shape` broadcasts to its shape."""
     x = x.detach()
     if x.dtype == torch.bfloat16:
         x = x.float()
-    # Of a half type the sum is rounded here, and all others are computed in their own.
+    # A sum in a half type is rounded here, by PyTorch, since NumPy may have no bfloat16.
     name = "float32" if dtype in int64.HALVES else str(dtype).removeprefix("torch.")
     return tensor(np.asarray(HOST.sum_to(array(x), shape, name))).to(dtype)
 

@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from anydrop.backends.common.strides import joined
 from anydrop.backends.torch.int64 import apply, number, signed
 from anydrop.core import place
 from anydrop.core.recipe import Affine, Recipe, scaled
@@ -137,12 +138,7 @@ def _broadcast(bias: Tensor) -> list[tuple[int, int]]:
 
     Neighbours that run on are one axis, and what repeats a whole block is none.
     """
-    axes: list[tuple[int, int]] = []
-    for length, stride in zip(reversed(bias.shape), reversed(bias.stride()), strict=True):
-        if axes and stride == axes[-1][0] * axes[-1][1]:
-            axes[-1] = axes[-1][0] * length, axes[-1][1]
-        elif length != 1:
-            axes.append((length, stride))
+    axes = [(length, stride) for length, stride in reversed(joined(bias.shape, bias.stride()))]
     return axes[:-1] if axes and axes[-1][1] == 0 else axes
 
 

@@ -4,7 +4,7 @@
 `philox`      the words of the stream, by blocks and by groups of blocks
 `halves`      float16 and bfloat16, which travel as their bits
 `elements`    what becomes of one element
-`memory`      memory by its address, on the stack, and asked for ahead
+`memory`      memory by its address, memory on the stack, and prefetching
 `sources`     the arrays that are read, and places in them
 `runs`        the way through plain memory
 `tiles`       the way through arrays of any strides

@@ -1,8 +1,8 @@
 """What becomes of one element, by the dtypes of the arrays.
 
 numba picks the code by the arrays' types. Half types travel as their bits, float16 as uint16 and
-bfloat16 as int16. Of one source an element is ``where(keep, x * scale + shift, fill)``, of several
-``residual + where(keep, (x + bias) * scale, 0)``.
+bfloat16 as int16. From one source an element becomes ``where(keep, x * scale + shift, fill)``, from
+several ``residual + where(keep, (x + bias) * scale, 0)``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from anydrop.backends.numpy.kernels.halves import (
 
 
 def put(y, i, sources, at, word, rule):
-    """Write element i of y, of the elements `at` of the sources.
+    """Write element i of y, made from the elements at the places `at` in the sources.
 
     The `rule` is the least word that survives, and the scale, the shift and the fill.
     """

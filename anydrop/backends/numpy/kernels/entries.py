@@ -1,7 +1,7 @@
 """The functions that numba compiles, each for the dtypes of its arrays.
 
-numba keeps a compiled function in its cache until the file of that function changes, or the value
-of a variable around it. So each refers to `FILES`, which changes with every file of this folder.
+numba takes a function from its cache until the function's own file changes, or the value of a
+variable that it closes over. So each closes over `FILES`, the checksum of all files of this folder.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def runs_of(element, one_run):
 
 
 def tiles_of(element):
-    """Return `tiles` of arrays whose lowest addresses these are, and that reach so far."""
+    """Return `tiles` of arrays, by their lowest addresses; none is longer than n elements."""
     files = FILES
 
     def tiles_at(x, y, n, start, stop, k0, k1, step, first, numbers, factors):
@@ -64,10 +64,10 @@ def tiles_of(element):
 
 
 def sums_of(element, added, bias, one_run):
-    """Return `run`, or `rows`, of x, a residual and y, and with a bias that goes round and round.
+    """Return `run`, or `rows`, of x, a residual and y, and of a bias if there is one.
 
-    The arrays are of the dtypes `element`, `added` and again `added`. That of the bias is `bias`,
-    or None if there is no bias.
+    `element` is the dtype of x, `added` that of the residual and of y, and `bias` that of the bias,
+    or None. The bias is repeated: at its end it begins again.
     """
     files = FILES
 

@@ -1,4 +1,4 @@
-"""Memory by its address, and memory that is asked for before it is needed."""
+"""Memory by its address, memory on the stack, and prefetching."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 
 from anydrop.backends.numpy.kernels.philox import I32, I64, WORDS
 
-# How far ahead, in bytes; from 512 to 4096 it makes no difference.
+# How far ahead memory is prefetched, in bytes. From 512 to 4096 it makes no difference.
 AHEAD = 2**11
 LINE = 64
 
@@ -39,7 +39,7 @@ def own_memory(context, n, dtype):
 
 @intrinsic
 def prefetch(context, array, i):
-    """Ask for the memory of a group of elements, `AHEAD` of element i. It may lie past the end."""
+    """Prefetch the memory of a group that lies `AHEAD` of element i, maybe past the array's end."""
 
     def code(context, builder, signature, arguments):
         (kind, _), (array, i) = signature.args, arguments

@@ -1,10 +1,10 @@
 """The words of the stream, in numba: a block at a time, and a group of blocks in vector registers.
 
 Philox [1]_ is ten rounds of two multiplications. LLVM makes vectors of a plain loop over blocks,
-but holds each word in 64 bits, and waits for one product before it begins the next. So where the
-target has AVX2, a group of `GROUP` blocks is written down in vectors: sixteen lanes of 32 bits, in
-`CHAINS` chains that don't wait for each other. LLVM cuts the vectors to the registers that there
-are. Where it has not, or is no x86 processor, the plain loop serves.
+but holds each word in 64 bits, and waits for one product before it begins the next. So where
+numba compiles for AVX2, a group of `GROUP` blocks is computed in vectors: sixteen lanes of 32 bits,
+in `CHAINS` chains that don't wait for each other. LLVM splits the vectors to fit the processor's
+registers. Elsewhere the plain loop serves.
 
 .. [1] J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
@@ -31,12 +31,15 @@ LANES, CHAINS = 16, 2
 GROUP = LANES * CHAINS
 WORDS = 4 * GROUP
 BLOCKS = np.uint64(GROUP)
-# The last place, in the low 32 bits of a block's number, from which a group needs no carry.
+# The largest low half of a block's number from which a group needs no carry to the high half.
 NO_CARRY = np.uint32(2**32 - GROUP)
 
 
 def target_features() -> frozenset[str]:
-    """Return what numba compiles for: of this machine, unless NUMBA_CPU_FEATURES says otherwise."""
+    """Return the processor's features that numba compiles for.
+
+    They are this machine's, unless NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say otherwise.
+    """
     _, _, features = cpu_target.target_context.codegen().magic_tuple()
     return frozenset(name[1:] for name in features.split(",") if name.startswith("+"))
 
@@ -59,9 +62,9 @@ def _block(words, b, block, drawn):
 
 @njit
 def draw(words, blocks, block, drawn):
-    """Write the words of neighbouring blocks, of which `block` is the first.
+    """Write the words of neighbouring blocks; `block` is the number of the first.
 
-    What is `drawn` is told by the two words of a key, and by the low and high half of a step.
+    `drawn` holds the two words of a key, and the low and the high half of a step.
     """
     for b in range(blocks):
         _block(words, b, block + b, drawn)
@@ -94,7 +97,7 @@ NARROW, WIDE = ir.VectorType(I32, LANES), ir.VectorType(I64, LANES // 2)
 
 
 def _shuffled(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
-    """Return lanes of a, and beyond its last one of b."""
+    """Return lanes of two vectors, where the lanes of b are counted on from those of a."""
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
 
 
@@ -149,7 +152,7 @@ def _group(context, words, b, block, k0, k1, s0, s1):
 
 def _counters(builder: Any, block: Any, s0: Any, s1: Any, keys: list[tuple[Any, Any]]) -> list[Any]:
     """Return the four words of the blocks of each chain."""
-    # In the first two rounds all words but one are the same in all lanes: 18 of 20 products remain.
+    # In each of the first two rounds, one of the two products is the same in all lanes.
     m0, m1 = stream.MULTIPLIERS
     low, high = builder.trunc(block, I32), builder.trunc(builder.lshr(block, I64(32)), I32)
 
@@ -170,8 +173,8 @@ def _counters(builder: Any, block: Any, s0: Any, s1: Any, keys: list[tuple[Any, 
         c2, c3 = _multiplied(builder, builder.add(first, places), m0)
         high1, c1 = _multiplied(builder, builder.xor(c2, onto1), m1)
         chains.append((builder.xor(high1, onto2), c1, builder.xor(c3, onto3), fourth))
-    # From here on the second and the fourth word are swapped where the others are not, and the
-    # other way round after each round: a high half, swapped once more, meets a word of its order.
+    # Now the second and the fourth word are swapped, and the others are not. Each round reverses
+    # that. It swaps a high half once more, and so into the order of the word that it meets.
     for k0, k1 in keys[2:]:
         k0, k1 = _splat(builder, k0), _splat(builder, k1)
         chains = [_round(builder, *words, k0, k1) for words in chains]

@@ -1,7 +1,7 @@
 """Arrays whose elements follow each other in memory: their indices come in runs.
 
-The loop of `_run` has a shape that LLVM vectorizes: the words of a group of blocks into a local
-buffer, then their elements from the sources to y.
+The main loop is in `_groups`. It draws the words of a group of blocks, and computes an element from
+each, in a form that LLVM vectorizes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GROUP, UINT32, UINT64 = np.uint64(WORDS), np.uint32, np.uint64
 MOST_AXES = 64
 # Words of indices that are served several times, kept in the innermost cache.
 KEPT_WORDS = 2**11
-# Words whose fate the compiler knows, given a threshold of KEPT.
+# Beside a threshold of KEPT, the compiler knows that the one is dropped and the other is kept.
 DROPPED, KEPT = np.uint32(0), np.uint32(1)
 
 
@@ -56,8 +56,8 @@ def _run(x, y, at, end, start, drawn, rule):
 def _groups(x, y, at, end, block, drawn, rule):
     """Serve elements of whole groups of blocks.
 
-    LLVM makes no vectors of a loop that writes where it may read. Memory of the function's own is
-    none of the caller's, so words and results go there first; most of it becomes registers.
+    LLVM does not vectorize a loop that may write what it reads later. So words and results first go
+    to memory that belongs to this function alone. Most of it becomes registers.
     """
     words = carray(own_memory(WORDS, UINT32), WORDS, UINT32)
     results = carray(own_memory(WORDS, y.dtype), WORDS, y.dtype)
@@ -75,7 +75,7 @@ def _groups(x, y, at, end, block, drawn, rule):
 
 @njit
 def _shared(x, y, at, runs, n, repeat, start, drawn, rule):
-    """Serve runs that have the same indices, or indices of several elements: drawn once for all."""
+    """Serve runs of the same indices, or indices that elements share: each word is drawn once."""
     words = carray(own_memory(KEPT_WORDS, UINT32), KEPT_WORDS, UINT32)
     first, known = ZERO, (KEPT, rule[1], rule[2], rule[3])
     while first < n:

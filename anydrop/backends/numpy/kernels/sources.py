@@ -12,7 +12,7 @@ from anydrop.backends.numpy.kernels.memory import prefetch
 
 
 def places(sources, i):
-    """Return element i in all sources."""
+    """Return i as the place in each source."""
 
 
 @overload(places)
@@ -25,7 +25,7 @@ def _places(sources, i):
 
 
 def places_of(sources, numbers):
-    """Return the places that are the first numbers of an array."""
+    """Return the first numbers of an array as places, one for each source."""
 
 
 @overload(places_of)
@@ -55,7 +55,7 @@ def _moved(at, n, steps):
 
 
 def ask_ahead(sources, y, at):
-    """Ask for the memory of a group further on; a bias is short, and stays in the cache."""
+    """Prefetch a group of x, of the residual and of y; a bias is short and stays in the cache."""
 
 
 @overload(ask_ahead)

@@ -14,8 +14,8 @@ from anydrop.backends.numpy.kernels.elements import put
 from anydrop.backends.numpy.kernels.philox import ONE, SHIFT_32, THREE, TWO, WORDS, ZERO, draw_many
 from anydrop.backends.numpy.kernels.sources import moved, places_of
 
-# A tile's indices: a group of blocks along each row of it, and a table that the innermost cache
-# holds.
+# The sides of a tile: a row of it is a group of blocks, and its table of words fits in the
+# innermost cache.
 ALONG, ACROSS = WORDS, 64
 ONES = (np.uint64(1),) * 3
 
