@@ -15,7 +15,7 @@ if not available("numba"):
     )
 
 from anydrop.backends.numpy import chunked, compiled
-from anydrop.backends.numpy.kernels.philox import GROUP, WORDS
+from anydrop.backends.numpy.kernels.philox import GROUP, WORDS, draw_many
 from anydrop.core.recipe import Affine
 from anydrop.testing.reference import bits
 from anydrop.testing.subject import dtype_of
@@ -59,6 +59,19 @@ def test_a_run_has_any_length(length):
     for first in range(5):
         expected, got = both(x, "float32", first)
         assert got == expected, first
+
+
+@pytest.mark.parametrize("block", [7, 2**32 - GROUP - 9])
+def test_any_number_of_blocks_is_drawn_in_groups_and_what_is_left(block):
+    """And nothing is written beyond the last one. The second group of some crosses block 2**32."""
+    drawn = *map(np.uint32, KEY), np.uint32(STEP % 2**32), np.uint32(STEP >> 32)
+    for blocks in (1, GROUP - 1, GROUP, GROUP + 1, 3 * GROUP, 3 * GROUP + 5):
+        expected, got = np.zeros((2, 4 * blocks + 4), "u4")
+        placement = anydrop.Mask.from_seed((4 * blocks,), 0.5, seed=0).placement
+        words = expected[:-4]
+        chunked.kernel(words.dtype, placement)(words, words, 0, KEY, STEP, 4 * block)
+        draw_many(got, np.uint64(blocks), np.uint64(block), drawn)
+        assert np.array_equal(got, expected), blocks
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

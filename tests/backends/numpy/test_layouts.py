@@ -73,6 +73,19 @@ def test_layout(layout, dtype, recipe):
     assert np.array_equal(out, y)
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_sums_of_arrays_in_layouts_of_their_own(layout, dtype):
+    """And a step of more than 32 bits."""
+    x, bias, place = example(dtype), example("f4")[0].astype(dtype), {"seed": 8, "step": 2**40 + 3}
+    wide = [a.astype("f4") for a in (x, x[::-1], bias)]
+    expected = wide[1] + np.where(keep(SHAPE, 0.5, **place), (wide[0] + wide[2]) * 2, np.float32(0))
+    for other in LAYOUTS.values():
+        pair = LAYOUTS[layout](x), other(x[::-1].copy())
+        y = anydrop.dropout_add(*pair, 0.5, bias=bias, **place)
+        assert np.array_equal(y, expected.astype(dtype))
+
+
 def test_a_fortran_array_stays_one():
     assert anydrop.dropout(np.asfortranarray(example("f4")), 0.5, seed=0).flags.f_contiguous
 

@@ -55,6 +55,10 @@ FORMS = """
                 digest.update(np.ascontiguousarray(backend.select(view, part, 1.1, 0.1, 2.0)))
         digest.update(backend.select_add(x, x, mask, 1.1, x[0]))
     digest.update(backend.keep(mask, x))
+    every = np.arange(2**16, dtype=np.uint16).view("f2")
+    kept = anydrop.Mask.from_seed(every.shape, 2**-34, seed=0)
+    for scale in (1.0, 1 / 3, 10.0, 6e-5, 2.0**-24):
+        digest.update(backend.select(every, kept, scale))
     print(int(philox.VECTORS), int(halves.HARDWARE), digest.hexdigest())
 """
 

@@ -23,7 +23,7 @@ def by_array_api(x, shape, dtype):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, ROWS - 1, ROWS, ROWS + 1, 5 * ROWS + 3])
-@pytest.mark.parametrize("length", [1, 128, sums.WIDTH + 1])
+@pytest.mark.parametrize("length", [1, 100, 128, sums.WIDTH + 1])
 def test_any_number_of_blocks(count, length):
     x = np.random.default_rng(0).standard_normal((count, length)).astype("f4")
     for pool in (Pool(threads=1), eager(3)):
