@@ -137,6 +137,28 @@ def test_the_form_for_avx2_holds_its_words_in_lanes_of_32_bits(tmp_path):
     assert plain == "False False False True"
 
 
+def test_no_index_leaves_its_array(tmp_path):
+    """Where numba checks every index: runs that begin and end anywhere, rows, and tiles."""
+    code = """
+        import numpy as np, anydrop
+        from anydrop.backends.numpy.backend import NumpyBackend
+        backend = NumpyBackend(use_numba=True)
+        lengths = *range(1, 9), *range(123, 134), 260
+        for first in range(4):
+            for n in lengths:
+                x = np.ones(n, "f4")
+                window = anydrop.Window((first,), (2**40,))
+                backend.select(x, anydrop.Mask.from_seed((n,), 0.5, seed=0, window=window), 2.0)
+        for shape, shared in (((3, 130), 0), ((2100, 3), 1), ((5, 7), ())):
+            x = np.ones(shape, "f4")
+            mask = anydrop.Mask.from_seed(shape, 0.5, seed=0, shared_axes=shared)
+            for view in (x, np.asfortranarray(x), x[:, ::-1]):
+                backend.select(view, mask, 2.0)
+                backend.select_add(view, view, mask, 2.0, x[0])
+    """
+    python(code, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_BOUNDSCHECK="1")
+
+
 @pytest.mark.parametrize("step", [0, 2**32 - 1, 2**32, 2**63, 2**64 - 1])
 @pytest.mark.parametrize("first", [0, 5, 2**34 - 6, 2**63 + 1, 2**64 - 300])
 @pytest.mark.parametrize("key", [(0, 0), (2**32 - 1, 2**32 - 1), (1, 2**31)])
