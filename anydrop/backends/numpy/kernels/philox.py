@@ -24,7 +24,7 @@ from anydrop.core import stream
 M0, M1 = (np.uint64(m) for m in stream.MULTIPLIERS)
 W0, W1 = (np.uint32(w) for w in stream.WEYL)
 # Indices are unsigned: for signed ones numba asks at each element whether they count from the end.
-ZERO, ONE, TWO, THREE, FOUR, SHIFT_32 = map(np.uint64, (0, 1, 2, 3, 4, 32))
+ZERO, ONE, TWO, THREE, SHIFT_32 = map(np.uint64, (0, 1, 2, 3, 32))
 
 LANES, CHAINS = 16, 2
 # Blocks of a group, and its words.
