@@ -65,9 +65,9 @@ def dropout_add(
     Notes
     -----
     The gradient of the residual is the gradient of the result. The mask's ``apply`` sums the
-    gradient of the bias in pairs, in one order on every library. So its bits are the same on each of them,
-    and on any number of threads. Two have an order of their own: Dask adds chunk by chunk, and JAX
-    chooses one where it differentiates this function itself.
+    gradient of the bias in pairs, in one order on every library. So its bits are the same on each
+    of them, and on any number of threads. Two have an order of their own: Dask adds chunk by chunk,
+    and JAX chooses one where it differentiates this function itself.
 
     Where an element is dropped, 0 is added: a residual of -0.0 becomes +0.0 there.
 
