@@ -115,3 +115,23 @@ def test_a_sum_whose_bias_goes_round_and_round(period, residual):
             draw(x[start:], second[start:], y[start:], start, KEY, STEP, 0)
             results.append(bits(y))
         assert results[0] == results[1], start
+
+
+@pytest.mark.parametrize("place", [0, 2, 5, WORDS - 1, WORDS + 3])
+def test_a_word_that_is_the_threshold_survives(place):
+    """In a mask, in a selection and in a sum; one that is less by one does not."""
+    n = 2 * WORDS + 8
+    placement = anydrop.Mask.from_seed((n,), 0.5, seed=0).placement
+    words, ones = np.empty(n, "u4"), np.ones(n, "f4")
+    chunked.kernel(words.dtype, placement)(words, words, 0, KEY, STEP, 0)
+    for least in (int(words[place]), int(words[place]) + 1):
+        expected = words >= least
+        for module in (chunked, compiled):
+            keep, y, total = np.empty(n, bool), ones.copy(), ones.copy()
+            module.kernel(keep.dtype, placement, least)(keep, keep, 0, KEY, STEP, 0)
+            module.kernel(y.dtype, placement, least)(y, y, 0, KEY, STEP, 0)
+            draw = module.summing((y.dtype, y.dtype), placement, least, 1.0)
+            draw(ones, ones, total, 0, KEY, STEP, 0)
+            assert np.array_equal(keep, expected)
+            assert np.array_equal(y, expected)
+            assert np.array_equal(total, 1 + expected)
