@@ -76,14 +76,16 @@ def test_layout(layout, dtype, recipe):
 @pytest.mark.parametrize("dtype", ["f2", "f4"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_sums_of_arrays_in_layouts_of_their_own(layout, dtype):
-    """And a step of more than 32 bits."""
+    """With a bias and without, and a step of more than 32 bits."""
     x, bias, place = example(dtype), example("f4")[0].astype(dtype), {"seed": 8, "step": 2**40 + 3}
     wide = [a.astype("f4") for a in (x, x[::-1], bias)]
-    expected = wide[1] + np.where(keep(SHAPE, 0.5, **place), (wide[0] + wide[2]) * 2, np.float32(0))
-    for other in LAYOUTS.values():
-        pair = LAYOUTS[layout](x), other(x[::-1].copy())
-        y = anydrop.dropout_add(*pair, 0.5, bias=bias, **place)
-        assert np.array_equal(y, expected.astype(dtype))
+    kept = keep(SHAPE, 0.5, **place)
+    for given, added in ((bias, wide[2]), (None, np.float32(0))):
+        expected = wide[1] + np.where(kept, (wide[0] + added) * 2, np.float32(0))
+        for other in LAYOUTS.values():
+            pair = LAYOUTS[layout](x), other(x[::-1].copy())
+            y = anydrop.dropout_add(*pair, 0.5, bias=given, **place)
+            assert np.array_equal(y, expected.astype(dtype))
 
 
 def test_a_fortran_array_stays_one():
