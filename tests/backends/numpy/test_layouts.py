@@ -80,11 +80,11 @@ def test_sums_of_arrays_in_layouts_of_their_own(layout, dtype):
     x, bias, place = example(dtype), example("f4")[0].astype(dtype), {"seed": 8, "step": 2**40 + 3}
     wide = [a.astype("f4") for a in (x, x[::-1], bias)]
     kept = keep(SHAPE, 0.5, **place)
-    for given, added in ((bias, wide[2]), (None, np.float32(0))):
+    for its, added in ((bias, wide[2]), (None, np.float32(0))):
         expected = wide[1] + np.where(kept, (wide[0] + added) * 2, np.float32(0))
         for other in LAYOUTS.values():
             pair = LAYOUTS[layout](x), other(x[::-1].copy())
-            y = anydrop.dropout_add(*pair, 0.5, bias=given, **place)
+            y = anydrop.dropout_add(*pair, 0.5, bias=its, **place)
             assert np.array_equal(y, expected.astype(dtype))
 
 

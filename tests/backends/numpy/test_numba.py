@@ -151,10 +151,13 @@ def test_no_index_leaves_its_array(tmp_path):
                 backend.select(x, anydrop.Mask.from_seed((n,), 0.5, seed=0, window=window), 2.0)
         for shape, shared in (((3, 130), 0), ((2100, 3), 1), ((5, 7), ())):
             x = np.ones(shape, "f4")
-            mask = anydrop.Mask.from_seed(shape, 0.5, seed=0, shared_axes=shared)
-            for view in (x, np.asfortranarray(x), x[:, ::-1]):
-                backend.select(view, mask, 2.0)
-                backend.select_add(view, view, mask, 2.0, x[0])
+            for first in range(2):
+                window = anydrop.Window((first, 0), (2**40, shape[1]))
+                where = {"seed": 0, "shared_axes": shared, "window": window}
+                mask = anydrop.Mask.from_seed(shape, 0.5, **where)
+                for view in (x, np.asfortranarray(x), x[:, ::-1]):
+                    backend.select(view, mask, 2.0)
+                    backend.select_add(view, view, mask, 2.0, x[0])
     """
     python(code, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_BOUNDSCHECK="1")
 
