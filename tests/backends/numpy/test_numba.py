@@ -199,13 +199,17 @@ def test_any_piece_of_a_placement(start, shared):
                 assert np.array_equal(y, expected[start:stop]), (module.NAME, stop)
 
 
+@pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("kernels", [compiled, chunked], ids=["numba", "NumPy"])
-def test_long_rows_of_indices_that_elements_share(kernels):
-    """And a word that is the threshold survives."""
-    mask = anydrop.Mask.from_seed((5000, 3), 0.5, seed=0, shared_axes=1)
-    words, y = np.empty(5000, "u4"), np.empty(15000, "f4")
-    chunked.kernel(words.dtype, mask.placement)(words, words, 0, mask.key, 0, 0)
+def test_long_rows_of_indices_that_elements_share(kernels, first):
+    """From any word of a block on. And a word that is the threshold survives."""
+    window = anydrop.Window((first, 0), (2**40, 3))
+    mask = anydrop.Mask.from_seed((5000, 3), 0.5, seed=0, shared_axes=1, window=window)
+    drawn = np.empty(5001, "u4")
+    whole = anydrop.Mask.from_seed(drawn.shape, 0.5, seed=0)
+    chunked.kernel(drawn.dtype, whole.placement)(drawn, drawn, 0, mask.key, 0, 0)
+    words, y = drawn[first : first + 5000], np.empty(15000, "f4")
     least = int(words[2])
     draw = kernels.kernel(y.dtype, mask.spread, least)
-    draw(np.ones_like(y), y, 0, mask.key, 0, 0)
+    draw(np.ones_like(y), y, 0, mask.key, 0, first)
     assert np.array_equal(y.reshape(5000, 3), np.repeat(words >= least, 3).reshape(5000, 3))
