@@ -3,6 +3,8 @@
 NumPy's kernel knows no groups, and says what the words are.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 from subjects import available
@@ -105,14 +107,18 @@ def test_a_sum_whose_bias_goes_round_and_round(period, residual):
     rng = np.random.default_rng(0)
     x, other = rng.standard_normal((2, n)).astype(dtype)
     bias = rng.standard_normal(period).astype(dtype)
-    placement = anydrop.Mask.from_seed((n,), 0.5, seed=0).placement
-    for start in (0, 5, WORDS):
+    window = anydrop.Window((0, 2), (29, 40))
+    rows = anydrop.Mask.from_seed((29, 31), 0.5, seed=0, window=window)
+    masks = anydrop.Mask.from_seed((n,), 0.5, seed=0), rows
+    assert n == 29 * 31
+    for mask, start in itertools.product(masks, (0, 5, WORDS)):
+        placement = mask.placement
         results = []
         for module in (chunked, compiled):
             y = other.copy()
             second = {"apart": other, "x": x, "y": y}[residual]
             draw = module.summing((dtype, dtype), placement, KEPT, 1.5, bias)
-            draw(x[start:], second[start:], y[start:], start, KEY, STEP, 0)
+            draw(x[start:], second[start:], y[start:], start, KEY, STEP, placement.first)
             results.append(bits(y))
         assert results[0] == results[1], start
 
