@@ -140,7 +140,7 @@ class NumpyBackend(Backend):
                 return super().select_add(x, residual, keep, scale, bias, y)
         wide = chunked.wide_dtype(dtypes[0])
         bias = None if bias is None else np.array(bias, wide)
-        kernels = chunked if keep is None else self.kernels_for(x.size)
+        kernels = self.kernels_for(x.size)
         plain = all(map(works.is_plain, (x, residual, y)))
         even = all(map(_is_even, (x, residual, y)))
         apart = _are_apart(x, y) and _are_apart(residual, y)

@@ -133,15 +133,19 @@ def summing(
 
 
 def biased(x: Array, start: int, bias: Array | None) -> Array:
-    """Return x + bias in new memory, for elements that begin at `start`."""
-    wide = x.astype(wide_dtype(x.dtype))
-    at = 0
-    while bias is not None and at < len(wide):
-        place = (start + at) % len(bias)
-        part = wide[at : at + len(bias) - place]
+    """Return x + bias in memory of its own, for elements that begin at `start`."""
+    dtype = wide_dtype(x.dtype)
+    if bias is None:
+        return x.astype(dtype)
+    n, length, wide = len(x), len(bias), np.empty(len(x), dtype)
+    lead = min(n, -start % length)
+    rest = lead + (n - lead) // length * length
+    # The end of the bias, the whole of it again and again, and its beginning.
+    for a, b, part in (0, lead, bias[start % length :]), (lead, rest, bias), (rest, n, bias):
+        shape = -1, max(1, min(b - a, len(part)))
+        added, target = part[: shape[1]], wide[a:b].reshape(shape)
         with np.errstate(all="ignore"):
-            part += bias[place : place + len(part)]
-        at += len(part)
+            np.add(x[a:b].reshape(shape), added, out=target, dtype=dtype)
     return wide
 
 

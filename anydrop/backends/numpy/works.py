@@ -51,7 +51,8 @@ def summing(
             for a in range(0, len(x), chunked.CHUNK):
                 here = slice(a, a + chunked.CHUNK)
                 wide = chunked.biased(x[here], start + a, bias)
-                chunked.apply(wide, wide, scaled(scale))
+                if scale != 1.0:
+                    chunked.apply(wide, wide, scaled(scale))
                 chunked.add(wide, residual[here], y[here])
 
         return add
