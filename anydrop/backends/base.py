@@ -7,16 +7,13 @@ in 32-bit integers, since some namespaces and devices have no 64-bit ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from anydrop.backends.common import pairwise
 from anydrop.backends.common.arithmetic import complex_of
 from anydrop.backends.common.arrays import COMPUTE as COMPUTE
 from anydrop.backends.common.arrays import HALVES as HALVES
-from anydrop.backends.common.arrays import Arrays
 from anydrop.backends.common.arrays import dtype_name as dtype_name
-from anydrop.backends.common.normals import standard_normal
+from anydrop.backends.common.composed import Composed
 from anydrop.backends.common.words import words as words_of
 from anydrop.backends.plan import Plan, Plans
 from anydrop.core import check
@@ -24,7 +21,7 @@ from anydrop.core.recipe import Affine, Recipe
 from anydrop.core.typing import Array, Namespace
 
 
-class Backend(Arrays):
+class Backend(Composed):
     """What anydrop needs of an array library.
 
     Three methods are the contract: `keep` draws a mask, `select` applies one, and `draw` lets the
@@ -50,7 +47,11 @@ class Backend(Arrays):
     check_generator  rng=                          asks ``draw`` for a mask of no elements
     select_add       dropout_add                   in the namespace, around ``select``
     sum_to           dropout_add                   in the namespace, as a tree of additions
-    normals          noise                         in the namespace
+    normals          noise                         in the namespace, of the words
+    perturb          noise                         in the namespace, of ``normals``
+    choose           zoneout                       in the namespace, of ``keep``
+    keep_blocks      blocks                        in the namespace, of ``keep``
+    select_blocks    blocks                        of ``keep_blocks`` and ``select``
     recompute        rng=, noise, composed         one call; yours if the library differentiates
     plan             all                           None; yours if calls of few elements must be fast
     at_step          rng=                          the generator; yours if generators have no state
@@ -185,121 +186,6 @@ class Backend(Arrays):
         self.draw(rng, (0,), 0.0, like)
 
     # What some libraries do better, or must refuse ----------------------------------------------
-
-    def normals(self, recipe: Recipe, like: Array) -> Array:
-        """Return standard normal numbers, one for each word of a recipe: see `standard_normal`.
-
-        Beside `select`, since a normal is made of all bits of its word, and a keep mask is one.
-
-        Parameters
-        ----------
-        recipe : Recipe
-            Where in the stream they lie; its `p` and `scale` play no part.
-        like : array
-            Any array on the device, and of the dtype, where the numbers are wanted.
-
-        Returns
-        -------
-        array of the dtype in which `like` is computed, shape ``recipe.keep_shape``
-        """
-        dtype = COMPUTE[self.dtype_name(like)]
-        if 0 in recipe.keep_shape:
-            empty = self.xp.empty(recipe.keep_shape, dtype=getattr(self.xp, dtype))
-            return self.xp.asarray(empty, device=self.device(like))
-        words = words_of(self.xp, self.device(like), recipe)
-        return self.xp.reshape(standard_normal(self.xp, words, dtype), recipe.keep_shape)
-
-    def select_add(
-        self,
-        x: Array,
-        residual: Array,
-        keep: Recipe | Array | None,
-        scale: float,
-        bias: Array | None = None,
-        out: Array | None = None,
-    ) -> Array:
-        """Return ``residual + where(keep, (x + bias) * scale, 0)``, rounded once at the end.
-
-        The bias is added first, then the product is rounded, then the residual is added. Half types
-        are computed in float32 throughout.
-
-        Parameters
-        ----------
-        x : array of any shape
-            Of one of the dtypes in `COMPUTE`.
-        residual : array
-            Of the shape of `x`, and of its dtype, or float32 if `x` is of a half type.
-        keep : Recipe, array of bool, or None
-            As for `select`.
-        scale : float
-            What survivors are multiplied by.
-        bias : array, optional
-            Broadcast against `x`, which it does not enlarge. Of the dtype of `x`, or float32 if `x`
-            is of a half type.
-        out : array, optional
-            Where to write the result: of the dtype of `residual`. It may be `residual` or `x`
-            itself.
-
-        Returns
-        -------
-        array
-            With the shape and device of `x` and the dtype of `residual`; `out` if it was given.
-        """
-        xp = self.xp
-        wide = self._wide(x)
-        if bias is not None:
-            wide = wide + self._wide(bias)
-        # NumPy's sum of two scalars is no array.
-        y = xp.asarray(self._wide(residual) + self.select(wide, keep, scale))
-        y = xp.astype(y, residual.dtype, copy=False)
-        if out is None:
-            return y
-        out[...] = y
-        return out
-
-    def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
-        """Return x summed over the axes along which an array of `shape` broadcasts to its shape.
-
-        Parameters
-        ----------
-        x : array
-            Such as the gradient of a sum with a bias.
-        shape : tuple of int
-            Of the bias; it can be broadcast to the shape of `x`.
-        dtype : str
-            Name of the dtype of the result.
-
-        Returns
-        -------
-        array of shape `shape` and of that dtype
-            Half types are summed in float32 and rounded once.
-        """
-        xp = self.xp
-        # By its name where the namespace does not have it: NumPy's has no bfloat16.
-        kind = getattr(xp, dtype, dtype)
-        return xp.astype(pairwise.sum_to(xp, self._wide(x), shape), kind, copy=False)
-
-    def _wide(self, x: Array) -> Array:
-        """Return an array in the dtype in which it is computed: float32 for half types."""
-        half = self.dtype_name(x) in HALVES
-        return self.xp.astype(x, self.xp.float32) if half else x
-
-    def recompute(
-        self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
-    ) -> Array:
-        """Return ``forward(*arrays)``, of which nothing is to be kept for its derivative.
-
-        Parameters
-        ----------
-        forward : callable
-            Affine in the arrays, with a mask that it draws.
-        backward : callable
-            Takes the gradient of its result to that of the array, or to a tuple of those of the
-            arrays. It draws the mask again.
-        *arrays : array
-            Of this library.
-        """
-        return forward(*arrays)
 
     def plan(self, x: Array, recipe: Recipe, affine: Affine) -> Plan | None:
         """Return how to do a `select` again for arrays like x, at any key, step and place.

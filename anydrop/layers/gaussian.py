@@ -68,7 +68,7 @@ def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> 
     '1.00 0.50'
     """
     call = Call(x, p, unscaled=UNSCALED, **keywords)
-    return _disturbed(call, math.sqrt(call.p / (1.0 - call.p)), relative=True)
+    return _perturbed(call, math.sqrt(call.p / (1.0 - call.p)), relative=True)
 
 
 @described_by(gaussian_dropout, dropout)
@@ -112,10 +112,10 @@ def gaussian_noise(x: Array, std: float = 1.0, **keywords: Unpack[Keywords]) -> 
             f"gaussian noise is real, got an array of dtype {name}: add it to the real and the "
             "imaginary part, with a seed each"
         )
-    return _disturbed(call, std, relative=False)
+    return _perturbed(call, std, relative=False)
 
 
-def _disturbed(call: Call, std: float, *, relative: bool) -> Any:
+def _perturbed(call: Call, std: float, *, relative: bool) -> Any:
     seeds.forbid_rng(call.rng)
     if not call.training:
         return call.result(call.inferred())
@@ -124,7 +124,8 @@ def _disturbed(call: Call, std: float, *, relative: bool) -> Any:
     noise = Noise(Recipe(*call.mask(1.0)), std, relative, dtype)
     if relative and not call.p:
         return call.result(call.written(call.x), noise)
-    return call.result(noise.disturb(call.backend, call.x, call.out), noise)
+    y = call.backend.perturb(call.x, noise.recipe, std, relative, call.out)
+    return call.result(y, noise)
 
 
 @final

@@ -111,20 +111,12 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
     call.check_arrays()
     backend = call.backend
     backend.check_like(previous, new, "previous")
-    xp = backend.xp
     if not call.training:
         return call.result(call.written(_expectation(backend, new, previous, call.p)))
     zones = ZoneoutMask(call.mask(1.0))
     if not call.p:
         return call.result(call.written(new), zones)
-
-    def mixed(new: Array, previous: Array) -> Array:
-        # NumPy's `where` and sums are in native byte order.
-        keep, old = backend.aligned(zones.keep(like=new), new), backend.aligned(previous, new)
-        y = xp.where(keep, new, old)
-        return xp.astype(y, new.dtype, copy=False)
-
-    return call.result(call.written(backend.recompute(mixed, zones.apply, new, previous)), zones)
+    return call.result(zones.choose(backend, new, previous, call.out), zones)
 
 
 def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Array:

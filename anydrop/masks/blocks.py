@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from anydrop.backends import resolve
+from anydrop.backends.base import Backend
+from anydrop.backends.common.blocks import eroded
+from anydrop.core.recipe import Affine
 from anydrop.core.typing import Array
 from anydrop.masks.mask import KeepMask, Mask
 from anydrop.masks.stored import StoredMask
@@ -45,18 +48,13 @@ class BlockMask(_Blocks, KeepMask):
 
         Axes that the seeds share have length 1.
         """
-        xp, kept = resolve(like).xp, self.seeds.keep(like=like)
-        for axis, size in enumerate(self.sizes):
-            # What a block of 2 n elements keeps, two of n side by side keep.
-            reach = 1
-            while reach < size:
-                by = min(reach, size - reach)
-                kept = xp.logical_and(_from(kept, axis, 0, -by), _from(kept, axis, by, None))
-                reach += by
-        return kept
+        backend = resolve(like)
+        if isinstance(self.seeds, Mask):
+            return backend.keep_blocks(self.seeds, self.sizes, like)
+        return eroded(backend.xp, self.seeds.keep(like=like), self.sizes)
 
-
-def _from(x: Array, axis: int, start: int, stop: int | None) -> Array:
-    part = [slice(None)] * x.ndim
-    part[axis] = slice(start, stop)
-    return x[tuple(part)]
+    def select(self, backend: Backend, x: Array, affine: Affine, out: Array | None) -> Array:
+        """Return what `Backend.select` makes of x with this mask; x and `out` are checked."""
+        if isinstance(self.seeds, Mask):
+            return backend.select_blocks(x, self.seeds, self.sizes, affine.scale, out)
+        return super().select(backend, x, affine, out)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from anydrop.backends import resolve
-from anydrop.backends.base import COMPUTE, Backend
-from anydrop.backends.common.arithmetic import complex_of
+from anydrop.backends.base import COMPUTE
 from anydrop.core import check
 from anydrop.core.recipe import Description, Recipe
 from anydrop.core.typing import Array
@@ -63,7 +62,7 @@ class Noise(_Noise, Description):
         if out is not None:
             backend.check_out(out, gradient)
         if self.relative and self.std:
-            return self.disturb(backend, gradient, out)
+            return backend.perturb(gradient, self.recipe, self.std, True, out)
         return gradient if out is None else backend.select(gradient, None, 1.0, out=out)
 
     def keep(self, like: Array) -> Array:
@@ -83,23 +82,5 @@ class Noise(_Noise, Description):
         if COMPUTE.get(backend.dtype_name(like)) != self.dtype:
             dtype = getattr(backend.xp, self.dtype)
             like = backend.xp.astype(backend.empty(backend.device(like)), dtype)
-        return self._drawn(backend, like)
-
-    def _drawn(self, backend: Backend, like: Array) -> Array:
-        """Return the noise in the dtype that `like` is computed in."""
         normals = backend.normals(self.recipe, like)
         return backend.select(normals, None, self.std, 1.0 if self.relative else None)
-
-    def disturb(self, backend: Backend, x: Array, out: Array | None) -> Array:
-        """Return an array of a backend, which is checked, with the noise in it."""
-        y = backend.recompute(lambda x: self._disturbed(backend, x), self.apply, x)
-        return y if out is None else backend.select(y, None, 1.0, out=out)
-
-    def _disturbed(self, backend: Backend, x: Array) -> Array:
-        xp, name = backend.xp, backend.dtype_name(x)
-        noise = backend.aligned(self._drawn(backend, x), x)
-        if name.startswith("complex"):
-            y = complex_of(xp, xp.real(x) * noise, xp.imag(x) * noise)
-            return xp.astype(y, x.dtype, copy=False)
-        wide = xp.astype(x, getattr(xp, COMPUTE[name]), copy=False)
-        return xp.astype(wide * noise if self.relative else wide + noise, x.dtype, copy=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from anydrop.backends import resolve
+from anydrop.backends.base import Backend
 from anydrop.core import check
 from anydrop.core.recipe import Description
 from anydrop.core.typing import Array
@@ -13,7 +14,7 @@ from anydrop.masks.stored import StoredMask
 
 
 class _Complement(NamedTuple):
-    mask: Mask | StoredMask
+    mask: StoredMask
     shape: tuple[int, ...]
     scale: float = 1.0
 
@@ -62,6 +63,18 @@ class ZoneoutMask(_ZoneoutMask, Description):
         """Return the boolean mask, True where the new state was taken; see `Mask.keep`."""
         return self.mask.keep(like=like)
 
+    def choose(self, backend: Backend, new: Array, previous: Array, out: Array | None) -> Array:
+        """Return what `Backend.choose` makes of states with this mask; they are checked."""
+        mask = self.mask
+        if isinstance(mask, Mask):
+            return backend.choose(new, previous, mask, out)
+
+        def chosen(new: Array, previous: Array) -> Array:
+            return backend.choose(new, previous, mask.keep(like=new))
+
+        y = backend.recompute(chosen, self.apply, new, previous)
+        return y if out is None else backend.select(y, None, 1.0, out=out)
+
     def apply(self, gradient: Array) -> tuple[Array, Array]:
         """Return the gradients of the new and of the previous state for that of the result.
 
@@ -70,7 +83,10 @@ class ZoneoutMask(_ZoneoutMask, Description):
         gradient : array
             Of the shape of the states, of any library.
         """
-        new = self.mask.apply(gradient)
-        if not self.mask.drops:
-            return new, resolve(gradient).xp.zeros_like(gradient)
-        return new, Complement(self.mask, self.mask.shape).apply(gradient)
+        mask, new = self.mask, self.mask.apply(gradient)
+        backend = resolve(gradient)
+        if not mask.drops:
+            return new, backend.xp.zeros_like(gradient)
+        if isinstance(mask, Mask):
+            return new, backend.choose(None, gradient, mask)
+        return new, Complement(mask, mask.shape).apply(gradient)

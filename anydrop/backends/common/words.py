@@ -45,7 +45,12 @@ def _philox(counter: tuple[Array, ...], key: stream.Key) -> tuple[Array, ...]:
     return c0, c1, c2, c3
 
 
-def _multiply(a: Array, b: int) -> tuple[Array, Array]:
+def high_half(a: Array, b: Array) -> Array:
+    """Return the high words of 32-by-32-bit products."""
+    return _multiply(a, b)[1]
+
+
+def _multiply(a: Array, b: Array | int) -> tuple[Array, Array]:
     """Return the low and high words of a 32-by-32-bit product, by 16-bit parts."""
     a_low, a_high = a & 0xFFFF, a >> 16
     b_low, b_high = b & 0xFFFF, b >> 16

@@ -49,7 +49,16 @@ def keep(words: Array, layout: Layout) -> Array:
 
 def normals(words: Array, layout: Layout, dtype: str) -> Array:
     """Draw normal numbers from seven words."""
-    return standard_normal(jnp, _drawn(lax.optimization_barrier(words), layout), dtype)
+    drawn = _drawn(lax.optimization_barrier(words), layout)
+    return standard_normal(jnp, drawn, dtype, None, _octave_of, _high_half)
+
+
+def _octave_of(xp: Any, count: Array) -> Array:
+    return np.uint32(26) - lax.clz(count | np.uint32(32))
+
+
+def _high_half(a: Array, b: Array) -> Array:
+    return (a.astype(np.uint64) * b >> 32).astype(np.uint32)
 
 
 @partial(jax.jit, static_argnums=(3, 4))

@@ -213,7 +213,7 @@ class NumpyBackend(Backend):
                     piece = target[a : a + chunked.CHUNK]
                     words = np.empty(len(piece), np.uint32)
                     draw(words, words, start + a)
-                    piece[...] = standard_normal(self.xp, words, dtype)
+                    piece[...] = standard_normal(self.xp, words, dtype, "cpu")
 
             self._share(work, [drawn, drawn], NOISE)
         return drawn

@@ -50,7 +50,13 @@ def keep(recipe: Recipe, device: torch.device) -> Tensor:
 
 def normals(recipe: Recipe, device: torch.device, dtype: str, xp: Namespace) -> Tensor:
     """Return the standard normal numbers of a recipe in a namespace of PyTorch."""
-    return _drawn(recipe, device, lambda words: standard_normal(xp, words, dtype))
+    return _drawn(
+        recipe, device, lambda words: standard_normal(xp, words, dtype, device, high=_high_half)
+    )
+
+
+def _high_half(a: Tensor, b: Tensor) -> Tensor:
+    return a * b >> 32
 
 
 def _drawn(recipe: Recipe, device: torch.device, made_of: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,0 +1,305 @@
+"""What some layers need beside a mask and its selection, composed of these by default.
+
+Each method here is right for every library with a namespace. A backend overrides it to be faster.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+from anydrop.backends.common import pairwise
+from anydrop.backends.common.arithmetic import complex_of
+from anydrop.backends.common.arrays import COMPUTE, HALVES, Arrays
+from anydrop.backends.common.blocks import eroded
+from anydrop.backends.common.normals import standard_normal
+from anydrop.backends.common.words import words as words_of
+from anydrop.core.recipe import Recipe
+from anydrop.core.typing import Array
+
+
+class Composed(Arrays):
+    """Noise, choices, blocks and sums, for `Backend`."""
+
+    @abc.abstractmethod
+    def keep(self, recipe: Recipe, like: Array) -> Array:
+        """Return the boolean keep mask of a recipe; see `Backend.keep`."""
+
+    @abc.abstractmethod
+    def select(
+        self,
+        x: Array,
+        keep: Recipe | Array | None,
+        scale: float,
+        shift: float | None = None,
+        fill: float = 0.0,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`."""
+
+    def normals(self, recipe: Recipe, like: Array) -> Array:
+        """Return standard normal numbers, one for each word of a recipe.
+
+        `anydrop.core.quantile` defines them.
+
+        Parameters
+        ----------
+        recipe : Recipe
+            Where in the stream they lie; its `p` and `scale` play no part.
+        like : array
+            Any array on the device, and of the dtype, where the numbers are wanted.
+
+        Returns
+        -------
+        array of the dtype in which `like` is computed, shape ``recipe.keep_shape``
+            Multiples of 2**-28, rounded once where that dtype is float32.
+        """
+        xp, device, dtype = self.xp, self.device(like), COMPUTE[self.dtype_name(like)]
+        if 0 in recipe.keep_shape:
+            return xp.asarray(xp.empty(recipe.keep_shape, dtype=getattr(xp, dtype)), device=device)
+        words = words_of(xp, device, recipe)
+        return xp.reshape(standard_normal(xp, words, dtype, device), recipe.keep_shape)
+
+    def perturb(
+        self, x: Array, recipe: Recipe, std: float, relative: bool, out: Array | None = None
+    ) -> Array:
+        """Return ``x * (1 + std * z)`` or ``x + std * z``, with standard normal numbers z.
+
+        Each product and each sum is rounded by itself, in the dtype in which `x` is computed, and
+        the result once more to the dtype of `x`.
+
+        Parameters
+        ----------
+        x : array of any shape
+            Of one of the dtypes in `COMPUTE`. Complex arrays are multiplied part by part; nothing
+            is added to them.
+        recipe : Recipe
+            Where in the stream the numbers lie.
+        std : float
+            Standard deviation of the noise, >= 0.
+        relative : bool
+            Whether x is multiplied by the noise.
+        out : array, optional
+            Where to write the result; may be `x` itself. `check_out` has seen it.
+
+        Returns
+        -------
+        array
+            With the shape, dtype and device of `x`; `out` if it was given.
+        """
+        xp, name = self.xp, self.dtype_name(x)
+
+        def perturbed(x: Array) -> Array:
+            z = self.select(self.normals(recipe, x), None, std, 1.0 if relative else None)
+            noise = self.aligned(z, x)
+            if name.startswith("complex"):
+                y = complex_of(xp, xp.real(x) * noise, xp.imag(x) * noise)
+            else:
+                wide = self._wide(x)
+                y = wide * noise if relative else wide + noise
+            return xp.astype(y, x.dtype, copy=False)
+
+        def derivative(gradient: Array) -> Array:
+            return self.perturb(gradient, recipe, std, True) if relative else gradient
+
+        return _written(self.recompute(perturbed, derivative, x), out)
+
+    def choose(
+        self,
+        new: Array | None,
+        previous: Array | None,
+        keep: Recipe | Array,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, new, previous)``.
+
+        Parameters
+        ----------
+        new, previous : array of any shape, or None
+            Of one shape and of one of the dtypes in `COMPUTE`. One of them may be None, which
+            stands for zeros: what is left is the other one's share of a gradient.
+        keep : Recipe or array of bool
+            As for `select`.
+        out : array, optional
+            Where to write the result; may be either array. `check_out` has seen it.
+
+        Returns
+        -------
+        array
+            With the shape, dtype and device of the arrays; `out` if it was given.
+        """
+        xp = self.xp
+
+        def kept(like: Array) -> Array:
+            return self.keep(keep, like) if isinstance(keep, Recipe) else keep
+
+        if previous is None:
+            return self.select(new, keep, 1.0, out=out)
+        if new is None:
+
+            def dropped(gradient: Array) -> Array:
+                return self.select(gradient, xp.logical_not(kept(gradient)), 1.0)
+
+            return _written(self.recompute(dropped, dropped, previous), out)
+
+        def chosen(new: Array, previous: Array) -> Array:
+            # NumPy's `where` is in native byte order.
+            y = xp.where(self.aligned(kept(new), new), new, self.aligned(previous, new))
+            return xp.astype(y, new.dtype, copy=False)
+
+        def shares(gradient: Array) -> tuple[Array, Array]:
+            return self.choose(gradient, None, keep), self.choose(None, gradient, keep)
+
+        return _written(self.recompute(chosen, shares, new, previous), out)
+
+    def keep_blocks(self, recipe: Recipe, sizes: tuple[int, ...], like: Array) -> Array:
+        """Return the keep mask of blocks that begin where the mask of a recipe drops.
+
+        Parameters
+        ----------
+        recipe : Recipe
+            Of the places where blocks begin. Along each axis there are as many as elements, and the
+            length of a block less one.
+        sizes : tuple of int
+            Lengths of a block along each axis; 1 where it has none.
+        like : array
+            Any array on the device where the mask is wanted.
+
+        Returns
+        -------
+        array of bool
+            True where an element survives, of length 1 along the shared axes of the recipe.
+        """
+        return eroded(self.xp, self.keep(recipe, like), sizes)
+
+    def select_blocks(
+        self,
+        x: Array,
+        recipe: Recipe,
+        sizes: tuple[int, ...],
+        scale: float,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, x * scale, 0)`` with the mask of `keep_blocks`.
+
+        Parameters
+        ----------
+        x : array of any shape
+            Of one of the dtypes in `COMPUTE`.
+        recipe, sizes : Recipe, tuple of int
+            As for `keep_blocks`.
+        scale : float
+            What survivors are multiplied by.
+        out : array, optional
+            Where to write the result; may be `x` itself. `check_out` has seen it.
+
+        Returns
+        -------
+        array
+            With the shape, dtype and device of `x`; `out` if it was given.
+        """
+
+        def selected(x: Array) -> Array:
+            return self.select(x, self.keep_blocks(recipe, sizes, x), scale)
+
+        def derivative(gradient: Array) -> Array:
+            return self.select_blocks(gradient, recipe, sizes, scale)
+
+        return _written(self.recompute(selected, derivative, x), out)
+
+    def select_add(
+        self,
+        x: Array,
+        residual: Array,
+        keep: Recipe | Array | None,
+        scale: float,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``residual + where(keep, (x + bias) * scale, 0)``, rounded once at the end.
+
+        The bias is added first, then the product is rounded, then the residual is added. Half types
+        are computed in float32 throughout.
+
+        Parameters
+        ----------
+        x : array of any shape
+            Of one of the dtypes in `COMPUTE`.
+        residual : array
+            Of the shape of `x`, and of its dtype, or float32 if `x` is of a half type.
+        keep : Recipe, array of bool, or None
+            As for `select`.
+        scale : float
+            What survivors are multiplied by.
+        bias : array, optional
+            Broadcast against `x`, which it does not enlarge. Of the dtype of `x`, or float32 if `x`
+            is of a half type.
+        out : array, optional
+            Where to write the result: of the dtype of `residual`. It may be `residual` or `x`
+            itself.
+
+        Returns
+        -------
+        array
+            With the shape and device of `x` and the dtype of `residual`; `out` if it was given.
+        """
+        xp = self.xp
+        wide = self._wide(x)
+        if bias is not None:
+            wide = wide + self._wide(bias)
+        # NumPy's sum of two scalars is no array.
+        y = xp.asarray(self._wide(residual) + self.select(wide, keep, scale))
+        return _written(xp.astype(y, residual.dtype, copy=False), out)
+
+    def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
+        """Return x summed over the axes along which an array of `shape` broadcasts to its shape.
+
+        Parameters
+        ----------
+        x : array
+            Such as the gradient of a sum with a bias.
+        shape : tuple of int
+            Of the bias; it can be broadcast to the shape of `x`.
+        dtype : str
+            Name of the dtype of the result.
+
+        Returns
+        -------
+        array of shape `shape` and of that dtype
+            Half types are summed in float32 and rounded once.
+        """
+        xp = self.xp
+        # By its name where the namespace does not have it: NumPy's has no bfloat16.
+        kind = getattr(xp, dtype, dtype)
+        return xp.astype(pairwise.sum_to(xp, self._wide(x), shape), kind, copy=False)
+
+    def _wide(self, x: Array) -> Array:
+        """Return an array in the dtype in which it is computed: float32 for half types."""
+        half = self.dtype_name(x) in HALVES
+        return self.xp.astype(x, self.xp.float32) if half else x
+
+    def recompute(
+        self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
+    ) -> Array:
+        """Return ``forward(*arrays)``, of which nothing is to be kept for its derivative.
+
+        Parameters
+        ----------
+        forward : callable
+            Affine in the arrays, with a mask that it draws.
+        backward : callable
+            Takes the gradient of its result to that of the array, or to a tuple of those of the
+            arrays. It draws the mask again.
+        *arrays : array
+            Of this library.
+        """
+        return forward(*arrays)
+
+
+def _written(y: Array, out: Array | None) -> Array:
+    """Return an array, in `out` if that is given."""
+    if out is None:
+        return y
+    out[...] = y
+    return out
