@@ -14,7 +14,6 @@ import numpy as np
 
 from anydrop.backends.base import COMPUTE, Backend
 from anydrop.backends.common import pairwise
-from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.common.strides import forbid_broadcast
 from anydrop.backends.common.threads import POOL, Pool
 from anydrop.backends.numpy import chunked, sums, works
@@ -30,8 +29,6 @@ WARM_UP = 2**20
 CALL = 2**7
 # Uniform numbers at a time from a generator, so that they don't take eight bytes an element.
 DRAWN = 2**16
-# Normal numbers below which a second thread costs more than it saves, whatever draws their words.
-NOISE = 2**21
 # Elements from which on what a call costs beside its kernel is not worth remembering.
 SMALL = 2**20
 # Imported when it is wanted, since that imports numba.
@@ -101,19 +98,16 @@ class NumpyBackend(Backend):
         if not x.size:
             return y
         kernels, affine = self.kernels_for(x.size), Affine(scale, shift, fill)
-        plain, apart = works.is_plain(x) and works.is_plain(y), _are_apart(x, y)
-        if not isinstance(keep, Recipe):
-            work = works.multiplying(affine)
-        elif apart and not plain and hasattr(kernels, "tiled") and _is_even(x) and _is_even(y):
-            self._pool.run(*kernels.tiled([x], y, keep, affine))
+        if isinstance(keep, Recipe):
+            self._serve(
+                kernels,
+                [x, y],
+                lambda: works.drawing(kernels, native(x), keep, keep.spread, affine),
+                lambda: kernels.tiled([x], y, keep, affine),
+            )
             return y
-        else:
-            work = works.drawing(kernels, x.dtype.newbyteorder("="), keep, keep.spread, affine)
-        if plain and apart:
-            self._share(work, [x, y], kernels.CROSSOVER)
-        else:
-            works.buffered(work, [x, y])
-        if keep is not None and not isinstance(keep, Recipe):
+        self._serve(kernels, [x, y], lambda: works.multiplying(affine))
+        if keep is not None:
             chunked.put(y, keep, fill)
         return y
 
@@ -131,7 +125,7 @@ class NumpyBackend(Backend):
         A recipe takes one pass over memory, in which its mask is drawn.
         """
         x, residual = np.asarray(x), np.asarray(residual)
-        dtypes = x.dtype.newbyteorder("="), residual.dtype.newbyteorder("=")
+        dtypes = native(x), native(residual)
         y = np.empty_like(x, dtype=residual.dtype, subok=False) if out is None else out
         if not x.size:
             return y
@@ -141,18 +135,67 @@ class NumpyBackend(Backend):
         wide = chunked.wide_dtype(dtypes[0])
         bias = None if bias is None else np.array(bias, wide)
         kernels = self.kernels_for(x.size)
-        plain = all(map(works.is_plain, (x, residual, y)))
-        even = all(map(_is_even, (x, residual, y)))
-        apart = _are_apart(x, y) and _are_apart(residual, y)
-        if keep is not None and apart and not plain and even and hasattr(kernels, "tiled"):
+
+        def tiled() -> Any:
             biases = [] if bias is None else [np.broadcast_to(bias, x.shape)]
-            self._pool.run(*kernels.tiled([x, residual, *biases], y, keep, scaled(scale)))
+            arrays = [x, residual, *biases]
+            return kernels.tiled(arrays, y, keep, scaled(scale), kernels.rules.Add)
+
+        def work() -> works.Work:
+            return works.summing(kernels, dtypes, keep, scale, works.repeated(bias, x.shape))
+
+        self._serve(kernels, [x, residual, y], work, None if keep is None else tiled)
+        return y
+
+    def perturb(
+        self, x: Array, recipe: Recipe, std: float, relative: bool, out: Array | None = None
+    ) -> Array:
+        """Return ``x * (1 + std * z)`` or ``x + std * z``; see `Composed.perturb`.
+
+        One pass over memory, in which the noise is drawn.
+        """
+        x = np.asarray(x)
+        y = np.empty_like(x, subok=False) if out is None else out
+        if not x.size:
             return y
-        work = works.summing(kernels, dtypes, keep, scale, works.repeated(bias, x.shape))
-        if plain and apart:
-            self._share(work, [x, residual, y], kernels.CROSSOVER)
-        else:
-            works.buffered(work, [x, residual, y])
+        kernels = self.kernels_for(x.size)
+
+        def work() -> works.Work:
+            draw = kernels.perturbing(native(x), recipe.spread, std, relative)
+            return works.placed(draw, recipe, recipe.spread)
+
+        def tiled() -> Any:
+            return kernels.tiled([x], y, recipe, scaled(std), kernels.noise(relative))
+
+        self._serve(kernels, [x, y], work, tiled, kernels.NOISE_CROSSOVER)
+        return y
+
+    def choose(
+        self,
+        new: Array | None,
+        previous: Array | None,
+        keep: Recipe | Array,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, new, previous)``, in one pass over memory; see `Composed.choose`."""
+        if previous is None or not isinstance(keep, Recipe):
+            return super().choose(new, previous, keep, out)
+        arrays = [np.asarray(x) for x in (new, previous) if x is not None]
+        x = arrays[0]
+        y = np.empty_like(x, subok=False) if out is None else out
+        if not x.size:
+            return y
+        kernels = self.kernels_for(x.size)
+
+        def work() -> works.Work:
+            make = kernels.dropping if new is None else kernels.choosing
+            return works.placed(make(native(x), keep.spread, keep.threshold), keep, keep.spread)
+
+        def tiled() -> Any:
+            rule = kernels.rules.Drop if new is None else kernels.rules.Choose
+            return kernels.tiled(arrays, y, keep, rule=rule)
+
+        self._serve(kernels, [*arrays, y], work, tiled)
         return y
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
@@ -201,21 +244,14 @@ class NumpyBackend(Backend):
         return self._kernels if small and self._until_numba == math.inf else None
 
     def normals(self, recipe: Recipe, like: Array) -> Array:
-        """Return standard normal numbers, made a piece at a time; see `Backend.normals`."""
+        """Return standard normal numbers; see `Composed.normals`."""
         dtype = COMPUTE[self.dtype_name(like)]
         drawn = np.empty(recipe.keep_shape, dtype)
         if drawn.size:
             kernels = self.kernels_for(drawn.size)
-            draw = works.drawing(kernels, np.dtype(np.uint32), recipe, recipe.placement)
-
-            def work(source: Array, target: Array, start: int) -> None:
-                for a in range(0, len(target), chunked.CHUNK):
-                    piece = target[a : a + chunked.CHUNK]
-                    words = np.empty(len(piece), np.uint32)
-                    draw(words, words, start + a)
-                    piece[...] = standard_normal(self.xp, words, dtype, "cpu")
-
-            self._share(work, [drawn, drawn], NOISE)
+            draw = kernels.normal(drawn.dtype, recipe.placement)
+            work = works.placed(draw, recipe, recipe.placement)
+            self._share(work, [drawn, drawn], kernels.NOISE_CROSSOVER)
         return drawn
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
@@ -293,6 +329,27 @@ class NumpyBackend(Backend):
                 self._until_numba = math.inf
         return self._kernels
 
+    def _serve(
+        self,
+        kernels: ModuleType,
+        arrays: list[Array],
+        work: Callable[[], works.Work],
+        tiled: Callable[[], Any] | None = None,
+        crossover: float | None = None,
+    ) -> None:
+        """Do a work on arrays, the last of which it writes to.
+
+        In tiles, where memory has another order than the indices, and the kernels can.
+        """
+        *sources, y = arrays
+        plain, apart = all(map(works.is_plain, arrays)), all(_are_apart(x, y) for x in sources)
+        if plain and apart:
+            self._share(work(), arrays, kernels.CROSSOVER if crossover is None else crossover)
+        elif tiled and apart and hasattr(kernels, "tiled") and all(map(_is_even, arrays)):
+            self._pool.run(*tiled())
+        else:
+            works.buffered(work(), arrays)
+
     def _share(self, work: works.Work, arrays: list[Array], crossover: float) -> None:
         """Let threads work on plain arrays, from `crossover` elements on."""
         flat = [array.ravel() for array in arrays]
@@ -307,6 +364,11 @@ def _numba() -> ModuleType | None:
     except Exception as error:  # A broken numba raises anything; there is a way without it.
         _log.info("drawing without numba: %r", error)
         return None
+
+
+def native(x: Array) -> Any:
+    """Return the dtype of an array, in the machine's byte order."""
+    return x.dtype.newbyteorder("=")
 
 
 def _is_even(x: Array) -> bool:

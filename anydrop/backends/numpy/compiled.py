@@ -22,7 +22,8 @@ from anydrop.backends.base import dtype_name
 from anydrop.backends.common.strides import MergedAxis, merged
 from anydrop.backends.numpy import chunked
 from anydrop.backends.numpy.chunked import Kernel, Summing
-from anydrop.backends.numpy.kernels import entries, tiles
+from anydrop.backends.numpy.kernels import entries, rules, tiles
+from anydrop.backends.numpy.kernels.rules import Rule
 from anydrop.core import place
 from anydrop.core.recipe import UNCHANGED, Affine, Placement, Recipe, scaled
 from anydrop.core.stream import Key
@@ -34,15 +35,17 @@ if numba.config.DISABLE_JIT:
 NAME = "numba"
 # Elements below which a second thread costs more than it saves; ``nox -s bench`` measures it.
 CROSSOVER = 2**20
+# Noise takes several times as long.
+NOISE_CROSSOVER = 2**18
 
 # How the dtypes that numba lacks enter a kernel.
 BITS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
 
 
-def kernel(dtype: Any, *constants: Any) -> Kernel:
+def kernel(dtype: Any, *constants: Any, rule: type[Rule] = rules.Select) -> Kernel:
     """Return the function that draws with these constants; see `chunked.kernel`."""
     numbers, factors = _packed(dtype, *constants)
-    bits, compiled = _compiled(entries.runs_of_arrays, dtype, isinstance(numbers, int))
+    bits, compiled = _compiled(entries.runs_of_arrays, rule, dtype, isinstance(numbers, int))
     if bits is None:
 
         def draw(x: Array, y: Array, start: int, key: Key, step: int, first: int) -> None:
@@ -64,13 +67,38 @@ def kernel_at(dtype: Any, *constants: Any) -> Callable[[int, int, int, Key, int,
     that tell an address sooner than they make a NumPy array.
     """
     numbers, factors = _packed(dtype, *constants)
-    _, compiled = _compiled(entries.runs_of, dtype, isinstance(numbers, int))
+    _, compiled = _compiled(entries.runs_of, rules.Select, dtype, isinstance(numbers, int))
 
     def draw(x: int, y: int, n: int, key: Key, step: int, first: int) -> None:
         k0, k1 = key
         compiled(x, y, n, k0, k1, step, first, numbers, factors)
 
     return draw
+
+
+def normal(dtype: Any, placement: Placement) -> Kernel:
+    """Return the function that writes standard normal numbers; see `chunked.normal`."""
+    return kernel(dtype, placement, rule=rules.Normal)
+
+
+def perturbing(dtype: Any, placement: Placement, std: float, relative: bool) -> Kernel:
+    """Return the function that multiplies or adds noise; see `chunked.perturbing`."""
+    return kernel(dtype, placement, 0, scaled(std), rule=noise(relative))
+
+
+def dropping(dtype: Any, placement: Placement, threshold: int) -> Kernel:
+    """Return the function that keeps what a mask drops; see `chunked.dropping`."""
+    return kernel(dtype, placement, threshold, rule=rules.Drop)
+
+
+def choosing(dtype: Any, placement: Placement, threshold: int) -> Summing:
+    """Return the function that takes one of two elements; see `chunked.choosing`."""
+    return _of_two((dtype, dtype), placement, threshold, scaled(1.0), None, rules.Choose)
+
+
+def noise(relative: bool) -> type[Rule]:
+    """Return the rule of noise."""
+    return rules.MultiplyNoise if relative else rules.AddNoise
 
 
 def summing(
@@ -81,9 +109,21 @@ def summing(
     bias: Array | None = None,
 ) -> Summing:
     """Return the function that draws and sums with these constants; see `chunked.summing`."""
-    numbers, factors = _packed(dtypes[0], placement, threshold, scaled(scale))
+    return _of_two(dtypes, placement, threshold, scaled(scale), bias, rules.Add)
+
+
+def _of_two(
+    dtypes: tuple[Any, Any],
+    placement: Placement,
+    threshold: int,
+    affine: Affine,
+    bias: Array | None,
+    rule: type[Rule],
+) -> Summing:
+    """Return the function that makes an element of two arrays, and of a bias if there is one."""
+    numbers, factors = _packed(dtypes[0], placement, threshold, affine)
     wide = None if bias is None else bias.dtype
-    compiled = _compiled_sum(entries.sums_of, *dtypes, wide, isinstance(numbers, int))
+    compiled = _compiled_sum(entries.sums_of, rule, *dtypes, wide, isinstance(numbers, int))
     x_bits, bits = (BITS.get(dtype_name(dtype)) for dtype in dtypes)
     biases = () if bias is None else (bias,)
 
@@ -100,7 +140,11 @@ def summing(
 
 
 def tiled(
-    arrays: Sequence[Array], y: Array, recipe: Recipe, affine: Affine
+    arrays: Sequence[Array],
+    y: Array,
+    recipe: Recipe,
+    affine: Affine = UNCHANGED,
+    rule: type[Rule] = rules.Select,
 ) -> tuple[Callable[[int, int], None], int, float, int]:
     """Return the arguments of `Pool.run` that draw a recipe for arrays of any strides, in tiles.
 
@@ -110,12 +154,14 @@ def tiled(
     Parameters
     ----------
     arrays : sequence of array
-        Of one shape: x, or x, the residual and, if there is one, the bias in the dtype that is
-        computed with. Their strides are multiples of their elements' size.
+        Of one shape, as the rule takes them. Their strides are multiples of their elements' size.
+        A bias has the dtype that is computed with.
     y : array
         Where to write. It may be one of them, but not overlap with them otherwise.
     recipe, affine : Recipe, Affine
         What to draw, and what becomes of an element.
+    rule : type
+        One of `kernels.rules`.
     """
     all_arrays = [y, *arrays]
     strides = [tuple(n // array.itemsize for n in array.strides) for array in all_arrays]
@@ -142,11 +188,11 @@ def tiled(
     drawn = *recipe.key, place.known_step(recipe.step), recipe.placement.first
     factors = chunked.factors(arrays[0].dtype, affine)
     if len(arrays) == 1:
-        _, compiled = _compiled(entries.tiles_of, y.dtype)
+        _, compiled = _compiled(entries.tiles_of, rule, y.dtype)
     else:
         x, _, *biases = (array.dtype for array in arrays)
         wide = biases[0] if biases else None
-        compiled = _compiled_sum(entries.summed_tiles_of, x, y.dtype, wide)
+        compiled = _compiled_sum(entries.summed_tiles_of, rule, x, y.dtype, wide)
 
     def draw(start: int, stop: int) -> None:
         target, *sources = addresses
@@ -189,13 +235,15 @@ PLACE = types.uint32, types.uint32, types.uint64, types.uint64  # key, step and 
 
 
 @lru_cache
-def _compiled(make: Any, dtype: Any, one_run: bool = False) -> tuple[Any, Any]:
+def _compiled(make: Any, rule: type[Rule], dtype: Any, one_run: bool = False) -> tuple[Any, Any]:
     """Return a kernel, and before it the dtype that arrays are viewed as, None for their own.
 
     Parameters
     ----------
     make : callable
         Of `entries`: makes the kernel, of arrays or of their addresses.
+    rule : type
+        What becomes of an element.
     dtype : numpy.dtype
         Of x and y.
     one_run : bool
@@ -207,16 +255,19 @@ def _compiled(make: Any, dtype: Any, one_run: bool = False) -> tuple[Any, Any]:
         entries.runs_of: (types.uintp, types.uintp, types.intp),
         entries.tiles_of: (types.uintp, types.uintp, *(types.intp,) * 3),
     }[make]
-    function = make(element) if make is entries.tiles_of else make(element, one_run)
+    flags = () if make is entries.tiles_of else (one_run,)
+    function = make(rule, element, *flags)
     return bits, _jitted(function, memory, dtype, one_run)
 
 
 @lru_cache
-def _compiled_sum(make: Any, x: Any, dtype: Any, bias: Any, one_run: bool = False) -> Any:
-    """Return a kernel of `entries` with a residual.
+def _compiled_sum(
+    make: Any, rule: type[Rule], x: Any, dtype: Any, bias: Any, one_run: bool = False
+) -> Any:
+    """Return a kernel of `entries` with a second array.
 
-    `x` and `bias` are dtypes, the latter None without a bias; `dtype` is that of the residual and
-    of the result.
+    `x` and `bias` are dtypes, the latter None without a bias; `dtype` is that of the second array
+    and of the result.
     """
     elements = _element(x), _element(dtype), None if bias is None else _element(bias)
     source, target, third = elements
@@ -224,10 +275,10 @@ def _compiled_sum(make: Any, x: Any, dtype: Any, bias: Any, one_run: bool = Fals
         arrays = [_plain(source), _plain(target), _plain(target, readonly=False)]
         if third:
             arrays.insert(2, _plain(third))
-        function, memory = make(*elements, one_run), (*arrays, types.uint64)
+        function, memory = make(rule, *elements, one_run), (*arrays, types.uint64)
     else:
         memory = (types.uintp,) * (4 if third else 3) + (types.intp,) * 3
-        function = make(*elements)
+        function = make(rule, *elements)
     return _jitted(function, memory, x, one_run)
 
 

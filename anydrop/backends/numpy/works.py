@@ -33,8 +33,13 @@ def drawing(
 ) -> Work:
     """Return the work of drawing a recipe for elements of a dtype and their placement."""
     draw = kernels.kernel(dtype, placement, recipe.threshold, affine)
+    return placed(draw, recipe, placement)
+
+
+def placed(draw: Callable[..., None], recipe: Recipe, placement: Placement) -> Work:
+    """Return the work of a kernel, at the key, the step and the first index of a recipe."""
     key, step, first = recipe.key, place.known_step(recipe.step), placement.first
-    return lambda source, target, start: draw(source, target, start, key, step, first)
+    return lambda *arrays_and_start: draw(*arrays_and_start, key, step, first)
 
 
 def summing(
@@ -57,8 +62,7 @@ def summing(
 
         return add
     draw = kernels.summing(dtypes, recipe.spread, recipe.threshold, scale, bias)
-    drawn = recipe.key, place.known_step(recipe.step), recipe.spread.first
-    return lambda x, residual, y, start: draw(x, residual, y, start, *drawn)
+    return placed(draw, recipe, recipe.spread)
 
 
 def repeated(bias: Array | None, shape: tuple[int, ...]) -> Array | None:

@@ -1,13 +1,13 @@
-"""What becomes of one element, by the dtypes of the arrays.
+"""What becomes of one element, by the rule and by the dtypes of the arrays.
 
-numba picks the code by the arrays' types. Half types travel as their bits, float16 as uint16 and
-bfloat16 as int16. From one source an element becomes ``where(keep, x * scale + shift, fill)``, from
-several ``residual + where(keep, (x + bias) * scale, 0)``.
+numba picks the code by types. Half types travel as their bits, float16 as uint16 and bfloat16 as
+int16.
 """
 
 from __future__ import annotations
 
-from numba import types
+import numpy as np
+from numba import njit, types
 from numba.extending import overload
 
 from anydrop.backends.numpy.kernels.halves import (
@@ -16,12 +16,21 @@ from anydrop.backends.numpy.kernels.halves import (
     widen_bfloat,
     widen_half,
 )
+from anydrop.backends.numpy.kernels.rules import (
+    NOISE,
+    Add,
+    Choose,
+    Drop,
+    MultiplyNoise,
+    Normal,
+)
+from anydrop.core.quantile import UNIT
 
 
 def put(y, i, sources, at, word, rule):
     """Write element i of y, made from the elements at the places `at` in the sources.
 
-    The `rule` is the least word that survives, and the scale, the shift and the fill.
+    For a rule of noise the word is the numerator of a normal number; see `normals`.
     """
 
 
@@ -30,27 +39,49 @@ def _put(y, i, sources, at, word, rule):
     if y.dtype == types.boolean:
 
         def put(y, i, sources, at, word, rule):
-            y[i] = word >= rule[0]
+            y[i] = word >= rule.least
 
     elif y.dtype == types.uint32:
 
         def put(y, i, sources, at, word, rule):
             y[i] = word
 
-    elif len(sources) > 1:
+    elif rule.instance_class is Choose:
 
         def put(y, i, sources, at, word, rule):
-            threshold, scale, shift, fill = rule
-            v = _scaled(_biased(sources, at), scale, shift)
-            v = v if word >= threshold else type(v)(fill)
+            # Both are loaded: a load that depends on the word is a jump.
+            new, previous = sources[0][at[0]], sources[1][at[1]]
+            y[i] = new if word >= rule.least else previous
+
+    elif rule.instance_class is Drop:
+
+        def put(y, i, sources, at, word, rule):
+            value = sources[0][at[0]]
+            y[i] = type(value)(0) if word >= rule.least else value
+
+    elif rule.instance_class is Normal:
+
+        def put(y, i, sources, at, word, rule):
+            y[i] = _normal(word, rule.scale)
+
+    elif rule.instance_class in NOISE:
+
+        def put(y, i, sources, at, word, rule):
+            noise = _normal(word, rule.scale) * rule.scale
+            y[i] = _narrow(y, _perturbed(_widen(sources[0][at[0]]), noise, rule))
+
+    elif rule.instance_class is Add:
+
+        def put(y, i, sources, at, word, rule):
+            v = _scaled(_biased(sources, at), rule.scale, rule.shift)
+            v = v if word >= rule.least else type(v)(rule.fill)
             y[i] = _narrow(y, _widen(sources[1][at[1]]) + v)
 
     else:
 
         def put(y, i, sources, at, word, rule):
-            threshold, scale, shift, fill = rule
-            v = _scaled(_widen(sources[0][at[0]]), scale, shift)
-            y[i] = _narrow(y, v if word >= threshold else type(v)(fill))
+            v = _scaled(_widen(sources[0][at[0]]), rule.scale, rule.shift)
+            y[i] = _narrow(y, v if word >= rule.least else type(v)(rule.fill))
 
     return put
 
@@ -76,6 +107,31 @@ def _scaled_of(v, scale, shift):
         # By parts: a complex product would turn an infinite part into a NaN beside it.
         return lambda v, scale, shift: complex(v.real * scale + shift, v.imag * scale)
     return lambda v, scale, shift: v * scale + shift
+
+
+@njit(inline="always")
+def _normal(word, like):
+    """Return a normal number of its numerator, in the dtype of another number."""
+    return type(like)(np.int32(word)) * type(like)(UNIT)
+
+
+def _perturbed(v, noise, rule):
+    """Return a number with the noise in it."""
+
+
+@overload(_perturbed)
+def _perturbed_by(v, noise, rule):
+    if rule.instance_class is not MultiplyNoise:
+        return lambda v, noise, rule: v + noise
+    if isinstance(v, types.Complex):
+        return lambda v, noise, rule: _times(v, noise + type(noise)(1))
+    return lambda v, noise, rule: v * (noise + type(noise)(1))
+
+
+@njit(inline="always")
+def _times(v, factor):
+    """Return a complex number times a real one, by parts."""
+    return complex(v.real * factor, v.imag * factor)
 
 
 def _widen(value):

@@ -1,7 +1,8 @@
-"""The functions that numba compiles, each for the dtypes of its arrays.
+"""The functions that numba compiles, each for a rule and for the dtypes of its arrays.
 
 numba takes a function from its cache until the function's own file changes, or the value of a
-variable that it closes over. So each closes over `FILES`, the checksum of all files of this folder.
+variable that it closes over. So each closes over `FILES`, the checksum of all files of this folder
+and of the table of normal numbers.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from numba import carray
 from anydrop.backends.numpy.kernels.memory import pointer
 from anydrop.backends.numpy.kernels.runs import rows, run
 from anydrop.backends.numpy.kernels.tiles import tiles
+from anydrop.core.quantile import table
 
-FILES = crc32(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
+CODE = b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
+FILES = crc32(CODE + table().tobytes())
 FIRST = np.uint64(0)
 
 
-def runs_of_arrays(element, one_run):
+def runs_of_arrays(kind, element, one_run):
     """Return `run` of two arrays, or `rows` if their indices are not one run."""
     files = FILES
 
@@ -29,14 +32,14 @@ def runs_of_arrays(element, one_run):
         source = carray(pointer(x.ctypes.data), x.size, element)
         target = carray(pointer(y.ctypes.data), y.size, element)
         if one_run:
-            run((source,), target, start, k0, k1, step, first, numbers, factors)
+            run((source,), target, start, k0, k1, step, first, numbers, factors, kind)
         else:
-            rows((source,), target, start, k0, k1, step, first, numbers, factors)
+            rows((source,), target, start, k0, k1, step, first, numbers, factors, kind)
 
     return runs_in
 
 
-def runs_of(element, one_run):
+def runs_of(kind, element, one_run):
     """Return `run`, or `rows`, of the first n elements at two addresses."""
     files = FILES
 
@@ -44,26 +47,26 @@ def runs_of(element, one_run):
         _ = files
         source, target = carray(pointer(x), n, element), carray(pointer(y), n, element)
         if one_run:
-            run((source,), target, FIRST, k0, k1, step, first, numbers, factors)
+            run((source,), target, FIRST, k0, k1, step, first, numbers, factors, kind)
         else:
-            rows((source,), target, FIRST, k0, k1, step, first, numbers, factors)
+            rows((source,), target, FIRST, k0, k1, step, first, numbers, factors, kind)
 
     return runs_at
 
 
-def tiles_of(element):
+def tiles_of(kind, element):
     """Return `tiles` of arrays, by their lowest addresses; none is longer than n elements."""
     files = FILES
 
     def tiles_at(x, y, n, start, stop, k0, k1, step, first, numbers, factors):
         _ = files
         source, target = carray(pointer(x), n, element), carray(pointer(y), n, element)
-        tiles((source,), target, start, stop, k0, k1, step, first, numbers, factors)
+        tiles((source,), target, start, stop, k0, k1, step, first, numbers, factors, kind)
 
     return tiles_at
 
 
-def sums_of(element, added, bias, one_run):
+def sums_of(kind, element, added, bias, one_run):
     """Return `run`, or `rows`, of x, a residual and y, and of a bias if there is one.
 
     `element` is the dtype of x, `added` that of the residual and of y, and `bias` that of the bias,
@@ -78,9 +81,9 @@ def sums_of(element, added, bias, one_run):
         second = carray(pointer(residual.ctypes.data), n, added)
         target = carray(pointer(y.ctypes.data), n, added)
         if one_run:
-            run((source, second), target, start, k0, k1, step, first, numbers, factors)
+            run((source, second), target, start, k0, k1, step, first, numbers, factors, kind)
         else:
-            rows((source, second), target, start, k0, k1, step, first, numbers, factors)
+            rows((source, second), target, start, k0, k1, step, first, numbers, factors, kind)
 
     def biased_in(x, residual, repeated, y, start, k0, k1, step, first, numbers, factors):
         _ = files
@@ -95,15 +98,15 @@ def sums_of(element, added, bias, one_run):
             here = slice(at, at + some)
             sources = source[here], second[here], third[place : place + some]
             if one_run:
-                run(sources, target[here], start + at, k0, k1, step, first, numbers, factors)
+                run(sources, target[here], start + at, k0, k1, step, first, numbers, factors, kind)
             else:
-                rows(sources, target[here], start + at, k0, k1, step, first, numbers, factors)
+                rows(sources, target[here], start + at, k0, k1, step, first, numbers, factors, kind)
             at, place = at + some, FIRST
 
     return sums_in if bias is None else biased_in
 
 
-def summed_tiles_of(element, added, bias):
+def summed_tiles_of(kind, element, added, bias):
     """Return `tiles` of what `sums_of` takes, by addresses; the bias has the shape of x."""
     files = FILES
 
@@ -111,12 +114,24 @@ def summed_tiles_of(element, added, bias):
         _ = files
         source, second = carray(pointer(x), n, element), carray(pointer(residual), n, added)
         target = carray(pointer(y), n, added)
-        tiles((source, second), target, start, stop, k0, k1, step, first, numbers, factors)
+        tiles((source, second), target, start, stop, k0, k1, step, first, numbers, factors, kind)
 
     def biased_at(x, residual, third, y, n, start, stop, k0, k1, step, first, numbers, factors):
         _ = files
         source, second = carray(pointer(x), n, element), carray(pointer(residual), n, added)
         target, third = carray(pointer(y), n, added), carray(pointer(third), n, bias)
-        tiles((source, second, third), target, start, stop, k0, k1, step, first, numbers, factors)
+        tiles(
+            (source, second, third),
+            target,
+            start,
+            stop,
+            k0,
+            k1,
+            step,
+            first,
+            numbers,
+            factors,
+            kind,
+        )
 
     return tiles_at if bias is None else biased_at

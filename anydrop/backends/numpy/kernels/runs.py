@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 from numba import carray, njit
+from numba.extending import overload
 
 from anydrop.backends.numpy.kernels.elements import put
 from anydrop.backends.numpy.kernels.memory import own_memory
+from anydrop.backends.numpy.kernels.normals import prepare
 from anydrop.backends.numpy.kernels.philox import (
     BLOCKS,
     ONE,
@@ -22,6 +24,7 @@ from anydrop.backends.numpy.kernels.philox import (
     draw,
     draw_group,
 )
+from anydrop.backends.numpy.kernels.rules import NOISE
 from anydrop.backends.numpy.kernels.sources import ask_ahead, places
 
 GROUP, UINT32, UINT64 = np.uint64(WORDS), np.uint32, np.uint64
@@ -45,6 +48,7 @@ def _run(x, y, at, end, start, drawn, rule):
         else:
             n = min(GROUP - lead, n)
             draw(words, (lead + n + THREE) >> TWO, start >> TWO, drawn)
+            prepare(words, lead + n, rule)
             for i in range(n):
                 here, word = at + np.uint64(i), words[lead + np.uint64(i)]
                 put(y, here, x, places(x, here), word, rule)
@@ -64,6 +68,7 @@ def _groups(x, y, at, end, block, drawn, rule):
     while at < end:
         ask_ahead(x, y, at)
         draw_group(words, ZERO, block, drawn)
+        prepare(words, GROUP, rule)
         for i in range(WORDS):
             here = places(x, at + np.uint64(i))
             put(results, i, x, here, words[i], rule)
@@ -77,11 +82,12 @@ def _groups(x, y, at, end, block, drawn, rule):
 def _shared(x, y, at, runs, n, repeat, start, drawn, rule):
     """Serve runs of the same indices, or indices that elements share: each word is drawn once."""
     words = carray(own_memory(KEPT_WORDS, UINT32), KEPT_WORDS, UINT32)
-    first, known = ZERO, (KEPT, rule[1], rule[2], rule[3])
+    first = ZERO
     while first < n:
         block, lead = (start + first) >> TWO, (start + first) & THREE
         m = min(np.uint64(KEPT_WORDS) - lead, n - first)
         draw(words, (lead + m + THREE) >> TWO, block, drawn)
+        prepare(words, lead + m, rule)
         for r in range(runs):
             here = at + (np.uint64(r) * n + first) * repeat
             if repeat == ONE:
@@ -90,38 +96,62 @@ def _shared(x, y, at, runs, n, repeat, start, drawn, rule):
                     put(y, to, x, places(x, to), word, rule)
             else:
                 for i in range(m):
-                    if words[lead + np.uint64(i)] >= rule[0]:
-                        for j in range(repeat):
-                            to = here + np.uint64(j)
-                            put(y, to, x, places(x, to), KEPT, known)
-                    else:  # without a look at x
-                        for j in range(repeat):
-                            to = here + np.uint64(j)
-                            put(y, to, x, places(x, to), DROPPED, known)
+                    repeated(x, y, here, repeat, words[lead + np.uint64(i)], rule)
                     here += repeat
         first += m
 
 
+def repeated(x, y, at, n, word, rule):
+    """Serve n elements that share a word."""
+
+
+@overload(repeated)
+def _repeated(x, y, at, n, word, rule):
+    kind = rule.instance_class
+    if kind in NOISE:
+
+        def repeated(x, y, at, n, word, rule):
+            for j in range(n):
+                to = at + np.uint64(j)
+                put(y, to, x, places(x, to), word, rule)
+
+    else:
+
+        def repeated(x, y, at, n, word, rule):
+            known = kind(KEPT, rule.scale, rule.shift, rule.fill)
+            if word >= rule.least:
+                for j in range(n):
+                    to = at + np.uint64(j)
+                    put(y, to, x, places(x, to), KEPT, known)
+            else:  # without a look at x
+                for j in range(n):
+                    to = at + np.uint64(j)
+                    put(y, to, x, places(x, to), DROPPED, known)
+
+    return repeated
+
+
 @njit(inline="always")
-def run(x, y, start, k0, k1, step, first, numbers, factors):
+def run(x, y, start, k0, k1, step, first, numbers, factors, kind):
     """Serve the elements from `start` on of a placement that is one run, as most are.
 
     `x` are the sources, each as long as y. The first index is `first`, and `numbers` the threshold.
+    `kind` is the class of the rule.
     """
     drawn = k0, k1, np.uint32(step), np.uint32(step >> SHIFT_32)
-    rule = np.uint32(numbers), factors[0], factors[1], factors[2]
+    rule = kind(np.uint32(numbers), factors[0], factors[1], factors[2])
     _run(x, y, ZERO, np.uint64(y.size), first + start, drawn, rule)
 
 
 @njit(inline="always")
-def rows(x, y, start, k0, k1, step, first, numbers, factors):
+def rows(x, y, start, k0, k1, step, first, numbers, factors, kind):
     """Serve the elements of any placement, as `run` does, row by row.
 
     `numbers` are the threshold, how many indices a row has, how many elements share each index, and
     length and stride of the outer axes, the innermost first.
     """
     drawn = k0, k1, np.uint32(step), np.uint32(step >> SHIFT_32)
-    rule = np.uint32(numbers[0]), factors[0], factors[1], factors[2]
+    rule = kind(np.uint32(numbers[0]), factors[0], factors[1], factors[2])
     index, length, repeat, axes = first, numbers[1], numbers[2], numbers[3:]
 
     # Where the row begins, along each outer axis from the innermost on, and in the stream.

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from anydrop.backends.numpy.kernels.elements import put
+from anydrop.backends.numpy.kernels.normals import prepare
 from anydrop.backends.numpy.kernels.philox import ONE, SHIFT_32, THREE, TWO, WORDS, ZERO, draw_many
 from anydrop.backends.numpy.kernels.sources import moved, places_of
 
@@ -21,7 +22,7 @@ ONES = (np.uint64(1),) * 3
 
 
 @njit(inline="always")
-def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors):
+def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors, kind):
     """Serve arrays from tile `start` to tile `stop`; `x` are the sources.
 
     `numbers` are the threshold, whether memory runs on along the indices, where the element of
@@ -29,7 +30,7 @@ def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors):
     source, of the axes: that of the indices first, then the one across them.
     """
     drawn = k0, k1, np.uint32(step), np.uint32(step >> SHIFT_32)
-    rule = np.uint32(numbers[0]), factors[0], factors[1], factors[2]
+    rule = kind(np.uint32(numbers[0]), factors[0], factors[1], factors[2])
     straight, width = numbers[1] == ONE, np.uint64(3 + len(x))
     origin, axes = numbers[2:width], numbers[width:]
     along, across, outer = axes[:width], axes[width : 2 * width], axes[2 * width :]
@@ -58,6 +59,7 @@ def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors):
             lead = here & THREE
             if j == 0 or across[1] != ZERO:
                 draw_many(row, (lead + n + THREE) >> TWO, here >> TWO, drawn)
+                prepare(row, lead + n, rule)
             for i in range(n):
                 place = ALONG * j + i if straight else ACROSS * i + j
                 words[np.uint64(place)] = row[lead + np.uint64(i)]
