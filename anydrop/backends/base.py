@@ -46,7 +46,8 @@ class Backend(Composed):
     draw             rng=                          refused; yours if the library has generators
     check_generator  rng=                          asks ``draw`` for a mask of no elements
     select_add       dropout_add                   in the namespace, around ``select``
-    sum_to           dropout_add                   in the namespace, as a tree of additions
+    sum_to           dropout_add, copies           in the namespace, as a tree of additions
+    sum_selected     copies                        of ``select`` and ``sum_to``
     normals          noise                         in the namespace, of the words
     perturb          noise                         in the namespace, of ``normals``
     choose           zoneout                       in the namespace, of ``keep``

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from anydrop.backends import resolve
-from anydrop.backends.base import HALVES
+from anydrop.core import check
 from anydrop.core.recipe import Description
 from anydrop.core.typing import Array
 from anydrop.masks.mask import Mask
@@ -39,17 +39,17 @@ class DropConnectMask(_DropConnectMask, Description):
         gradient : array of shape (examples, ...)
             Of any library.
         """
-        backend = resolve(gradient)
-        xp = backend.xp
+        backend, mask = resolve(gradient), self.mask
+        backend.check_input(gradient)
+        check.gradient_shape(backend.shape(gradient), mask.shape)
+        to = mask.shape[1:], backend.dtype_name(gradient)
 
         def summed(gradient: Array) -> Array:
-            copies = self.mask.apply(gradient)
-            dtype = copies.dtype
-            if backend.dtype_name(copies) in HALVES:  # rounded once, not each sum
-                copies = xp.astype(copies, xp.float32)
-            return xp.astype(xp.sum(copies, axis=0), dtype, copy=False)
+            if isinstance(mask, Mask) and mask.drops:
+                return backend.sum_selected(gradient, mask, mask.scale, *to)
+            return backend.sum_to(mask.apply(gradient), *to)
 
         def copied(gradient: Array) -> Array:
-            return self.mask.apply(xp.broadcast_to(gradient, self.mask.shape))
+            return mask.apply(backend.xp.broadcast_to(gradient, mask.shape))
 
         return backend.recompute(summed, copied, gradient)

@@ -279,6 +279,25 @@ class Composed(Arrays):
         half = self.dtype_name(x) in HALVES
         return self.xp.astype(x, self.xp.float32) if half else x
 
+    def sum_selected(
+        self, x: Array, keep: Recipe | Array, scale: float, shape: tuple[int, ...], dtype: str
+    ) -> Array:
+        """Return ``where(keep, x * scale, 0)`` summed to a shape.
+
+        Parameters
+        ----------
+        x, keep, scale
+            As for `select`.
+        shape, dtype
+            As for `sum_to`.
+
+        Returns
+        -------
+        array of shape `shape` and of that dtype
+            What `sum_to` makes of the result of `select`.
+        """
+        return self.sum_to(self.select(x, keep, scale), shape, dtype)
+
     def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
     ) -> Array:

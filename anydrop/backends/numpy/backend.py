@@ -77,7 +77,7 @@ class NumpyBackend(Backend):
         if keep.size:
             kernels = self.kernels_for(keep.size)
             draw = works.drawing(kernels, keep.dtype, recipe, recipe.placement)
-            self._share(draw, [keep, keep], kernels.CROSSOVER)
+            works.share(self._pool, draw, [keep, keep], kernels.CROSSOVER)
         return keep
 
     def select(
@@ -99,14 +99,15 @@ class NumpyBackend(Backend):
             return y
         kernels, affine = self.kernels_for(x.size), Affine(scale, shift, fill)
         if isinstance(keep, Recipe):
-            self._serve(
+            works.serve(
+                self._pool,
                 kernels,
                 [x, y],
-                lambda: works.drawing(kernels, native(x), keep, keep.spread, affine),
+                lambda: works.drawing(kernels, works.native(x), keep, keep.spread, affine),
                 lambda: kernels.tiled([x], y, keep, affine),
             )
             return y
-        self._serve(kernels, [x, y], lambda: works.multiplying(affine))
+        works.serve(self._pool, kernels, [x, y], lambda: works.multiplying(affine))
         if keep is not None:
             chunked.put(y, keep, fill)
         return y
@@ -125,7 +126,7 @@ class NumpyBackend(Backend):
         A recipe takes one pass over memory, in which its mask is drawn.
         """
         x, residual = np.asarray(x), np.asarray(residual)
-        dtypes = native(x), native(residual)
+        dtypes = works.native(x), works.native(residual)
         y = np.empty_like(x, dtype=residual.dtype, subok=False) if out is None else out
         if not x.size:
             return y
@@ -144,7 +145,7 @@ class NumpyBackend(Backend):
         def work() -> works.Work:
             return works.summing(kernels, dtypes, keep, scale, works.repeated(bias, x.shape))
 
-        self._serve(kernels, [x, residual, y], work, None if keep is None else tiled)
+        works.serve(self._pool, kernels, [x, residual, y], work, None if keep is None else tiled)
         return y
 
     def perturb(
@@ -161,13 +162,13 @@ class NumpyBackend(Backend):
         kernels = self.kernels_for(x.size)
 
         def work() -> works.Work:
-            draw = kernels.perturbing(native(x), recipe.spread, std, relative)
+            draw = kernels.perturbing(works.native(x), recipe.spread, std, relative)
             return works.placed(draw, recipe, recipe.spread)
 
         def tiled() -> Any:
             return kernels.tiled([x], y, recipe, scaled(std), kernels.noise(relative))
 
-        self._serve(kernels, [x, y], work, tiled, kernels.NOISE_CROSSOVER)
+        works.serve(self._pool, kernels, [x, y], work, tiled, kernels.NOISE_CROSSOVER)
         return y
 
     def choose(
@@ -189,13 +190,15 @@ class NumpyBackend(Backend):
 
         def work() -> works.Work:
             make = kernels.dropping if new is None else kernels.choosing
-            return works.placed(make(native(x), keep.spread, keep.threshold), keep, keep.spread)
+            return works.placed(
+                make(works.native(x), keep.spread, keep.threshold), keep, keep.spread
+            )
 
         def tiled() -> Any:
             rule = kernels.rules.Drop if new is None else kernels.rules.Choose
             return kernels.tiled(arrays, y, keep, rule=rule)
 
-        self._serve(kernels, [*arrays, y], work, tiled)
+        works.serve(self._pool, kernels, [*arrays, y], work, tiled)
         return y
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
@@ -204,6 +207,23 @@ class NumpyBackend(Backend):
         if not len(rows):
             return np.zeros(shape, dtype)
         total = sums.tree(rows, chunked.wide_dtype(x.dtype), self._pool).reshape(shape)
+        with np.errstate(all="ignore"):
+            return total.astype(dtype)
+
+    def sum_selected(
+        self, x: Array, keep: Recipe | Array, scale: float, shape: tuple[int, ...], dtype: str
+    ) -> Array:
+        """Return `select` summed to a shape; see `Composed.sum_selected`.
+
+        Rows of plain memory are added as they are selected.
+        """
+        x = np.asarray(x)
+        long = math.prod(shape) >= sums.SHORTEST and x.shape[1:] == shape and len(x) > 0
+        if not (long and works.is_plain(x) and isinstance(keep, Recipe)):
+            return super().sum_selected(x, keep, scale, shape, dtype)
+        kernels = self.kernels_for(x.size)
+        work = works.drawing(kernels, x.dtype, keep, keep.spread, scaled(scale))
+        total = sums.selected(work, x, chunked.wide_dtype(x.dtype), self._pool)
         with np.errstate(all="ignore"):
             return total.astype(dtype)
 
@@ -251,7 +271,7 @@ class NumpyBackend(Backend):
             kernels = self.kernels_for(drawn.size)
             draw = kernels.normal(drawn.dtype, recipe.placement)
             work = works.placed(draw, recipe, recipe.placement)
-            self._share(work, [drawn, drawn], kernels.NOISE_CROSSOVER)
+            works.share(self._pool, work, [drawn, drawn], kernels.NOISE_CROSSOVER)
         return drawn
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
@@ -329,33 +349,6 @@ class NumpyBackend(Backend):
                 self._until_numba = math.inf
         return self._kernels
 
-    def _serve(
-        self,
-        kernels: ModuleType,
-        arrays: list[Array],
-        work: Callable[[], works.Work],
-        tiled: Callable[[], Any] | None = None,
-        crossover: float | None = None,
-    ) -> None:
-        """Do a work on arrays, the last of which it writes to.
-
-        In tiles, where memory has another order than the indices, and the kernels can.
-        """
-        *sources, y = arrays
-        plain, apart = all(map(works.is_plain, arrays)), all(_are_apart(x, y) for x in sources)
-        if plain and apart:
-            self._share(work(), arrays, kernels.CROSSOVER if crossover is None else crossover)
-        elif tiled and apart and hasattr(kernels, "tiled") and all(map(_is_even, arrays)):
-            self._pool.run(*tiled())
-        else:
-            works.buffered(work(), arrays)
-
-    def _share(self, work: works.Work, arrays: list[Array], crossover: float) -> None:
-        """Let threads work on plain arrays, from `crossover` elements on."""
-        flat = [array.ravel() for array in arrays]
-        n = flat[0].size
-        self._pool.run(lambda a, b: work(*[part[a:b] for part in flat], a), n, crossover)
-
 
 def _numba() -> ModuleType | None:
     """Return the fused kernels, or None where numba is missing or broken."""
@@ -366,17 +359,6 @@ def _numba() -> ModuleType | None:
         return None
 
 
-def native(x: Array) -> Any:
-    """Return the dtype of an array, in the machine's byte order."""
-    return x.dtype.newbyteorder("=")
-
-
-def _is_even(x: Array) -> bool:
-    """Tell whether a kernel can go from element to element, as the machine reads them."""
-    whole = not any(stride % x.itemsize for stride in x.strides)
-    return whole and x.flags.aligned and x.dtype.isnative
-
-
 def _takes(out: Array, x: Array) -> bool:
     """Tell whether a kernel can write to `out` what it makes of a plain x."""
     return (
@@ -385,10 +367,5 @@ def _takes(out: Array, x: Array) -> bool:
         and out.shape == x.shape
         and out.flags.writeable
         and works.is_plain(out)
-        and _are_apart(x, out)
+        and works.are_apart(x, out)
     )
-
-
-def _are_apart(x: Array, y: Array) -> bool:
-    """Tell whether no element of y is an element of x elsewhere."""
-    return x is y or not np.may_share_memory(x, y)

@@ -42,7 +42,7 @@ NOISE_CROSSOVER = 2**18
 BITS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
 
 
-def kernel(dtype: Any, *constants: Any, rule: type[Rule] = rules.Select) -> Kernel:
+def kernel(dtype: Any, *constants: Any, rule: Callable[..., Rule] = rules.Select) -> Kernel:
     """Return the function that draws with these constants; see `chunked.kernel`."""
     numbers, factors = _packed(dtype, *constants)
     bits, compiled = _compiled(entries.runs_of_arrays, rule, dtype, isinstance(numbers, int))
@@ -96,7 +96,7 @@ def choosing(dtype: Any, placement: Placement, threshold: int) -> Summing:
     return _of_two((dtype, dtype), placement, threshold, scaled(1.0), None, rules.Choose)
 
 
-def noise(relative: bool) -> type[Rule]:
+def noise(relative: bool) -> Callable[..., Rule]:
     """Return the rule of noise."""
     return rules.MultiplyNoise if relative else rules.AddNoise
 
@@ -118,7 +118,7 @@ def _of_two(
     threshold: int,
     affine: Affine,
     bias: Array | None,
-    rule: type[Rule],
+    rule: Callable[..., Rule],
 ) -> Summing:
     """Return the function that makes an element of two arrays, and of a bias if there is one."""
     numbers, factors = _packed(dtypes[0], placement, threshold, affine)
@@ -144,7 +144,7 @@ def tiled(
     y: Array,
     recipe: Recipe,
     affine: Affine = UNCHANGED,
-    rule: type[Rule] = rules.Select,
+    rule: Callable[..., Rule] = rules.Select,
 ) -> tuple[Callable[[int, int], None], int, float, int]:
     """Return the arguments of `Pool.run` that draw a recipe for arrays of any strides, in tiles.
 
@@ -235,7 +235,9 @@ PLACE = types.uint32, types.uint32, types.uint64, types.uint64  # key, step and 
 
 
 @lru_cache
-def _compiled(make: Any, rule: type[Rule], dtype: Any, one_run: bool = False) -> tuple[Any, Any]:
+def _compiled(
+    make: Any, rule: Callable[..., Rule], dtype: Any, one_run: bool = False
+) -> tuple[Any, Any]:
     """Return a kernel, and before it the dtype that arrays are viewed as, None for their own.
 
     Parameters
@@ -262,7 +264,7 @@ def _compiled(make: Any, rule: type[Rule], dtype: Any, one_run: bool = False) ->
 
 @lru_cache
 def _compiled_sum(
-    make: Any, rule: type[Rule], x: Any, dtype: Any, bias: Any, one_run: bool = False
+    make: Any, rule: Callable[..., Rule], x: Any, dtype: Any, bias: Any, one_run: bool = False
 ) -> Any:
     """Return a kernel of `entries` with a second array.
 

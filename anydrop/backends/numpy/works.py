@@ -1,4 +1,4 @@
-"""Functions that work on pieces of arrays, which threads share or an iterator hands out.
+"""Functions that work on pieces of arrays, and how the pieces are handed out.
 
 A `Work` takes a piece of each array, all plain memory of one length, and the place where the pieces
 begin. It writes to the last one.
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from anydrop.backends.common.threads import Pool
 from anydrop.backends.numpy import chunked
 from anydrop.core import place
 from anydrop.core.recipe import UNCHANGED, Affine, Placement, Recipe, scaled
@@ -20,7 +21,7 @@ from anydrop.core.typing import Array
 
 Work = Callable[..., None]
 
-# A bias of fewer elements is repeated for a kernel.
+# A bias of fewer elements is repeated for a kernel, and one call of a kernel serves more.
 SHORT = 2**13
 
 
@@ -79,6 +80,30 @@ def repeated(bias: Array | None, shape: tuple[int, ...]) -> Array | None:
     return np.tile(block, max(1, min(SHORT, math.prod(shape)) // block.size))
 
 
+def repeated_block(x: Array) -> Array | None:
+    """Return the block of plain memory that an expanded array repeats along its first axes.
+
+    None if it is another kind of array, or if the block is too short to be worth a call each time.
+    """
+    outer = next((a for a in range(x.ndim) if x.strides[a] and x.shape[a] > 1), x.ndim)
+    block = x[(0,) * outer]
+    return block.ravel() if block.size >= SHORT and is_plain(block) else None
+
+
+def round_and_round(work: Work, block: Array) -> Work:
+    """Return a work on the target alone, whose source is a block that repeats."""
+
+    def turn(target: Array, start: int) -> None:
+        at = 0
+        while at < len(target):
+            place = (start + at) % len(block)
+            n = min(len(block) - place, len(target) - at)
+            work(block[place : place + n], target[at : at + n], start + at)
+            at += n
+
+    return turn
+
+
 def multiplying(affine: Affine) -> Work:
     """Return the work of multiplying elements, all of which are kept."""
 
@@ -90,6 +115,41 @@ def multiplying(affine: Affine) -> Work:
     return multiply
 
 
+def serve(
+    pool: Pool,
+    kernels: ModuleType,
+    arrays: list[Array],
+    work: Callable[[], Work],
+    tiled: Callable[[], Any] | None = None,
+    crossover: float | None = None,
+) -> None:
+    """Do a work on arrays, the last of which it writes to.
+
+    In tiles, where memory has another order than the indices, and the kernels can.
+    """
+    *sources, y = arrays
+    apart = all(are_apart(x, y) for x in sources)
+    crossover = kernels.CROSSOVER if crossover is None else crossover
+    if apart and all(map(is_plain, arrays)):
+        share(pool, work(), arrays, crossover)
+        return
+    one = apart and len(sources) == 1 and is_plain(y)
+    block = repeated_block(sources[0]) if one else None
+    if block is not None:
+        share(pool, round_and_round(work(), block), [y], crossover)
+    elif tiled and apart and hasattr(kernels, "tiled") and all(map(is_even, arrays)):
+        pool.run(*tiled())
+    else:
+        buffered(work(), arrays)
+
+
+def share(pool: Pool, work: Work, arrays: list[Array], crossover: float) -> None:
+    """Let threads work on plain arrays, from `crossover` elements on."""
+    flat = [array.ravel() for array in arrays]
+    n = flat[0].size
+    pool.run(lambda a, b: work(*[part[a:b] for part in flat], a), n, crossover)
+
+
 def buffered(work: Work, arrays: list[Array]) -> None:
     """Do a work on arrays of any layout, by pieces of plain memory."""
     ways: list[Any] = ["readonly"] * (len(arrays) - 1) + ["writeonly"]
@@ -97,7 +157,7 @@ def buffered(work: Work, arrays: list[Array]) -> None:
         arrays,
         ["external_loop", "buffered", "copy_if_overlap"],
         [[way, "overlap_assume_elementwise"] for way in ways],
-        op_dtypes=[array.dtype.newbyteorder("=") for array in arrays],
+        op_dtypes=[native(array) for array in arrays],
         order="C",
         casting="equiv",
         buffersize=chunked.CHUNK,
@@ -107,7 +167,7 @@ def buffered(work: Work, arrays: list[Array]) -> None:
             if all(map(is_plain, (*sources, target))):
                 work(*sources, target, start)
             else:  # The iterator passes some pieces on without a copy.
-                copy = np.empty(len(target), target.dtype.newbyteorder("="))
+                copy = np.empty(len(target), native(target))
                 work(*map(np.ascontiguousarray, sources), copy, start)
                 target[...] = copy
             start += len(target)
@@ -116,3 +176,19 @@ def buffered(work: Work, arrays: list[Array]) -> None:
 def is_plain(x: Array) -> bool:
     """Tell whether all elements follow each other in memory, as the machine reads them."""
     return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
+
+
+def native(x: Array) -> Any:
+    """Return the dtype of an array, in the machine's byte order."""
+    return x.dtype.newbyteorder("=")
+
+
+def is_even(x: Array) -> bool:
+    """Tell whether a kernel can go from element to element, as the machine reads them."""
+    whole = not any(stride % x.itemsize for stride in x.strides)
+    return whole and x.flags.aligned and x.dtype.isnative
+
+
+def are_apart(x: Array, y: Array) -> bool:
+    """Tell whether no element of y is an element of x elsewhere."""
+    return x is y or not np.may_share_memory(x, y)

@@ -32,9 +32,9 @@ ASSEMBLY = """
     import re
     import numpy as np
     from anydrop.backends.numpy import compiled
-    from anydrop.backends.numpy.kernels import entries
+    from anydrop.backends.numpy.kernels import entries, rules
     for dtype in ("float16", "float32", "float64"):
-        _, kernel = compiled._compiled(entries.runs_of_arrays, np.dtype(dtype), True)
+        _, kernel = compiled._compiled(entries.runs_of_arrays, rules.Select, np.dtype(dtype), True)
         (code,) = kernel.inspect_asm().values()
         for name, product in (("philox", "v?pmuludq"), ("affine", "v?mulp[sd]")):
             print(dtype, name, max(re.findall(rf"\\t{product}\\t.*%([xyz])mm", code)))
@@ -124,8 +124,8 @@ def test_the_form_for_avx2_holds_its_words_in_lanes_of_32_bits(tmp_path):
     code = """
         import numpy as np
         from anydrop.backends.numpy import compiled
-        from anydrop.backends.numpy.kernels import entries
-        _, kernel = compiled._compiled(entries.runs_of_arrays, np.dtype("float16"), True)
+        from anydrop.backends.numpy.kernels import entries, rules
+        _, kernel = compiled._compiled(entries.runs_of_arrays, rules.Select, np.dtype("float16"), True)
         (code,) = kernel.inspect_asm().values()
         print(*(name in code for name in ("vpmulld", "vcvtph2ps", "vcvtps2ph", "prefetch")))
     """
