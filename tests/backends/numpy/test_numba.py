@@ -54,6 +54,9 @@ FORMS = """
                 part = mask._replace(shape=view.shape)
                 digest.update(np.ascontiguousarray(backend.select(view, part, 1.1, 0.1, 2.0)))
         digest.update(backend.select_add(x, x, mask, 1.1, x[0]))
+        for relative in (True, False):
+            digest.update(backend.perturb(x, mask, 0.3, relative))
+        digest.update(backend.choose(x, x + 1, mask))
     digest.update(backend.keep(mask, x))
     every = np.arange(2**16, dtype=np.uint16).view("f2")
     kept = anydrop.Mask.from_seed(every.shape, 2**-34, seed=0)
@@ -125,7 +128,8 @@ def test_the_form_for_avx2_holds_its_words_in_lanes_of_32_bits(tmp_path):
         import numpy as np
         from anydrop.backends.numpy import compiled
         from anydrop.backends.numpy.kernels import entries, rules
-        _, kernel = compiled._compiled(entries.runs_of_arrays, rules.Select, np.dtype("float16"), True)
+        make, dtype = entries.runs_of_arrays, np.dtype("float16")
+        _, kernel = compiled._compiled(make, rules.Select, dtype, True)
         (code,) = kernel.inspect_asm().values()
         print(*(name in code for name in ("vpmulld", "vcvtph2ps", "vcvtps2ph", "prefetch")))
     """

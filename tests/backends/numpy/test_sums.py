@@ -1,16 +1,18 @@
-"""The sum for a bias in NumPy: blocks and threads, and no bit of them in the result."""
+"""Sums over rows in NumPy: blocks and threads, and no bit of them in the result."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
-from subjects import available, eager
+from subjects import available, eager, numpy_subjects
 
+import anydrop
 from anydrop.backends.base import Backend
 from anydrop.backends.common.threads import Pool
 from anydrop.backends.numpy import sums
 from anydrop.backends.numpy.backend import NumpyBackend
-from anydrop.testing.reference import bits
+from anydrop.testing.reference import bits, keep, select
 from anydrop.testing.subject import dtype_of
 
 ROWS = sums.BLOCK // 128  # of a block of rows of 128
@@ -93,3 +95,35 @@ def test_the_error_grows_with_the_logarithm_of_the_count():
     ]
     assert errors[0] < 0.1
     assert errors[1] > 20 * errors[0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", *HALVES])
+@pytest.mark.parametrize("count", [*range(1, 10), 31])
+def test_rows_that_are_selected_and_added_at_once(dtype, count):
+    """By any kernels and threads, in pieces of a row, and in the order of all sums."""
+    shape = (3, sums.PIECE // 2 + 5)
+    x = np.random.default_rng(3).standard_normal((count, *shape)).astype(dtype_of(dtype))
+    mask = anydrop.Mask.from_seed(x.shape, 0.3, seed=1, step=2)
+    for subject, threads in itertools.product(numpy_subjects(), (1, 3)):
+        fast = subject.name == "numba"
+        pool = Pool(threads=1) if threads == 1 else eager(threads)
+        backend = NumpyBackend(use_numba=fast, pool=pool)
+        expected = by_array_api(backend.select(x, mask, 1.5), shape, dtype)
+        got = backend.sum_selected(x, mask, 1.5, shape, dtype)
+        assert got.dtype == x.dtype
+        assert bits(got) == bits(expected)
+
+
+@pytest.mark.parametrize("length", [sums.SHORTEST - 1, sums.SHORTEST, 3 * sums.PIECE + 1])
+def test_the_gradient_of_copies_is_the_sum_over_the_examples(length):
+    """In any layout, of any length, with and without shared examples, at p = 0 as well."""
+    gradient = np.random.default_rng(4).standard_normal((6, length)).astype("f4")
+    weights = np.zeros(length, "f4")
+    for p, shared in itertools.product((0.0, 0.4), ((), (0,), (1,))):
+        place = {"seed": 1, "step": 3, "shared_axes": shared}
+        _, mask = anydrop.drop_connect(weights, p, examples=6, return_mask=True, **place)
+        kept = np.broadcast_to(keep(gradient.shape, p, **place), gradient.shape)
+        copies = select(gradient, kept, 1 / (1 - p))
+        expected = by_array_api(copies, (length,), "float32")
+        for view in (gradient, np.asfortranarray(gradient), gradient.astype(">f4")):
+            assert bits(mask.apply(view)) == bits(expected)
