@@ -124,7 +124,7 @@ def _of_two(
     numbers, factors = _packed(dtypes[0], placement, threshold, affine)
     wide = None if bias is None else bias.dtype
     compiled = _compiled_sum(entries.sums_of, rule, *dtypes, wide, isinstance(numbers, int))
-    x_bits, bits = (BITS.get(dtype_name(dtype)) for dtype in dtypes)
+    x_bits, bits = map(_bits, dtypes)
     biases = () if bias is None else (bias,)
 
     def draw(
@@ -251,7 +251,7 @@ def _compiled(
     one_run : bool
         Whether the indices run on, so that the kernel's numbers are a threshold alone.
     """
-    bits, element = BITS.get(dtype_name(dtype)), _element(dtype)
+    bits, element = _bits(dtype), _element(dtype)
     memory = {
         entries.runs_of_arrays: (_plain(element), _plain(element, readonly=False), types.uint64),
         entries.runs_of: (types.uintp, types.uintp, types.intp),
@@ -284,8 +284,15 @@ def _compiled_sum(
     return _jitted(function, memory, x, one_run)
 
 
+@lru_cache
+def _bits(dtype: Any) -> Any:
+    """Return the dtype that arrays of a dtype are viewed as; None for their own."""
+    return BITS.get(dtype_name(dtype))
+
+
 def _element(dtype: Any) -> Any:
-    return from_dtype(BITS.get(dtype_name(dtype), dtype))
+    bits = _bits(dtype)
+    return from_dtype(dtype if bits is None else bits)
 
 
 def _plain(element: Any, readonly: bool = True) -> Any:
