@@ -45,7 +45,7 @@ def numerator(word: int) -> int:
     >>> numerator(0) * 2.0**-28
     -6.337957754731178
     >>> numerator(2**31), numerator(2**31 + 2**28) * 2.0**-28
-    (0, 0.15731068700551987)
+    (0, 0.15731068328022957)
     """
     upper = word >> 31
     count = WORD - word if upper else word

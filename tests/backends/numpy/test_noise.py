@@ -83,8 +83,9 @@ LAYOUTS = {
 }
 
 
-# bfloat16 has one byte order.
+# bfloat16 has one byte order. Of two dtypes the kernels differ by their lengths alone.
 ARRAYS = set(itertools.product(DTYPES, LAYOUTS)) - {("bfloat16", "byte-swapped")}
+ARRAYS -= set(itertools.product(["float64", "complex128"], [*LAYOUTS][2:]))
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)

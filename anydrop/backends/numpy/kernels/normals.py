@@ -13,14 +13,17 @@ from numba.extending import overload
 from anydrop.backends.numpy.kernels.memory import own_memory
 from anydrop.backends.numpy.kernels.philox import SHIFT_32, WORDS
 from anydrop.backends.numpy.kernels.rules import NOISE
-from anydrop.core import quantile
+from anydrop.core import quantile, stream
 
-C0, C1, C2, C3 = (np.ascontiguousarray(column) for column in quantile.table().T)
-UINT32 = np.uint32
+# Two coefficients of a row in one number: the loads take most of the time.
+UINT32, UINT64 = np.uint32, np.uint64
+COEFFICIENTS = quantile.table().astype(UINT64).T
+C0_C1, C2_C3 = COEFFICIENTS[::2] << SHIFT_32 | COEFFICIENTS[1::2]
+LOW = UINT64(stream.WORD)
 SEGMENTS, SIGN, ROW = UINT32(quantile.SEGMENTS), UINT32(2**31), UINT32(2**10 - 1)
 # The least count that has an octave, and what the exponent of a float32 adds to that.
 LEAST, EXPONENT = UINT32(2**quantile.SEGMENTS), UINT32(127 + quantile.SEGMENTS)
-FALL = SHIFT_32 + np.uint64(quantile.FINER)
+FALL = SHIFT_32 + UINT64(quantile.FINER)
 
 
 def prepare(words, n, rule):
@@ -40,11 +43,11 @@ def _prepare(words, n, rule):
 @njit
 def _normals(words, n):
     rows = carray(own_memory(WORDS, UINT32), WORDS, UINT32)
-    start = np.uint64(0)
+    start = UINT64(0)
     while start < n:
-        m = min(np.uint64(WORDS), n - start)
+        m = min(UINT64(WORDS), n - start)
         for i in range(m):
-            i = np.uint64(i)
+            i = UINT64(i)
             word = words[start + i]
             upper = UINT32(np.int32(word) >> np.int32(31))  # all bits, or none
             count = word ^ upper
@@ -55,11 +58,12 @@ def _normals(words, n):
             rows[i] = ((octave << SEGMENTS) + (count >> octave)) | (upper & SIGN)
             words[start + i] = (count << (UINT32(31) - octave)) << UINT32(1)
         for i in range(m):
-            i = np.uint64(i)
-            row, place = np.uint64(rows[i] & ROW), np.uint64(words[start + i])
-            fall = (place * np.uint64(C3[row])) >> SHIFT_32
-            fall = (place * (np.uint64(C2[row]) - fall)) >> SHIFT_32
-            fall = (place * (np.uint64(C1[row]) - fall)) >> FALL
+            i = UINT64(i)
+            row, place = UINT64(rows[i] & ROW), UINT64(words[start + i])
+            front, back = C0_C1[row], C2_C3[row]
+            fall = (place * (back & LOW)) >> SHIFT_32
+            fall = (place * ((back >> SHIFT_32) - fall)) >> SHIFT_32
+            fall = (place * ((front & LOW) - fall)) >> FALL
             lower = ~UINT32(np.int32(rows[i]) >> np.int32(31))
-            words[start + i] = ((C0[row] - UINT32(fall)) ^ lower) - lower  # -m, or m
+            words[start + i] = (UINT32((front >> SHIFT_32) - fall) ^ lower) - lower  # -m, or m
         start += m
