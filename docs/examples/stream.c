@@ -32,9 +32,9 @@ static int read_table(const char *path) {
     return 1;
 }
 
-static double normal(uint32_t word) {
-    int upper = word >> 31, octave = 0;
-    uint32_t count = upper ? ~word : word; /* from its own end of the range */
+static double normal(uint32_t w) {
+    int upper = w >> 31, octave = 0;
+    uint32_t count = upper ? ~w : w; /* from its own end of the range */
     while (count >> octave >= 64) octave++;
     const uint32_t *c = table[32 * octave + (count >> octave)];
     uint64_t t = (uint32_t)((uint64_t)count << (32 - octave)); /* the place in the segment */
