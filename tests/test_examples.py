@@ -10,9 +10,12 @@ import pre_norm
 import pytest
 
 import anydrop
+from anydrop.core import stream
+from anydrop.core.quantile import numerator
 from anydrop.testing.reference import keep
 
-EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES, TABLE = ROOT / "docs" / "examples", ROOT / "anydrop" / "core" / "normals.bin"
 
 
 def test_autograd_against_finite_differences():
@@ -99,16 +102,35 @@ COMPILER = shutil.which("cc") or shutil.which("gcc")
 @pytest.mark.skipif(COMPILER is None, reason="no C compiler (cc or gcc) on this machine")
 @pytest.mark.parametrize("p", [0.25, 0.5, 1 - 2**-53, 0.0])
 def test_the_stream_in_c(tmp_path, vectors, p):
-    subprocess.run(
-        [COMPILER, "-Wall", "-Werror", EXAMPLES / "stream.c", "-o", tmp_path / "stream", "-lm"],
-        check=True,
-    )
     key = next(case["key"] for case in vectors["keys_of_seeds"] if case["seed"] == 42)
-    done = subprocess.run(
-        [tmp_path / "stream", *map(str, key), str(2**64 - 1), repr(p)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    (fates,) = in_c(tmp_path, key, 2**64 - 1, p)
     expected = keep((32,), p, seed=42, step=2**64 - 1)
-    assert done.stdout.strip() == "".join(map(str, expected.astype(int)))
+    assert fates == "".join(map(str, expected.astype(int)))
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C compiler (cc or gcc) on this machine")
+def test_normal_numbers_in_c(tmp_path, vectors):
+    key = next(case["key"] for case in vectors["keys_of_seeds"] if case["seed"] == 42)
+    for step in (*range(100), 2**64 - 1):
+        _, *normals = in_c(tmp_path, key, step, 0.5, TABLE)
+        words = stream.philox((0, 0, step % 2**32, step >> 32), key)
+        assert [float(z) * 2**28 for z in normals] == [numerator(word) for word in words]
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C compiler (cc or gcc) on this machine")
+def test_a_table_that_is_not_whole_in_c(tmp_path):
+    (tmp_path / "normals.bin").write_bytes(TABLE.read_bytes()[:-1])
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        in_c(tmp_path, (1, 2), 0, 0.5, tmp_path / "normals.bin")
+    assert failed.value.stderr == f"no table in {tmp_path / 'normals.bin'}\n"
+
+
+def in_c(folder, key, *arguments):
+    """Return the lines that the example in C prints."""
+    program = folder / "stream"
+    if not program.exists():
+        source = EXAMPLES / "stream.c"
+        subprocess.run([COMPILER, "-Wall", "-Werror", source, "-o", program, "-lm"], check=True)
+    command = [program, *map(str, (*key, *arguments))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()

@@ -27,9 +27,10 @@ UNSCALED = "the mean is right in training already"
 def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
     """Multiply by normal noise of mean 1 and the variance that dropout has, ``p / (1 - p)``.
 
-    The noise is drawn from the stream, one word an element, so that it is the same in every library
-    up to the rounding of its logarithms: a normal number z agrees to 1e-6 of its size in float32,
-    and to 1e-14 in float64. The backward pass is the same call on the gradient, and draws it again.
+    The noise is drawn from the stream, one word an element. Integers define its normal numbers z,
+    and each product and each sum is rounded by itself. So the same seed gives the same noise and
+    the same result in every library, bit for bit. The backward pass is the same call on the
+    gradient, and draws the noise again.
 
     A mask of the same seed and step is made of the same words: give layers seeds of their own.
 

@@ -1,5 +1,6 @@
-/* The stream of anydrop, version 1, in C: prints the first 32 fates of a mask.
-   cc stream.c -o stream && ./stream KEY0 KEY1 STEP P */
+/* The stream of anydrop, version 1, in C: prints the first 32 fates of a mask, and, given the table
+   anydrop/core/normals.bin, the first 4 normal numbers.
+   cc stream.c -o stream -lm && ./stream KEY0 KEY1 STEP P [TABLE] */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,8 +20,30 @@ static uint32_t word(uint64_t index, uint64_t step, uint32_t k0, uint32_t k1) {
     return c[index % 4];
 }
 
+static uint32_t table[864][4];
+
+static int read_table(const char *path) {
+    unsigned char b[sizeof table];
+    FILE *file = fopen(path, "rb");
+    if (!file || fread(b, 1, sizeof b, file) != sizeof b) return 0;
+    for (int i = 0; i < 4 * 864; i++) /* little-endian, on whatever machine */
+        table[i / 4][i % 4] = b[4 * i] | b[4 * i + 1] << 8 | b[4 * i + 2] << 16
+                              | (uint32_t)b[4 * i + 3] << 24;
+    return 1;
+}
+
+static double normal(uint32_t w) {
+    int upper = w >> 31, octave = 0;
+    uint32_t count = upper ? ~w : w; /* from its own end of the range */
+    while (count >> octave >= 64) octave++;
+    const uint32_t *c = table[32 * octave + (count >> octave)];
+    uint64_t t = (uint32_t)((uint64_t)count << (32 - octave)); /* the place in the segment */
+    int32_t m = c[0] - (t * (c[1] - (t * (c[2] - (t * c[3] >> 32)) >> 32)) >> 40);
+    return (upper ? m : -m) * 0x1p-28;
+}
+
 int main(int argc, char **argv) {
-    if (argc != 5) return fprintf(stderr, "usage: %s KEY0 KEY1 STEP P\n", argv[0]), 2;
+    if (argc < 5) return fprintf(stderr, "usage: %s KEY0 KEY1 STEP P [TABLE]\n", argv[0]), 2;
     uint32_t k0 = strtoul(argv[1], 0, 10), k1 = strtoul(argv[2], 0, 10);
     uint64_t step = strtoull(argv[3], 0, 10);
     /* nearbyint rounds halves to even, as Python's round does */
@@ -28,5 +51,8 @@ int main(int argc, char **argv) {
     uint32_t threshold = limit > 4294967295.0 ? 4294967295u : (uint32_t)limit;
     for (uint64_t i = 0; i < 32; i++) putchar('0' + (word(i, step, k0, k1) >= threshold));
     putchar('\n');
+    if (argc == 5) return 0;
+    if (!read_table(argv[5])) return fprintf(stderr, "no table in %s\n", argv[5]), 1;
+    for (uint64_t i = 0; i < 4; i++) printf("%.17g\n", normal(word(i, step, k0, k1)));
     return 0;
 }

@@ -15,6 +15,7 @@ from typing import Any
 
 import contests_dask
 import contests_jax
+import contests_noise
 import contests_numpy
 import contests_small
 import contests_torch
@@ -24,7 +25,6 @@ import plots
 import report
 import torch
 from contest import Contest, Times
-from machine import description
 from rich.console import Console
 from rich.progress import track
 
@@ -50,6 +50,7 @@ def contests(sizes: list[int], dtypes: list[str]) -> Iterator[Contest]:
     yield from contests_torch.models()
     for n in large[:1]:
         yield from contests_torch.sums(n)
+        yield from contests_noise.contests(n)
     # JAX has float64 only where a program enables it for all its arrays.
     yield from contests_jax.arrays(sizes, [d for d in dtypes if d != "float64"])
     yield from contests_dask.arrays(large)
@@ -75,7 +76,7 @@ def main() -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=110)
-    machine = description()
+    machine = measures.description()
     console.print(report.machine(machine))
     times: list[Times] = []
     every = contests(options.sizes, options.dtypes)

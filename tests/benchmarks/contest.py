@@ -56,6 +56,11 @@ class Contestant:
         The axes along which elements share their fate.
     dtype : str, optional
         The result's, if not the contest's.
+    together : int
+        Of how many elements, at most, one draw decides. The share of what is dropped varies by so
+        much more.
+    exact : callable, optional
+        Returns what the last call must have returned, bit for bit.
     """
 
     call: Callable[[], Any]
@@ -66,6 +71,8 @@ class Contestant:
     fresh: bool = True
     shared: tuple[int, ...] = ()
     dtype: str | None = None
+    together: int = 1
+    exact: Callable[[], np.ndarray] | None = None
 
 
 @dataclass
@@ -87,16 +94,21 @@ class Contest:
     contestants: dict[str, Contestant]
     last: dict[str, bytes] = field(default_factory=dict, repr=False)
 
+    def array_of(self, name: str, result: Any) -> np.ndarray:
+        """Return a result as a NumPy array; raise AssertionError if shape or dtype are wrong."""
+        contestant = self.contestants[name]
+        y = contestant.array(result if contestant.out is None else contestant.out)
+        expect(y.shape == self.x.shape, f"{name}: a result of shape {y.shape}")
+        expect(y.dtype == (contestant.dtype or self.key.dtype), f"{name}: a result in {y.dtype}")
+        return y
+
     def fates(self, name: str, result: Any) -> np.ndarray:
         """Return which elements a result drops, and raise AssertionError if others aren't scaled.
 
         Of elements that share their fate it tells one.
         """
-        contestant = self.contestants[name]
+        contestant, y = self.contestants[name], self.array_of(name, result)
         scale = contestant.scale or 1.0 / (1.0 - self.key.p)
-        y = contestant.array(result if contestant.out is None else contestant.out)
-        expect(y.shape == self.x.shape, f"{name}: a result of shape {y.shape}")
-        expect(y.dtype == (contestant.dtype or self.key.dtype), f"{name}: a result in {y.dtype}")
         dropped = y == 0
         flat = [array.reshape(-1) for array in (self.x, y, dropped)]  # copies, if they are strided
         for a in range(0, y.size, CHECKED):
@@ -117,14 +129,18 @@ class Contest:
         if n < FATES:
             return
         p = self.key.p if contestant.p is None else contestant.p
-        off = abs(dropped - p * n) - SIGMAS * math.sqrt(p * (1 - p) * n)
+        off = abs(dropped - p * n) - SIGMAS * math.sqrt(p * (1 - p) * n * contestant.together)
         expect(off <= 0.5, f"{name}: dropped {dropped} of {n}")
         if contestant.fresh and p:
-            # Two calls may draw the same few fates by chance, but not all of them.
-            masks = {np.packbits(one).tobytes() for one in drawn}
-            expect(masks != {self.last.get(name)}, f"{name}: the same fates as in the call before")
-            expect(len(masks) > 1 or len(drawn) == 1, f"{name}: the same fates in every call")
-            self.last[name] = masks.pop()
+            self.renewed(name, [np.packbits(one).tobytes() for one in drawn])
+
+    def renewed(self, name: str, drawn: list[bytes]) -> None:
+        """Raise AssertionError if all calls drew the same, or what the call before them drew."""
+        # Two calls may draw the same few fates by chance, but not all of them.
+        masks = set(drawn)
+        expect(masks != {self.last.get(name)}, f"{name}: the same fates as in the call before")
+        expect(len(masks) > 1 or len(drawn) == 1, f"{name}: the same fates in every call")
+        self.last[name] = masks.pop()
 
     def call(self, name: str, times: int) -> tuple[float, np.ndarray]:
         """Return the seconds that so many calls take, and what the last one dropped."""

@@ -13,6 +13,8 @@ from contest import Contest, Contestant, Key, numbers
 from names import (
     ADD,
     ADD_ONE,
+    ADD_STATES,
+    ADD_STATES_ONE,
     ALL,
     CAREFUL,
     COPY,
@@ -41,6 +43,8 @@ from anydrop.backends.numpy.backend import NumpyBackend
 
 # Of the rows that a bias is added to.
 WIDTH = 1024
+# Of DropBlock's blocks.
+SIDE = 7
 
 
 def multiplied(x: np.ndarray, out: np.ndarray, threads: int | None = None) -> Contestant:
@@ -203,11 +207,50 @@ def sum_with_a_residual(n: int, p: float) -> Contest:
     return Contest(Key("sum", "forward", n, "float32", p), x + bias, contestants)
 
 
+def zoneout(n: int, p: float) -> Contest:
+    """Return the contest of zoneout, beside a sum of the two states."""
+    new = numbers(n, "float32")
+    previous, out = 2 * new, np.empty_like(new)
+
+    def zoned(y: np.ndarray) -> np.ndarray:
+        return np.where(y == previous, 0, y)
+
+    def added(threads: int | None) -> Contestant:
+        call = shared_among(threads, lambda a, b, y: np.add(a, b, out=y), new, previous, out)
+        return Contestant(call, out=out, p=0.0, scale=3.0, fresh=False)
+
+    into = stepping(anydrop.zoneout, (new, previous), p, out=out)
+    ours = {"array": zoned, "scale": 1.0}
+    contestants = {
+        ADD_STATES: added(None),
+        ADD_STATES_ONE: added(1),
+        INTO: Contestant(into, out=out, **ours),
+        INTO_ONE: Contestant(with_threads(1, into), out=out, **ours),
+        OURS: Contestant(stepping(anydrop.zoneout, (new, previous), p), **ours),
+    }
+    return Contest(Key("zoneout", "forward", n, "float32", p), new, contestants)
+
+
+def blocks(n: int, p: float) -> Contest:
+    """Return the contest of DropBlock, beside a multiply."""
+    x = numbers(n, "float32").reshape((round(n ** (1 / 4)),) * 4)
+    out = np.empty_like(x)
+    into = stepping(anydrop.drop_block2d, x, p, block_size=SIDE, out=out)
+    fresh = stepping(anydrop.drop_block2d, x, p, block_size=SIDE)
+    contestants = {
+        MULTIPLY: multiplied(x, out),
+        MULTIPLY_ONE: multiplied(x, out, 1),
+        INTO: Contestant(into, out=out, together=SIDE**2),
+        INTO_ONE: Contestant(with_threads(1, into), out=out, together=SIDE**2),
+        OURS: Contestant(fresh, together=SIDE**2),
+    }
+    return Contest(Key("blocks", "forward", n, "float32", p), x, contestants)
+
+
 def others(n: int) -> Iterator[Contest]:
-    """Yield the contests of keep masks and of sums."""
-    for p in P:
-        yield keep_mask(n, p)
-        yield sum_with_a_residual(n, p)
+    """Yield the contests of what is not plain dropout."""
+    for p, contest in itertools.product(P, (keep_mask, sum_with_a_residual, zoneout, blocks)):
+        yield contest(n, p)
 
 
 def layouts(n: int) -> Iterator[Contest]:

@@ -90,6 +90,22 @@ GOALS = (
         "NumPy, a bias, dropout and a residual's sum into a given array: time beside a bare sum's",
         *("sum", "forward", LARGE, names.INTO, names.ADD, 1.25),
     ),
+    faster(
+        "NumPy, gaussian dropout into a given array: times as fast as NumPy's normals",
+        *("noise", "NumPy", LARGE, names.INTO, names.NORMALS, 2.5),
+    ),
+    faster(
+        "... without numba",
+        *("noise", "NumPy", LARGE, names.PLAIN, names.NORMALS, 0.7),
+    ),
+    at_most(
+        "NumPy, zoneout into a given array: time beside a bare sum's",
+        *("zoneout", "forward", LARGE, names.INTO, names.ADD_STATES, 1.3),
+    ),
+    at_most(
+        "NumPy, DropBlock2d (blocks of 7 x 7) into a given array: time beside a multiply's",
+        *("blocks", "forward", LARGE, names.INTO, names.MULTIPLY, 3.0),
+    ),
     at_most(
         "NumPy without numba: time beside NumPy's expression's",
         *("numpy", "forward", LARGE, names.PLAIN, names.EXPRESSION, 1.0),
@@ -121,6 +137,14 @@ GOALS = (
     faster(
         "... forward and backward: times as fast as torch.compile of it",
         *("torch", "sum, forward and backward", LARGE, names.OURS, names.COMPILED, 1.0),
+    ),
+    faster(
+        "PyTorch, gaussian dropout: times as fast as PyTorch's normals",
+        *("noise", "PyTorch", LARGE, names.OURS, names.RANDN_LIKE, 3.0),
+    ),
+    faster(
+        "JAX under jit, gaussian dropout: times as fast as JAX's normals",
+        *("noise", "JAX", LARGE, names.OURS, names.JAX_NORMAL, 1.8),
     ),
     faster(
         "JAX under jit: times as fast as bernoulli with threefry",

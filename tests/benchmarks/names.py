@@ -22,6 +22,13 @@ SUM_EXPRESSION = "residual + (x + bias) * ((rng.random(x.shape) < keep) / keep)"
 EAGER = "residual + F.dropout(x + bias)"
 COMPILED = f"torch.compile of {EAGER}"
 
+# Of noise, and of zoneout.
+NORMALS = "x * (1 + std * rng.standard_normal(dtype=x.dtype)), into out, all threads"
+NORMALS_ONE = NORMALS.replace("all threads", "one thread")
+RANDN_LIKE = "(torch.randn_like(x) * std + 1) * x"
+JAX_NORMAL = "(jax.random.normal(key, x.shape) * std + 1) * x"
+ADD_STATES, ADD_STATES_ONE = "np.add(new, previous, out)", "np.add(new, previous, out), one thread"
+
 MULTIPLIED = "multiply"
 F_DROPOUT = "torch.nn.functional.dropout"
 THREEFRY, RBG = "where(jax.random.bernoulli(threefry))", "where(jax.random.bernoulli(rbg))"

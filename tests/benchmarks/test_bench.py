@@ -226,6 +226,7 @@ everything = pytest.mark.skipif(
 def test_goals_are_about_contestants_and_measures_that_there_are():
     import contests_dask
     import contests_jax
+    import contests_noise
     import contests_numpy
     import contests_small
     import contests_torch
@@ -241,6 +242,7 @@ def test_goals_are_about_contestants_and_measures_that_there_are():
         contests_torch.modules(),
         contests_torch.models(),
         contests_torch.sums(large),
+        contests_noise.contests(large),
         contests_jax.arrays([n], ["float32"]),
         contests_dask.arrays([n]),
     )
@@ -279,6 +281,65 @@ def test_a_sum_shows_what_it_drops():
     scaled = replace(into, call=lambda: np.multiply(into.out, 1.01, out=into.out))
     with pytest.raises(AssertionError, match="nor scaled"):
         replace(contest, contestants={"it": scaled}).run(rounds=1)
+
+
+@everything
+def test_zoneout_shows_what_it_chooses():
+    from contests_numpy import zoneout
+
+    contest = zoneout(2**14, P)
+    contest.run(rounds=2)
+    into = contest.contestants[INTO]
+    for other, named in ((3 * contest.x, "nor scaled"), (2 * contest.x, "dropped 16384 of")):
+        wrong = replace(into, call=lambda y=other: np.copyto(into.out, y))
+        with pytest.raises(AssertionError, match=named):
+            replace(contest, contestants={"it": wrong}).run(rounds=1)
+
+
+@everything
+def test_blocks_are_dropped_at_their_rate():
+    from contests_numpy import blocks
+
+    contest = blocks(2**16, P)
+    contest.run(rounds=2)
+    fresh, steps = contest.contestants[OURS], itertools.count()
+
+    def rarer():
+        y = anydrop.drop_block2d(contest.x, P / 2, seed=0, step=next(steps))
+        return y * np.float32((1 - P / 2) / (1 - P))
+
+    with pytest.raises(AssertionError, match=r"dropped \d+ of 65536"):
+        replace(contest, contestants={"it": replace(fresh, call=rarer)}).run(rounds=1)
+
+
+@everything
+def test_noise_shows_its_bits():
+    from contests_noise import of_numpy, ours
+
+    contest, x = of_numpy(N, P), X
+    contest.run(rounds=2)
+
+    def run(**entrant):
+        replace(contest, contestants={"it": entrant.get("it") or Contestant(**entrant)}).run(1)
+
+    def noise(step, p=P):
+        return anydrop.gaussian_dropout(x, p, seed=0, step=step)
+
+    steps = itertools.count()
+    run(call=lambda: noise(next(steps)))
+    run(it=ours(noise, x, P))
+    with pytest.raises(AssertionError, match="no such noise"):
+        run(call=lambda: noise(next(steps), 1.3 * P))
+    with pytest.raises(AssertionError, match="no such noise"):
+        run(call=lambda: noise(next(steps)) + np.float32(0.2) * x)
+    with pytest.raises(AssertionError, match="the same fates"):
+        run(call=lambda: noise(0))
+    with pytest.raises(AssertionError, match="no such noise"):
+        run(call=lambda: None, out=np.empty_like(x))
+    with pytest.raises(AssertionError, match="other bits"):
+        run(it=ours(lambda step: noise(step + 1), x, P))
+    with pytest.raises(AssertionError, match="other bits"):
+        run(it=ours(lambda step: np.nextafter(noise(step), np.float32(9)), x, P))
 
 
 @everything

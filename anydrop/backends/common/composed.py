@@ -41,7 +41,7 @@ class Composed(Arrays):
     def normals(self, recipe: Recipe, like: Array) -> Array:
         """Return standard normal numbers, one for each word of a recipe.
 
-        `anydrop.core.quantile` defines them.
+        ``anydrop/core/quantile.py`` defines them.
 
         Parameters
         ----------
