@@ -71,6 +71,7 @@ class Backend(Composed):
     detached         monte_carlo                   the array; yours if a gradient keeps others alive
     from_numpy       moves                         ``xp.asarray``; yours without a namespace
     to_numpy         moves, digests, verify        DLPack; yours if the library has none
+    select_packed    rng=                          of ``unpack`` and ``select``
     pack             rng=, composed                in the namespace, or by NumPy
     unpack           rng=                          in the namespace, or by NumPy
     check_input      all                           the dtypes that ``COMPUTE`` names

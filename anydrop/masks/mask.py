@@ -96,10 +96,13 @@ class KeepMask(Description, abc.ABC):
         direct = None if out is x else out
 
         def selected(x: Array) -> Array:
-            return backend.select(x, self.keep(like=x), *affine, direct)
+            return self._selected(backend, x, affine, direct)
 
         y = backend.recompute(selected, self.apply, x)
         return y if direct is out else backend.select(y, None, 1.0, out=out)
+
+    def _selected(self, backend: Backend, x: Array, affine: Affine, out: Array | None) -> Array:
+        return backend.select(x, self.keep(like=x), *affine, out)
 
     @abc.abstractmethod
     def keep(self, like: Array) -> Array:

@@ -6,7 +6,8 @@ from sys import modules
 from typing import Any, NamedTuple, Self
 
 from anydrop.backends import introduce, resolve
-from anydrop.core.recipe import keep_shape
+from anydrop.backends.base import Backend
+from anydrop.core.recipe import Affine, keep_shape
 from anydrop.core.typing import Array
 from anydrop.masks.mask import KeepMask
 
@@ -53,9 +54,14 @@ class StoredMask(_Stored, KeepMask):
 
     def keep(self, like: Array) -> Array:
         """Return the boolean keep mask; see `Mask.keep`."""
+        return resolve(like).unpack(self._bits(like), self.keep_shape, like)
+
+    def _selected(self, backend: Backend, x: Array, affine: Affine, out: Array | None) -> Array:
+        return backend.select_packed(x, self._bits(x), self.keep_shape, affine, out)
+
+    def _bits(self, like: Array) -> Array:
+        """Return the bits in the library and on the device of `like`."""
         home, backend = resolve(self.bits), resolve(like)
         if home is backend:
-            bits = backend.move(self.bits, like)
-        else:
-            bits = backend.from_numpy(home.to_numpy(self.bits), like)
-        return backend.unpack(bits, self.keep_shape, like)
+            return backend.move(self.bits, like)
+        return backend.from_numpy(home.to_numpy(self.bits), like)

@@ -15,7 +15,7 @@ from anydrop.backends.common.arrays import COMPUTE, HALVES, Arrays
 from anydrop.backends.common.blocks import eroded
 from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.common.words import words as words_of
-from anydrop.core.recipe import Recipe
+from anydrop.core.recipe import Affine, Recipe
 from anydrop.core.typing import Array
 
 
@@ -278,6 +278,31 @@ class Composed(Arrays):
         """Return an array in the dtype in which it is computed: float32 for half types."""
         half = self.dtype_name(x) in HALVES
         return self.xp.astype(x, self.xp.float32) if half else x
+
+    def select_packed(
+        self,
+        x: Array,
+        bits: Array,
+        shape: tuple[int, ...],
+        affine: Affine,
+        out: Array | None = None,
+    ) -> Array:
+        """Return what `select` makes of x with a mask that `pack` made.
+
+        Parameters
+        ----------
+        x : array of any shape
+            Of one of the dtypes in `COMPUTE`.
+        bits : array of uint8
+            On the device of x.
+        shape : tuple of int
+            Of the mask, which is broadcast against x.
+        affine : Affine
+            Scale, shift and fill, as for `select`.
+        out : array, optional
+            As for `select`.
+        """
+        return self.select(x, self.unpack(bits, shape, x), *affine, out)
 
     def sum_selected(
         self, x: Array, keep: Recipe | Array, scale: float, shape: tuple[int, ...], dtype: str

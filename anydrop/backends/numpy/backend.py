@@ -112,6 +112,28 @@ class NumpyBackend(Backend):
             chunked.put(y, keep, fill)
         return y
 
+    def select_packed(
+        self,
+        x: Array,
+        bits: Array,
+        shape: tuple[int, ...],
+        affine: Affine,
+        out: Array | None = None,
+    ) -> Array:
+        """Return what `select` makes of x with packed bits; see `Composed.select_packed`."""
+        x, kernels = np.asarray(x), self.kernels_for(x.size)
+        y = np.empty_like(x, subok=False) if out is None else out
+        plain = works.is_plain(x) and works.is_plain(y) and works.are_apart(x, y)
+        if not (plain and x.size and shape == x.shape and hasattr(kernels, "packed")):
+            return super().select_packed(x, bits, shape, affine, y)
+        select = kernels.packed(x.dtype, affine)
+
+        def work(source: Array, target: Array, start: int) -> None:
+            select(source, bits, target, start)
+
+        works.share(self._pool, work, [x, y], kernels.CROSSOVER)
+        return y
+
     def select_add(
         self,
         x: Array,

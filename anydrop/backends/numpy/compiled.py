@@ -44,7 +44,7 @@ BITS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
 
 def kernel(dtype: Any, *constants: Any, rule: Callable[..., Rule] = rules.Select) -> Kernel:
     """Return the function that draws with these constants; see `chunked.kernel`."""
-    numbers, factors = _packed(dtype, *constants)
+    numbers, factors = _constants(dtype, *constants)
     bits, compiled = _compiled(entries.runs_of_arrays, rule, dtype, isinstance(numbers, int))
     if bits is None:
 
@@ -66,7 +66,7 @@ def kernel_at(dtype: Any, *constants: Any) -> Callable[[int, int, int, Key, int,
     It is called with the addresses of x and y, n, a key, a step and the first index, by libraries
     that tell an address sooner than they make a NumPy array.
     """
-    numbers, factors = _packed(dtype, *constants)
+    numbers, factors = _constants(dtype, *constants)
     _, compiled = _compiled(entries.runs_of, rules.Select, dtype, isinstance(numbers, int))
 
     def draw(x: int, y: int, n: int, key: Key, step: int, first: int) -> None:
@@ -96,6 +96,21 @@ def choosing(dtype: Any, placement: Placement, threshold: int) -> Summing:
     return _of_two((dtype, dtype), placement, threshold, scaled(1.0), None, rules.Choose)
 
 
+def packed(dtype: Any, affine: Affine) -> Callable[[Array, Array, Array, int], None]:
+    """Return the function that selects by a mask of one bit an element.
+
+    Called with x, the bits, y, and where in the mask the elements begin; see `kernel`.
+    """
+    factors, bits, compiled = chunked.factors(dtype, affine), _bits(dtype), _compiled_packed(dtype)
+
+    def select(x: Array, mask: Array, y: Array, start: int) -> None:
+        if bits is not None:
+            x, y = x.view(bits), y.view(bits)
+        compiled(x, mask, y, start, factors)
+
+    return select
+
+
 def noise(relative: bool) -> Callable[..., Rule]:
     """Return the rule of noise."""
     return rules.MultiplyNoise if relative else rules.AddNoise
@@ -121,7 +136,7 @@ def _of_two(
     rule: Callable[..., Rule],
 ) -> Summing:
     """Return the function that makes an element of two arrays, and of a bias if there is one."""
-    numbers, factors = _packed(dtypes[0], placement, threshold, affine)
+    numbers, factors = _constants(dtypes[0], placement, threshold, affine)
     wide = None if bias is None else bias.dtype
     compiled = _compiled_sum(entries.sums_of, rule, *dtypes, wide, isinstance(numbers, int))
     x_bits, bits = map(_bits, dtypes)
@@ -214,7 +229,7 @@ def _extent(ends: list[int]) -> tuple[int, int]:
     return -sum(min(0, end) for end in ends), sum(max(0, end) for end in ends)
 
 
-def _packed(
+def _constants(
     dtype: Any, placement: Placement, threshold: int = 0, affine: Affine = UNCHANGED
 ) -> tuple[Array | int, Array]:
     """Return a kernel's constants in two arrays: passing a number costs as much as an array.
@@ -285,6 +300,15 @@ def _compiled_sum(
 
 
 @lru_cache
+def _compiled_packed(dtype: Any) -> Any:
+    """Return the kernel of a mask of one bit an element."""
+    element, factor = _element(dtype), from_dtype(chunked.compute_dtype(dtype))
+    target = _plain(element, readonly=False)
+    arrays = _plain(element), _plain(types.uint8), target, types.uint64, _plain(factor)
+    return _cached(types.void(*arrays), entries.packed_of(element), dtype)
+
+
+@lru_cache
 def _bits(dtype: Any) -> Any:
     """Return the dtype that arrays of a dtype are viewed as; None for their own."""
     return BITS.get(dtype_name(dtype))
@@ -300,10 +324,14 @@ def _plain(element: Any, readonly: bool = True) -> Any:
 
 
 def _jitted(function: Any, memory: tuple[Any, ...], dtype: Any, one_run: bool) -> Any:
-    """Return a function compiled, from the cache if it is there."""
+    """Return a function of memory and of what is drawn, compiled."""
     factor = from_dtype(chunked.compute_dtype(dtype))
     numbers = types.uint32 if one_run else _plain(types.uint64)
-    signature = types.void(*memory, *PLACE, numbers, _plain(factor))
+    return _cached(types.void(*memory, *PLACE, numbers, _plain(factor)), function, dtype)
+
+
+def _cached(signature: Any, function: Any, dtype: Any) -> Any:
+    """Return a function compiled, from the cache if it is there."""
     try:
         return njit(signature, nogil=True, cache=True)(function)
     except Exception as error:

@@ -5,11 +5,16 @@ import pickle
 
 import numpy as np
 import pytest
-from subjects import needs_strict
+from subjects import available, needs_strict, numpy_subjects
 
 import anydrop
 from anydrop import Dropout
+from anydrop.core.recipe import Affine
 from anydrop.testing.reference import bits, select
+from anydrop.testing.subject import dtype_of
+
+DTYPES = ["float16", "float32", "float64", "complex64", "complex128"]
+DTYPES += ["bfloat16"] * available("ml_dtypes")
 
 
 def test_textbook_example():
@@ -53,6 +58,27 @@ def test_forward_and_backward(dtype, shared_axes):
     assert bits(y) == bits(select(x, drop.mask, 1 / 0.6))
     assert bits(drop.backward(x)) == bits(y)
     assert bits(drop.backward(x)) == bits(y)
+
+
+@pytest.mark.parametrize("subject", numpy_subjects(), ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bits_are_applied_in_one_pass(subject, dtype):
+    """To arrays of any length and layout, by any threads, from anywhere in a byte."""
+    affine = Affine(1.5, 0.25, -3.0)
+    for n in (1, 7, 8, 9, 127, 128, 129, 1000, 2**18 + 5):
+        rng = np.random.default_rng(n)
+        x, kept = rng.standard_normal(n).astype(dtype_of(dtype)), rng.random(n) < 0.6
+        packed, expected = subject.kernel.pack(kept), bits(select(x, kept, *affine))
+        for view in (x, np.repeat(x, 2)[::2]):
+            assert bits(subject.kernel.select_packed(view, packed, (n,), affine)) == expected
+        in_place = np.concatenate([x[:1], x, x[:1]])
+        out = in_place[1:-1]
+        assert subject.kernel.select_packed(out, packed, (n,), affine, out) is out
+        assert bits(out) == expected
+        assert bits(in_place[[0, -1]]) == bits(x[[0, 0]])
+        overlapping = np.concatenate([x, x[:1]])
+        subject.kernel.select_packed(overlapping[:-1], packed, (n,), affine, overlapping[1:])
+        assert bits(overlapping[1:]) == expected
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2)])

@@ -14,6 +14,7 @@ import numpy as np
 from numba import carray
 
 from anydrop.backends.numpy.kernels.memory import pointer
+from anydrop.backends.numpy.kernels.packed import packed
 from anydrop.backends.numpy.kernels.runs import rows, run
 from anydrop.backends.numpy.kernels.tiles import tiles
 from anydrop.core.quantile import table
@@ -52,6 +53,19 @@ def runs_of(kind, element, one_run):
             rows((source,), target, FIRST, k0, k1, step, first, numbers, factors, kind)
 
     return runs_at
+
+
+def packed_of(element):
+    """Return `packed` of two arrays and the bits of a mask."""
+    files = FILES
+
+    def packed_in(x, bits, y, start, factors):
+        _ = files
+        source = carray(pointer(x.ctypes.data), x.size, element)
+        target = carray(pointer(y.ctypes.data), y.size, element)
+        packed((source,), bits, target, start, factors)
+
+    return packed_in
 
 
 def tiles_of(kind, element):
