@@ -1,13 +1,12 @@
 """The stream in plain NumPy: what draws the masks where numba is not installed.
 
-Its `kernel` and `summing` are interchangeable with those of `anydrop.backends.numpy.compiled`: they
-take the same arguments and give the same bits.
+What makes a `Kernel` or a `Summing` here is interchangeable with what has its name in
+`anydrop.backends.numpy.compiled`: it takes the same arguments and gives the same bits.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from anydrop.backends.base import COMPUTE, dtype_name
+from anydrop.backends.numpy.normals import PIECE, Normals
+from anydrop.backends.numpy.words import UINT64, Words
 from anydrop.core import stream
 from anydrop.core.recipe import UNCHANGED, Affine, Axis, Placement
 from anydrop.core.typing import Array
@@ -31,13 +32,6 @@ CROSSOVER = math.inf
 NO_SHIFT = -0.0
 # Numbers below it overflow in no dtype that is computed in.
 LARGE = 2.0**127
-
-UINT64 = np.uint64
-WORD, SHIFT_32 = UINT64(stream.WORD), UINT64(32)
-MULTIPLIERS = np.array(stream.MULTIPLIERS, UINT64)[:, None]
-# Words of 64 bits as pairs of 32: from the first low half to the last, and likewise of high ones.
-LOW, HIGH = (slice(0, -1), slice(1, None))[:: 1 if sys.byteorder == "little" else -1]
-
 
 # Takes x, y, where their elements begin, a key, a step and the first index; see `kernel`.
 Kernel = Callable[[Array, Array, int, stream.Key, int, int], None]
@@ -77,17 +71,14 @@ def kernel(
     def copy(x: Array, y: Array, words: Array) -> None:
         y[...] = words[:, None]
 
-    def select(x: Array, y: Array, words: Array) -> None:
-        apply(x, y.reshape(-1), affine)
-        put(y, (words >= least)[:, None], affine.fill)
-
+    select = _selecting(threshold, affine)
     use = {np.dtype(bool): keep, np.dtype(np.uint32): copy}.get(dtype, select)
 
     def draw(x: Array, y: Array, start: int, key: stream.Key, step: int, first: int) -> None:
-        for a, b, starts, repeat in _pieces(placement, first, start, start + len(y)):
+        words = Words(key, step)
+        for a, b, starts, repeat in pieces(placement, first, start, start + len(y)):
             here = slice(a - start, b - start)
-            # No name for the words: it would keep them while the next ones are drawn.
-            use(x[here], y[here].reshape(-1, repeat), _words(starts, (b - a) // repeat, key, step))
+            use(x[here], y[here].reshape(-1, repeat), words.draw(starts, (b - a) // repeat))
 
     return draw
 
@@ -118,16 +109,144 @@ def summing(
         Takes what that of `kernel` takes, with the residual after x; y may be either of them. It
         writes ``residual + where(keep, (x + bias) * scale, 0)``.
     """
-    dropped = kernel(wide_dtype(dtypes[0]), placement, threshold, Affine(scale))
+    select = _selecting(threshold, Affine(scale))
 
     def draw(
         x: Array, residual: Array, y: Array, start: int, key: stream.Key, step: int, first: int
     ) -> None:
-        for a in range(0, len(y), CHUNK):
-            here, at = slice(a, a + CHUNK), start + a
-            wide = biased(x[here], at, bias)
-            dropped(wide, wide, at, key, step, first)
+        words = Words(key, step)
+        for a, b, starts, repeat in pieces(placement, first, start, start + len(y)):
+            here = slice(a - start, b - start)
+            wide = biased(x[here], a, bias)
+            select(wide, wide.reshape(-1, repeat), words.draw(starts, (b - a) // repeat))
             add(wide, residual[here], y[here])
+
+    return draw
+
+
+def _selecting(threshold: int, affine: Affine) -> Callable[[Array, Array, Array], None]:
+    """Return the function that writes what becomes of x, by words, to y of shape (words, -1)."""
+    least = np.uint32(threshold)
+
+    def select(x: Array, y: Array, words: Array) -> None:
+        apply(x, y.reshape(-1), affine)
+        put(y, (words >= least)[:, None], affine.fill)
+
+    return select
+
+
+def choosing(dtype: Any, placement: Placement, threshold: int) -> Summing:
+    """Return the function that draws and chooses with these constants.
+
+    Parameters
+    ----------
+    dtype, placement, threshold : numpy.dtype, Placement, int
+        As for `kernel`.
+
+    Returns
+    -------
+    callable
+        Takes what that of `summing` takes: the new numbers, the previous ones and y, which may be
+        either of them. It writes ``where(keep, new, previous)``.
+    """
+    least = np.uint32(threshold)
+
+    def draw(
+        new: Array, previous: Array, y: Array, start: int, key: stream.Key, step: int, first: int
+    ) -> None:
+        words, bits = Words(key, step), _bits_dtype(dtype)
+        between = np.empty(min(CHUNK, len(y)), dtype)
+        for a, b, starts, repeat in pieces(placement, first, start, start + len(y)):
+            kept = (words.draw(starts, (b - a) // repeat) >= least)[:, None]
+            here = slice(a - start, b - start)
+            new_bits, previous_bits, y_bits, turn = (
+                part.reshape(-1, repeat).view(bits)
+                for part in (new[here], previous[here], y[here], between[: b - a])
+            )
+            # What turns the previous number into the new one, or nothing.
+            np.bitwise_xor(new_bits, previous_bits, out=turn)
+            np.multiply(turn, kept, out=turn)
+            np.bitwise_xor(previous_bits, turn, out=y_bits)
+
+    return draw
+
+
+def dropping(dtype: Any, placement: Placement, threshold: int) -> Kernel:
+    """Return the function that writes ``where(keep, 0, x)``; see `kernel`."""
+    least, bits = np.uint32(threshold), _bits_dtype(dtype)
+
+    def draw(x: Array, y: Array, start: int, key: stream.Key, step: int, first: int) -> None:
+        words = Words(key, step)
+        for a, b, starts, repeat in pieces(placement, first, start, start + len(y)):
+            dropped = (words.draw(starts, (b - a) // repeat) < least)[:, None]
+            x_bits, y_bits = (
+                part[a - start : b - start].reshape(-1, repeat).view(bits) for part in (x, y)
+            )
+            np.multiply(x_bits, dropped, out=y_bits)
+
+    return draw
+
+
+def _bits_dtype(dtype: Any) -> Any:
+    """Return the integers of which elements of a dtype are made."""
+    return np.dtype(f"u{min(np.dtype(dtype).itemsize, 8)}")
+
+
+def normal(dtype: Any, placement: Placement) -> Kernel:
+    """Return the function that writes normal numbers; see `kernel`.
+
+    `dtype` is float32 or float64.
+    """
+    return _drawing(dtype, placement, lambda x, y, z: np.copyto(y, z))
+
+
+def perturbing(dtype: Any, placement: Placement, std: float, relative: bool) -> Kernel:
+    """Return the function that draws noise with these constants.
+
+    Parameters
+    ----------
+    dtype, placement : numpy.dtype, Placement
+        As for `kernel`.
+    std : float
+        Rounded to the dtype in which x is computed.
+    relative : bool
+        Whether x is multiplied by the noise.
+
+    Returns
+    -------
+    callable
+        Takes what that of `kernel` takes. It writes ``x * (1 + std * z)`` or
+        ``x + std * z``, in which each product and each sum is rounded.
+    """
+    compute = compute_dtype(dtype)
+    deviation = factors(dtype, Affine(std))[0]
+    use = np.multiply if relative else np.add
+
+    def perturb(x: Array, y: Array, z: Array) -> None:
+        np.multiply(z, deviation, out=z)
+        if relative:
+            np.add(z, compute.type(1), out=z)
+        if x.dtype.kind == "c":
+            # By parts, which are only multiplied.
+            np.multiply(x.view(compute), z, out=y.view(compute))
+        else:
+            use(x, z, out=y, dtype=compute, casting="unsafe")
+
+    return _drawing(compute, placement, perturb)
+
+
+def _drawing(dtype: Any, placement: Placement, use: Any) -> Kernel:
+    """Return the function that hands over pieces of x and y, and of normal numbers of a dtype."""
+
+    def draw(x: Array, y: Array, start: int, key: stream.Key, step: int, first: int) -> None:
+        words, normals = Words(key, step), Normals(dtype, min(PIECE, len(y)))
+        for a, b, starts, repeat in pieces(placement, first, start, start + len(y)):
+            drawn = words.draw(starts, (b - a) // repeat)
+            sources, targets = (part[a - start : b - start].reshape(-1, repeat) for part in (x, y))
+            for i in range(0, len(drawn), PIECE):
+                here = slice(i, i + PIECE)
+                with np.errstate(all="ignore"):
+                    use(sources[here], targets[here], normals.of(drawn[here])[:, None])
 
     return draw
 
@@ -158,7 +277,7 @@ def add(wide: Array, residual: Array, y: Array) -> None:
             y[...] = np.add(residual.astype(wide.dtype), wide, out=wide)
 
 
-def _pieces(
+def pieces(
     placement: Placement, first: int, start: int, stop: int
 ) -> Iterator[tuple[int, int, Array, int]]:
     """Cut elements of a placement, counted in C order, into runs of neighbouring indices.
@@ -248,91 +367,3 @@ def wide_dtype(dtype: Any) -> Any:
     """Return the dtype in which numbers of a dtype are computed; complex ones keep theirs."""
     dtype = np.dtype(dtype)
     return dtype.newbyteorder("=") if dtype.kind == "c" else compute_dtype(dtype)
-
-
-def _words(starts: Array, n: int, key: stream.Key, step: int) -> Array:
-    """Return the words of runs of neighbouring indices, n in all, in uint32."""
-    run = n // len(starts)
-    lead = (starts & UINT64(3)).astype(np.intp)
-    blocks_a_run = (run + int(lead.max()) + 3) // 4
-    first = starts >> UINT64(2)
-    blocks = (first[:, None] + np.arange(blocks_a_run, dtype=UINT64)).reshape(-1)
-    ends = np.concatenate([first, first + UINT64(blocks_a_run)]) >> SHIFT_32
-    drawn = _philox(blocks, int(ends[0]) if np.all(ends == ends[0]) else None, key, step)
-    if len(starts) == 1:
-        return drawn.reshape(-1)[lead[0] : lead[0] + run]
-    at = lead[:, None] + np.arange(run)
-    return np.take_along_axis(drawn.reshape(len(starts), -1), at, axis=1).reshape(-1)
-
-
-def _philox(blocks: Array, high: int | None, key: stream.Key, step: int) -> Array:
-    """Return the four words of each block, in uint32; `high` is that of all blocks, if they agree.
-
-    Philox multiplies its first and third word and adds its second and fourth. The two pairs go
-    through the rounds side by side: of fewer, longer calls each lets go of the interpreter's lock
-    for longer. A word is the low half of 64 bits; of the added ones the high half is whatever a
-    product left there.
-    """
-    n, keys = len(blocks), stream.round_keys(key)
-    multiplied, added = _aligned(4, n).reshape(2, 2, -1)[..., :n]
-    if high is None:
-        np.bitwise_and(blocks, WORD, out=multiplied[0])
-        np.right_shift(blocks, SHIFT_32, out=added[0])
-        multiplied[1], added[1] = stream.halves(step)
-    else:
-        _two_rounds(blocks, high, keys, step, multiplied, added)
-        keys = keys[2:]
-    for round_key in np.array(keys, UINT64)[:, :, None]:
-        np.multiply(multiplied, MULTIPLIERS, out=multiplied)
-        # High halves of the products come onto low halves of what they are added to, since one of
-        # the two rows of 32 bits begins a half later. Other halves meet too, and are then erased.
-        onto, products = added.view(np.uint32), multiplied[::-1].view(np.uint32)
-        np.bitwise_xor(onto[:, LOW], products[:, HIGH], out=onto[:, LOW])
-        np.bitwise_and(added, WORD, out=added)
-        np.bitwise_xor(added, round_key, out=added)
-        multiplied, added = added, multiplied[::-1]
-    drawn = np.empty((n, 4), np.uint32)
-    for lane, words in enumerate((multiplied[0], added[0], multiplied[1], added[1])):
-        drawn[:, lane] = words
-    return drawn
-
-
-def _aligned(rows: int, n: int) -> Array:
-    """Return memory for rows of n words of 64 bits, each of which begins with a line of the cache.
-
-    Off such lines a pass over it would take a fifth longer.
-    """
-    line = 8
-    length = -(-n // line) * line
-    memory = np.empty(rows * length + line, UINT64)
-    start = -(memory.ctypes.data // memory.itemsize) % line
-    return memory[start : start + rows * length]
-
-
-def _two_rounds(
-    blocks: Array,
-    high: int,
-    keys: tuple[stream.Key, ...],
-    step: int,
-    multiplied: Array,
-    added: Array,
-) -> None:
-    """Do the first two rounds where all words but the first are one number for all blocks.
-
-    In the first round only two words become arrays, and the other two remain numbers.
-    """
-    (m0, m1), (k0, k1), (k2, k3) = stream.MULTIPLIERS, *keys[:2]
-    c2, c3 = stream.halves(step)
-    low1, high1 = stream.halves(m1 * c2)
-    low0, high0 = stream.halves(m0 * (high1 ^ high ^ k0))
-    first, third, product = multiplied[0], multiplied[1], added[0]
-    np.bitwise_and(blocks, WORD, out=third)
-    np.multiply(third, UINT64(m0), out=third)
-    np.right_shift(third, SHIFT_32, out=product)
-    np.bitwise_xor(product, UINT64(c3 ^ k1), out=product)
-    np.multiply(product, UINT64(m1), out=product)
-    np.right_shift(product, SHIFT_32, out=first)
-    np.bitwise_xor(first, UINT64(low1 ^ k2), out=first)
-    np.bitwise_and(third, WORD, out=third)
-    np.bitwise_xor(third, UINT64(high0 ^ k3), out=third)
-    added[1] = low0
