@@ -27,6 +27,8 @@ CHUNK = 2**17
 # A second thread never saves what it costs: after each of some fifty passes over a chunk it waits
 # for the interpreter's lock. ``nox -s bench`` measures it.
 CROSSOVER = math.inf
+# Noise takes several times as long.
+NOISE_CROSSOVER = 2**21
 
 # Adding it changes nothing, not even a zero's sign: x + 0.0 would turn -0 into +0.
 NO_SHIFT = -0.0
