@@ -12,6 +12,7 @@ from zlib import crc32
 import numpy as np
 from numba import carray
 
+from anydrop.backends.numpy.kernels.blocks import blocks, one_row
 from anydrop.backends.numpy.kernels.memory import pointer
 from anydrop.backends.numpy.kernels.runs import rows, run
 from anydrop.backends.numpy.kernels.tiles import tiles
@@ -61,6 +62,21 @@ def tiles_of(element):
         tiles((source,), target, start, stop, k0, k1, step, first, numbers, factors)
 
     return tiles_at
+
+
+def blocks_of(element, one_run):
+    """Return `blocks` of the n elements of x and y, by their addresses."""
+    files = FILES
+
+    def blocks_at(x, y, n, start, stop, k0, k1, step, first, numbers, factors):
+        _ = files
+        source, target = (carray(pointer(x), n, element),), carray(pointer(y), n, element)
+        if one_run:
+            blocks(one_row, source, target, start, stop, k0, k1, step, first, numbers, factors)
+        else:
+            blocks(rows, source, target, start, stop, k0, k1, step, first, numbers, factors)
+
+    return blocks_at
 
 
 def sums_of(element, added, bias, one_run):
