@@ -50,20 +50,27 @@ def blocks(draw, x, y, start, stop, k0, k1, step, first, numbers, factors):
         drawn = seeds[:n]
         place = region * size + begin * stride
         draw((drawn,), drawn, place, k0, k1, step, first, placed, factors)
-        covered = _eroded(kept, other, n, distances)
+        covered, close = _eroded(kept, other, n, distances)
         lines = ONE if row == ZERO else here * inner
         width = here * stride if row == ZERO else row
+        n = ZERO
         for r in range(count):
+            for line in range(lines):
+                of = UINT64(r) * size + _offset(UINT64(line), inner_axes)
+                for i in range(width):
+                    close[n + UINT64(i)] = covered[of + UINT64(i)]
+                n += width
+        # Regions of x follow each other, too, unless there are others between them.
+        groups = ONE if copies == ONE else count
+        n //= groups
+        for r in range(groups):
             own = _offset(region + UINT64(r), own_axes)
             for c in range(copies):
                 at = (own + _offset(UINT64(c), shared_axes)) * x_region + begin * x_stride
-                for line in range(lines):
-                    of = UINT64(r) * size + _offset(UINT64(line), inner_axes)
-                    if repeat == ONE:
-                        _row(x, y, at, covered, of, width, rule)
-                    else:
-                        _spread_row(x, y, at, covered, of, width, repeat, rule)
-                    at += width * repeat
+                if repeat == ONE:
+                    _use(x, y, at, close, UINT64(r) * n, n, rule)
+                else:
+                    _spread(x, y, at, close, UINT64(r) * n, n, repeat, rule)
 
 
 @njit(inline="always")
@@ -74,9 +81,9 @@ def one_row(x, y, start, k0, k1, step, first, numbers, factors):
 
 @njit
 def _eroded(kept, other, n, distances):
-    """Return where no block covers an element, in one of two arrays; the first has n places.
+    """Return two arrays: where no block covers an element, and the other; the first has n places.
 
-    All axes at once: what meets across the end of a row is not read. LLVM vectorizes a loop between
+    All axes at once: what meets across the end of a row is not used. LLVM vectorizes a loop between
     two arrays, not one within an array.
     """
     for distance in distances:
@@ -85,7 +92,7 @@ def _eroded(kept, other, n, distances):
             i = UINT64(i)
             other[i] = kept[i] & kept[i + distance]
         kept, other = other, kept
-    return kept
+    return kept, other
 
 
 @njit
@@ -103,7 +110,7 @@ def _offset(number, axes):
 
 
 @njit
-def _row(x, y, at, kept, of, n, rule):
+def _use(x, y, at, kept, of, n, rule):
     """Serve n elements from `at` on, by the bytes from `of` on.
 
     Results go through memory that belongs to this function alone, as in `runs`.
@@ -123,7 +130,7 @@ def _row(x, y, at, kept, of, n, rule):
 
 
 @njit
-def _spread_row(x, y, at, kept, of, n, repeat, rule):
+def _spread(x, y, at, kept, of, n, repeat, rule):
     """Serve n times `repeat` elements, where so many share each byte."""
     for i in range(n):
         word = np.uint32(kept[of + UINT64(i)])
