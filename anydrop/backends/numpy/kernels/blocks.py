@@ -14,7 +14,7 @@ from anydrop.backends.numpy.kernels.elements import put
 from anydrop.backends.numpy.kernels.memory import own_memory, pointer
 from anydrop.backends.numpy.kernels.philox import ONE, WORDS, ZERO
 from anydrop.backends.numpy.kernels.runs import KEPT, run
-from anydrop.backends.numpy.kernels.sources import places
+from anydrop.backends.numpy.kernels.sources import ask_ahead, places
 
 UINT64, SOME = np.uint64, np.uint64(WORDS)
 
@@ -118,6 +118,7 @@ def _use(x, y, at, kept, of, n, rule):
     results = carray(own_memory(WORDS, y.dtype), WORDS, y.dtype)
     done = ZERO
     while done < n:
+        ask_ahead(x, y, at + done)
         some = min(SOME, n - done)
         for i in range(some):
             i = UINT64(i)
