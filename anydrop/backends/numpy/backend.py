@@ -6,7 +6,6 @@ import importlib
 import logging
 import math
 from collections.abc import Callable
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -16,11 +15,11 @@ from anydrop.backends.base import COMPUTE, Backend
 from anydrop.backends.common import pairwise
 from anydrop.backends.common.strides import forbid_broadcast
 from anydrop.backends.common.threads import POOL, Pool
-from anydrop.backends.numpy import chunked, sums, works
-from anydrop.backends.plan import Pass, Plan, Plans
+from anydrop.backends.numpy import blocks, chunked, sums, works
+from anydrop.backends.numpy.small import plan_of
+from anydrop.backends.plan import Plan, Plans
 from anydrop.core import check
 from anydrop.core.recipe import Affine, Recipe, scaled
-from anydrop.core.stream import Key
 from anydrop.core.typing import Array
 
 # Elements drawn before numba is imported, which takes a third of a second; and how many a call
@@ -252,30 +251,7 @@ class NumpyBackend(Backend):
     def plan(self, x: Array, recipe: Recipe, affine: Affine) -> Plan | None:
         """Return how to do `select` again for small plain arrays; see `Backend.plan`."""
         kernels = self.settled(x)
-        if kernels is None:
-            return None
-        dtype, shape = x.dtype, x.shape
-        kernel = partial(kernels.kernel, dtype, recipe.spread, recipe.threshold)
-
-        def passing(draw: chunked.Kernel) -> Pass:
-            def select(
-                x: Array, key: Key, step: int, first: int = 0, out: Array | None = None
-            ) -> Array | None:
-                if type(x) is not np.ndarray or x.dtype is not dtype or x.shape != shape:
-                    return None
-                flags = x.flags
-                if not flags.c_contiguous or not flags.aligned:
-                    return None
-                if out is not None and not _takes(out, x):
-                    return None
-                y = np.empty(shape, dtype) if out is None else out
-                draw(x.ravel(), y.ravel(), 0, key, step, first)
-                return y
-
-            return select
-
-        forward, linear = kernel(affine), kernel(scaled(affine.scale))
-        return Plan.of(recipe, passing(forward), passing(linear))
+        return None if kernels is None else plan_of(kernels, x, recipe, affine)
 
     def settled(self, x: Array) -> ModuleType | None:
         """Return the kernels that serve small plain arrays like x from now on.
@@ -295,6 +271,26 @@ class NumpyBackend(Backend):
             work = works.placed(draw, recipe, recipe.placement)
             works.share(self._pool, work, [drawn, drawn], kernels.NOISE_CROSSOVER)
         return drawn
+
+    def keep_blocks(self, recipe: Recipe, sizes: tuple[int, ...], like: Array) -> Array:
+        """Return the keep mask of blocks; see `Composed.keep_blocks`."""
+        kernels = self.kernels_for(math.prod(recipe.keep_shape))
+        kept = blocks.keep(kernels, self._pool, recipe, sizes)
+        return super().keep_blocks(recipe, sizes, like) if kept is None else kept
+
+    def select_blocks(
+        self,
+        x: Array,
+        recipe: Recipe,
+        sizes: tuple[int, ...],
+        scale: float,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, x * scale, 0)``; see `Composed.select_blocks`."""
+        x = np.asarray(x)
+        kernels = self.kernels_for(x.size)
+        y = blocks.select(kernels, self._pool, x, recipe, sizes, scale, out)
+        return super().select_blocks(x, recipe, sizes, scale, out) if y is None else y
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``uniform(shape) < 1 - p`` from a generator of NumPy's."""
@@ -379,15 +375,3 @@ def _numba() -> ModuleType | None:
     except Exception as error:  # A broken numba raises anything; there is a way without it.
         _log.info("drawing without numba: %r", error)
         return None
-
-
-def _takes(out: Array, x: Array) -> bool:
-    """Tell whether a kernel can write to `out` what it makes of a plain x."""
-    return (
-        type(out) is np.ndarray
-        and out.dtype is x.dtype
-        and out.shape == x.shape
-        and out.flags.writeable
-        and works.is_plain(out)
-        and works.are_apart(x, out)
-    )

@@ -219,6 +219,35 @@ def tiled(
     return draw, count * math.prod(axis.length for axis in outer), CROSSOVER, elements
 
 
+def blocks(
+    x: Array, y: Array, recipe: Recipe, geometry: list[int], affine: Affine
+) -> Callable[[int, int], None]:
+    """Return the function that serves plain arrays from one band of blocks to another.
+
+    Parameters
+    ----------
+    x, y : array
+        Of one dtype: bool for the keep mask, whatever `x` is, of others what `affine` makes of x.
+    recipe : Recipe
+        Of the places where blocks begin.
+    geometry : list of int
+        What the kernel takes of it; see `anydrop.backends.numpy.blocks.Geometry`.
+    affine : Affine
+        What becomes of an element.
+    """
+    outer, run, repeat = recipe.placement.rows
+    placed = [recipe.threshold, run, repeat, *chain.from_iterable(reversed(outer))]
+    numbers = np.array([*geometry, *placed], np.uint64)
+    factors = chunked.factors(y.dtype, affine)
+    drawn = *recipe.key, place.known_step(recipe.step), recipe.placement.first
+    _, compiled = _compiled(entries.blocks_of, rules.Select, y.dtype, not outer and repeat == 1)
+
+    def draw(start: int, stop: int) -> None:
+        compiled(x.ctypes.data, y.ctypes.data, y.size, start, stop, *drawn, numbers, factors)
+
+    return draw
+
+
 def _way(axis: MergedAxis) -> int:
     """Return how far a step along an axis goes in memory, in either direction."""
     return sum(map(abs, axis.steps))
@@ -271,10 +300,11 @@ def _compiled(
         entries.runs_of_arrays: (_plain(element), _plain(element, readonly=False), types.uint64),
         entries.runs_of: (types.uintp, types.uintp, types.intp),
         entries.tiles_of: (types.uintp, types.uintp, *(types.intp,) * 3),
+        entries.blocks_of: (types.uintp, types.uintp, *(types.intp,) * 3),
     }[make]
     flags = () if make is entries.tiles_of else (one_run,)
     function = make(rule, element, *flags)
-    return bits, _jitted(function, memory, dtype, one_run)
+    return bits, _jitted(function, memory, dtype, one_run and make is not entries.blocks_of)
 
 
 @lru_cache

@@ -8,6 +8,7 @@
 `sources`     the arrays that are read, and places in them
 `runs`        the way through plain memory
 `tiles`       the way through arrays of any strides
+`blocks`      the mask of connected blocks
 `entries`     the functions that are compiled and called
 ============  ====================================================================
 """

@@ -13,6 +13,7 @@ from zlib import crc32
 import numpy as np
 from numba import carray
 
+from anydrop.backends.numpy.kernels.blocks import blocks, one_row
 from anydrop.backends.numpy.kernels.memory import pointer
 from anydrop.backends.numpy.kernels.packed import packed
 from anydrop.backends.numpy.kernels.runs import rows, run
@@ -78,6 +79,23 @@ def tiles_of(kind, element):
         tiles((source,), target, start, stop, k0, k1, step, first, numbers, factors, kind)
 
     return tiles_at
+
+
+def blocks_of(kind, element, one_run):
+    """Return `blocks` of the n elements of x and y, by their addresses."""
+    files = FILES
+
+    def blocks_at(x, y, n, start, stop, k0, k1, step, first, numbers, factors):
+        _ = files
+        source, target = (carray(pointer(x), n, element),), carray(pointer(y), n, element)
+        if one_run:
+            blocks(
+                one_row, source, target, start, stop, k0, k1, step, first, numbers, factors, kind
+            )
+        else:
+            blocks(rows, source, target, start, stop, k0, k1, step, first, numbers, factors, kind)
+
+    return blocks_at
 
 
 def sums_of(kind, element, added, bias, one_run):

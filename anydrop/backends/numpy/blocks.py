@@ -1,0 +1,154 @@
+"""Connected blocks in NumPy arrays: where their elements lie, for the compiled kernel."""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from anydrop.backends.common.threads import Pool
+from anydrop.backends.numpy import works
+from anydrop.core.recipe import UNCHANGED, Affine, Recipe, scaled
+from anydrop.core.typing import Array
+
+# Places of a band: with as many bytes to work in, they stay in the innermost cache.
+BAND = 2**14
+# A long region's bands are as many times as long as what they have in common, which is drawn twice.
+LONGER = 8
+
+
+class Geometry(NamedTuple):
+    """Where elements and places lie; see `anydrop.backends.numpy.kernels.blocks` for the words.
+
+    Strides of `inner_axes` count places, those of `own_axes` and `shared_axes` regions of x. All
+    three are lists of lengths and strides by turns, the innermost axis first.
+    """
+
+    regions: int  # of places
+    size: int  # places of a region
+    batch: int  # regions of a band
+    bands: int  # of a region
+    band: int  # length along the first axis with blocks
+    length: int  # of x along it
+    reach: int  # of blocks along it, beyond their beginning
+    stride: int  # places from one of its indices to the next
+    row: int  # bytes that follow each other as the elements do; 0 if the whole band does
+    inner: int  # rows for each index of that axis
+    repeat: int  # elements of each byte
+    x_region: int  # elements of a region
+    x_stride: int  # elements from one index of the first axis with blocks to the next
+    copies: int  # regions of x for each region of places
+    distances: list[int]  # by which bytes are brought together, one after the other
+    inner_axes: list[int]
+    own_axes: list[int]
+    shared_axes: list[int]
+
+    def numbers(self) -> list[int]:
+        """Return what the kernel takes."""
+        fields, lists = self[:14], self[14:]
+        return [*fields, *map(len, lists), *(number for part in lists for number in part)]
+
+
+def geometry(recipe: Recipe, sizes: tuple[int, ...], shape: tuple[int, ...]) -> Geometry | None:
+    """Return the geometry of x of a shape, or None if the kernel can't serve it."""
+    with_blocks = [axis for axis, size in enumerate(sizes) if size > 1]
+    places = recipe.keep_shape
+    if not with_blocks or not math.prod(shape):
+        return None
+    first, last = with_blocks[0], with_blocks[-1]
+    same = [places[a] == shape[a] for a in range(len(shape))]
+    if not all(same[a] or sizes[a] > 1 for a in range(first, last)):
+        return None
+    own, shared = list[int](), list[int]()
+    stride = 1
+    for axis in reversed(range(first)):
+        (own if same[axis] else shared).extend((shape[axis], stride))
+        stride *= shape[axis]
+    behind = math.prod(places[last + 1 :])
+    repeat = math.prod(shape[last + 1 :]) // behind
+    if repeat != 1 and behind != 1:
+        return None
+    strides = [math.prod(places[axis + 1 :]) for axis in range(len(places))]
+    reach, step, length = sizes[first] - 1, strides[first], shape[first]
+    size = math.prod(places[first:])
+    band = min(length, max(1, LONGER * reach, BAND // step - reach))
+    bands = -(-length // band)
+    distances, inner = list[int](), list[int]()
+    for axis in with_blocks:
+        done = 1
+        while done < sizes[axis]:
+            by = min(done, sizes[axis] - done)
+            distances.append(by * strides[axis])
+            done += by
+    for axis in reversed(range(first, last)):
+        inner.extend((shape[axis], strides[axis]))
+    regions = math.prod(places[:first])
+    return Geometry(
+        regions=regions,
+        size=size,
+        batch=max(1, BAND // size) if bands == 1 else 1,
+        bands=bands,
+        band=band,
+        length=length,
+        reach=reach,
+        stride=step,
+        row=0 if first == last else shape[last] * behind,
+        inner=math.prod(shape[first + 1 : last]),
+        repeat=repeat,
+        x_region=math.prod(shape[first:]),
+        x_stride=math.prod(shape[first + 1 :]),
+        copies=math.prod(shape[:first]) // regions,
+        distances=distances,
+        inner_axes=inner,
+        own_axes=own,
+        shared_axes=shared,
+    )
+
+
+def keep(kernels: ModuleType, pool: Pool, recipe: Recipe, sizes: tuple[int, ...]) -> Array | None:
+    """Return the keep mask of blocks, or None if no kernel can draw it; see `Backend`."""
+    kept = np.empty(
+        [n - size + 1 for n, size in zip(recipe.keep_shape, sizes, strict=True)], np.bool_
+    )
+    return kept if _is_drawn(kernels, pool, kept, kept, recipe, sizes, UNCHANGED) else None
+
+
+def select(
+    kernels: ModuleType,
+    pool: Pool,
+    x: Array,
+    recipe: Recipe,
+    sizes: tuple[int, ...],
+    scale: float,
+    out: Array | None,
+) -> Array | None:
+    """Return what `Backend.select_blocks` makes of x, or None if no kernel can."""
+    y = np.empty_like(x, subok=False) if out is None else out
+    apart = x is y or not np.may_share_memory(x, y)
+    return y if apart and _is_drawn(kernels, pool, x, y, recipe, sizes, scaled(scale)) else None
+
+
+def _is_drawn(
+    kernels: ModuleType,
+    pool: Pool,
+    x: Array,
+    y: Array,
+    recipe: Recipe,
+    sizes: tuple[int, ...],
+    affine: Affine,
+) -> bool:
+    """Draw blocks for x and write to y, if there is a kernel for it; tell whether there is.
+
+    If y is of bool, it becomes the keep mask.
+    """
+    if not hasattr(kernels, "blocks") or not works.is_plain(x) or not works.is_plain(y):
+        return False
+    where = geometry(recipe, sizes, y.shape)
+    if where is None:
+        return False
+    work = kernels.blocks(x, y, recipe, where.numbers(), affine)
+    count = -(-where.regions // where.batch) * where.bands
+    pool.run(work, count, kernels.CROSSOVER, max(1, y.size // count))
+    return True
