@@ -1,19 +1,23 @@
-"""Draws published masks on every library and device found here, and compares the digests."""
+"""Draws published masks and noise on every library and device found here, and compares digests."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from anydrop._version import __version__
 from anydrop.backends import found, load, registered
+from anydrop.core.recipe import Recipe, Window
 from anydrop.masks.mask import Mask, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from anydrop.backends.base import Backend
     from anydrop.core.typing import Array
@@ -66,7 +70,78 @@ PUBLISHED = (
 )
 
 
-COLUMNS = ("backend", "version", "device", "kernel", "digest", "result")
+class PublishedNoise(NamedTuple):
+    """Noise, and the SHA-256 of what it makes of `numbers`, in C order and little-endian."""
+
+    recipe: Recipe
+    std: float
+    relative: bool
+    float32: str
+    float64: str
+
+    def numbers(self, dtype: str) -> np.ndarray[Any, Any]:
+        """Return what it is added to, or what is multiplied by it: from -62.4375 to 62.4375."""
+        x: np.ndarray[Any, Any] = (np.arange(math.prod(self.recipe.shape)) % 1000 - 499.5) / 8
+        return x.reshape(self.recipe.shape).astype(dtype)
+
+
+# Made by tests/vectors/make_normal_vectors.py, not with this package.
+PUBLISHED_NOISE = (
+    PublishedNoise(
+        Mask.from_seed((7,), 0.5, seed=0, step=0),
+        1.0,
+        False,
+        "62d7d9d9aa3fc155dc2f68fb8db5747758f7844669cb81a69e8d26df37f893ef",
+        "cbc6cf2f4dbf0994a4e725f452f5783d49f402a90664f231192e9bb5f4084df4",
+    ),
+    PublishedNoise(
+        Mask.from_seed((33, 65), 0.5, seed=42, step=3),
+        0.1,
+        False,
+        "3e41272af5176118e8e6773fc9e35a4cc90ae54822f4e30d33a01e05a5583a4a",
+        "b699e4701d45bd8db34a89ffa7e382276fe11858bae5bc1b4120981ebb2cf80e",
+    ),
+    PublishedNoise(
+        Mask.from_seed((128, 128), 0.5, seed=0, step=1),
+        0.5,
+        True,
+        "06a9df5f61298e35f87f368a5cd8e4678d14fe7a83ad20a18cea3ce7b035606f",
+        "1add40d39c001788337e222520bd3d79cebce1673089c59af6ad16a3fe75321a",
+    ),
+    PublishedNoise(
+        Mask.from_seed((9, 16, 21), 0.5, seed=42, step=3, shared_axes=(1,)),
+        1 / 3,
+        True,
+        "99ab0220504eed9eaf03ad990611f1178638f1eb90ab2fbfd53d90a22ed9a6d9",
+        "62ee6da6db3285b28836e514e103a3c02c5b02bc04acbe4e4e7c59f8a372ad0c",
+    ),
+    PublishedNoise(
+        Mask.from_seed(
+            (64, 33),
+            0.5,
+            seed=7,
+            step=12345678901234567890,
+            window=Window((2147483643, 7), (4294967296, 50)),
+        ),
+        3.0,
+        True,
+        "e33031c12672d1f7b34fae3e63b0b667e89fe5844c4d6a5a5be91fee1deece8a",
+        "ee5a08454194aac6d581b7f156bdf26dc8900421ea2fdd376cf9573e3d19b17e",
+    ),
+)
+PRECISIONS = ("float32", "float64")
+
+NONE = "none"
+COLUMNS = (
+    "backend",
+    "version",
+    "device",
+    "kernel",
+    "masks",
+    "noise, float32",
+    "noise, float64",
+    "result",
+)
 
 
 def run() -> int:
@@ -75,16 +150,23 @@ def run() -> int:
     Returns
     -------
     int
-        0 if all masks drawn here have the published digests, 1 otherwise. A library that is not
+        0 if all that is drawn here has the published digests, 1 otherwise. A library that is not
         installed is listed as absent, and one that finds no device to run on as having none;
         neither decides anything.
+
+    Notes
+    -----
+    The digests of noise are of outputs: what gaussian dropout and gaussian noise make of numbers.
+    There are none where a device has no float64, and where a library has no array API namespace for
+    noise to be composed in; this decides nothing.
 
     Examples
     --------
     >>> from anydrop import verify
     >>> verify.run()
     anydrop ...
-    One digest, 4e10e0c081350e29: all ... agree.
+    One digest of masks, 4e10e0c081350e29, of noise in float32, 7a9079fd0b0cc9cd, and in float64,
+    71c57b5c7fd23377: all ... agree.
     0
     """
     rows = [COLUMNS, *_rows()]
@@ -94,33 +176,61 @@ def run() -> int:
         print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
     results = [row[-1] for row in rows[1:] if row[-1] not in ("absent", "no device")]
     if wrong := len(results) - results.count("ok"):
-        print(f"\n{wrong} of {len(results)} failed or differ from the published masks.")
+        print(f"\n{wrong} of {len(results)} failed or differ from what is published.")
         return 1
-    print(f"\nOne digest, {_combined(p.sha256 for p in PUBLISHED)[:16]}: all {len(results)} agree.")
+    masks, single, double = _published()
+    print(
+        f"\nOne digest of masks, {masks}, of noise in float32, {single}, and in float64,\n"
+        f"{double}: all {len(results)} agree."
+    )
     return 0
 
 
 def _rows() -> Iterator[tuple[str, ...]]:
-    here = found()
+    here, dashes = found(), ("-",) * (len(COLUMNS) - 2)
     for name in registered():
         if name not in here:
-            yield name, "-", "-", "-", "-", "absent"
+            yield name, *dashes, "absent"
             continue
         try:
             backend = load(name)
             rows = [_row(probe, like) for probe, like in backend.probes()]
-            yield from rows or [(name, _version(backend), "-", backend.kernel, "-", "no device")]
+            none = name, _version(backend), "-", backend.kernel, "-", "-", "-", "no device"
+            yield from rows or [none]
         except Exception as error:  # whatever a broken installation raises
-            yield name, "-", "-", "-", "-", f"FAILED: {error!r}"
+            yield name, *dashes, f"FAILED: {error!r}"
 
 
 def _row(backend: Backend, like: Array) -> tuple[str, ...]:
     masks = [backend.to_numpy(backend.keep(published.mask, like)) for published in PUBLISHED]
-    digests = [digest(keep) for keep in masks]
-    right = digests == [published.sha256 for published in PUBLISHED]
-    device, combined = str(backend.device(like)), _combined(digests)[:16]
-    result = "ok" if right else "DIFFERS"
-    return backend.name, _version(backend), device, backend.kernel, combined, result
+    digests = _combined(map(digest, masks)), *(_noise(backend, like, name) for name in PRECISIONS)
+    right = all(d in (NONE, p) for d, p in zip(digests, _published(), strict=True))
+    device, result = str(backend.device(like)), "ok" if right else "DIFFERS"
+    return backend.name, _version(backend), device, backend.kernel, *digests, result
+
+
+def _noise(backend: Backend, like: Array, dtype: str) -> str:
+    """Return the combined digest of noise in a dtype, if there is such noise on the device."""
+    if backend.namespace is None:
+        return NONE
+    digests = []
+    for published in PUBLISHED_NOISE:
+        try:
+            x = backend.from_numpy(published.numbers(dtype), like)
+        except (TypeError, ValueError):
+            here = backend.xp.__array_namespace_info__().dtypes(device=backend.device(like))
+            if dtype in here:
+                raise
+            return NONE
+        y = backend.perturb(x, published.recipe, published.std, published.relative)
+        numbers = backend.to_numpy(y).astype(np.dtype(dtype).newbyteorder("<"), copy=False)
+        digests.append(hashlib.sha256(numbers.tobytes()).hexdigest())
+    return _combined(digests)
+
+
+def _published() -> tuple[str, ...]:
+    noise = ([getattr(p, name) for p in PUBLISHED_NOISE] for name in PRECISIONS)
+    return _combined(p.sha256 for p in PUBLISHED), *map(_combined, noise)
 
 
 def _version(backend: Backend) -> str:
@@ -130,5 +240,5 @@ def _version(backend: Backend) -> str:
         return str(getattr(sys.modules[backend.name], "__version__", "?"))
 
 
-def _combined(digests: Iterator[str] | list[str]) -> str:
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+def _combined(digests: Iterable[str]) -> str:
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
