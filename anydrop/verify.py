@@ -223,9 +223,13 @@ def _noise(backend: Backend, like: Array, dtype: str) -> str:
                 raise
             return NONE
         y = backend.perturb(x, published.recipe, published.std, published.relative)
-        numbers = backend.to_numpy(y).astype(np.dtype(dtype).newbyteorder("<"), copy=False)
-        digests.append(hashlib.sha256(numbers.tobytes()).hexdigest())
+        digests.append(digest_of_noise(backend.to_numpy(y)))
     return _combined(digests)
+
+
+def digest_of_noise(y: np.ndarray[Any, Any]) -> str:
+    """Return the SHA-256 of numbers, in C order and little-endian."""
+    return hashlib.sha256(y.astype(y.dtype.newbyteorder("<")).tobytes()).hexdigest()
 
 
 def _published() -> tuple[str, ...]:

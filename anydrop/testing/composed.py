@@ -17,6 +17,7 @@ from anydrop.backends.base import COMPUTE, dtype_name
 from anydrop.testing.checks import PLACES
 from anydrop.testing.reference import keep, normals, numbers
 from anydrop.testing.subject import Subject, refused
+from anydrop.verify import PRECISIONS, PUBLISHED_NOISE, digest_of_noise
 
 
 def normal_numbers(subject: Subject, dtype: Any) -> None:
@@ -38,6 +39,17 @@ def noise_of_any_place(subject: Subject, dtype: Any) -> None:
             if relative or x.dtype.kind != "c":  # nothing is added to complex numbers
                 y = subject.backend.perturb(array, recipe, std, relative)
                 subject.check(y, subject.perturb(x, z, std, relative), like=array)
+
+
+def published_noise(subject: Subject, dtype: Any) -> None:
+    """What noise makes of numbers has the digests that are published."""
+    name = dtype_name(dtype)
+    for published in PUBLISHED_NOISE if name in PRECISIONS else ():
+        x = subject.array(published.numbers(name))
+        y = subject.backend.perturb(x, published.recipe, published.std, published.relative)
+        assert digest_of_noise(subject.numpy(y)) == getattr(published, name), (
+            f"not that of {published}"
+        )
 
 
 def gaussian_dropout(subject: Subject, dtype: Any) -> None:
