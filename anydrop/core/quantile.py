@@ -45,13 +45,13 @@ def numerator(word: int) -> int:
     >>> numerator(0) * 2.0**-28
     -6.337957754731178
     >>> numerator(2**31), numerator(2**31 + 2**28) * 2.0**-28
-    (0, 0.15731068700551987)
+    (0, 0.15731068328022957)
     """
     upper = word >> 31
     count = WORD - word if upper else word
     octave = max(count.bit_length() - 1 - SEGMENTS, 0)
     row = (octave << SEGMENTS) + (count >> octave)
     place = (count << (32 - octave)) & WORD  # in the segment, as a fraction of 2**32
-    c0, c1, c2, c3 = table()[row].tolist()
-    magnitude: int = c0 - (place * (c1 - (place * (c2 - (place * c3 >> 32)) >> 32)) >> (32 + FINER))
+    c0, c1, c2, c3 = map(int, table()[row])
+    magnitude = c0 - (place * (c1 - (place * (c2 - (place * c3 >> 32)) >> 32)) >> (32 + FINER))
     return magnitude if upper else -magnitude
