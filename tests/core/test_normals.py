@@ -18,7 +18,7 @@ TABLE = Path(quantile.__file__).with_name("normals.bin")
 MAKE = Path(__file__).parents[1] / "vectors" / "make_normals.py"
 ROWS, COUNTS = 864, 2**31
 # All 2**31 counts were walked once: this is the largest error, and where it is.
-ERROR, THE_WORST = 4.46e-9, 68174057
+ERROR, THE_WORST = 3.95e-9, 1084482
 SHIPPED = quantile.table().astype(np.uint64)
 
 
@@ -71,7 +71,7 @@ def broken(table):
         "limits": (table < limits).all(),
         "products": product < 2**63,
         "end": magnitude[0] * 2.0**-28 == 6.337957754731178,
-        "zeros": SAMPLE[magnitude == 0].tolist() == list(range(COUNTS - 6, COUNTS)),
+        "zeros": SAMPLE[magnitude == 0].tolist() == list(range(COUNTS - 3, COUNTS)),
     }
     return {name for name, right in holds.items() if not right}
 
@@ -81,7 +81,7 @@ def test_the_table_is_what_its_script_makes(tmp_path):
     made, shipped = (tmp_path / "made.bin").read_bytes(), TABLE.read_bytes()
     assert made == shipped
     digest = hashlib.sha256(shipped).hexdigest()
-    assert digest == "7ed4c3083f93716d483c9851ef6801ccc2864cac91a25c854eacaeda707aabce"
+    assert digest == "046e0e4d2e6d3fbfcdba33d6ad103b7bea35b62ce560afe534721b250882f89e"
 
 
 def test_properties():
@@ -140,8 +140,8 @@ def test_arrays_of_words_walk_this_way(dtype):
 
 def test_the_ends_and_the_middle():
     assert quantile.numerator(0) == -quantile.numerator(2**32 - 1) == -1701332580
-    middle = range(2**31 - 7, 2**31 + 7)
-    assert list(map(quantile.numerator, middle)) == [-1, *[0] * 12, 1]
+    middle = range(2**31 - 4, 2**31 + 4)
+    assert list(map(quantile.numerator, middle)) == [-1, *[0] * 6, 1]
 
 
 def test_known_answers(normal_vectors):
