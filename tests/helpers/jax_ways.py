@@ -43,25 +43,6 @@ class Traced(JaxBackend):
 
         return jax.jit(select)(x, _places(keep))
 
-    def perturb(self, x: Any, recipe: Recipe, *args: Any, **kwargs: Any) -> Any:
-        def perturb(x: Any, places: Any) -> Any:
-            return super(Traced, self).perturb(x, _placed(recipe, *places), *args, **kwargs)
-
-        return jax.jit(perturb)(x, _places(recipe))
-
-    def choose(self, new: Any, previous: Any, keep: Any, **kwargs: Any) -> Any:
-        def choose(new: Any, previous: Any, places: Any) -> Any:
-            mask = _placed(keep, *places) if places else keep
-            return super(Traced, self).choose(new, previous, mask, **kwargs)
-
-        return jax.jit(choose)(new, previous, _places(keep) if isinstance(keep, Recipe) else None)
-
-    def select_blocks(self, x: Any, recipe: Recipe, *args: Any, **kwargs: Any) -> Any:
-        def select_blocks(x: Any, places: Any) -> Any:
-            return super(Traced, self).select_blocks(x, _placed(recipe, *places), *args, **kwargs)
-
-        return jax.jit(select_blocks)(x, _places(recipe))
-
     def select_add(self, x: Any, residual: Any, keep: Any, *args: Any) -> Any:
         if not isinstance(keep, Recipe):
             return jax.jit(lambda x: super(Traced, self).select_add(x, residual, keep, *args))(x)
