@@ -135,6 +135,8 @@ COMPILERS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own calls
+@pytest.mark.filterwarnings("ignore:.torch._prims_common.check:FutureWarning")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_one_noise_compiled(compiler, dtype):
