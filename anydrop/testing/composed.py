@@ -119,7 +119,7 @@ def zoneout(subject: Subject, dtype: Any) -> None:
     y, zones = anydrop.zoneout(*states, 0.3, seed=6, step=1, return_mask=True)
     subject.check(y, np.where(kept, new, previous), like=array)
     for got, its in zip(zones.apply(array), (kept, ~kept), strict=True):
-        subject.check(got, subject.select(new, its, 1.0), like=array)
+        subject.check(got, np.where(its, new, new.dtype.type(0)), like=array)
 
 
 def choices_of_any_place(subject: Subject, dtype: Any) -> None:
@@ -133,9 +133,9 @@ def choices_of_any_place(subject: Subject, dtype: Any) -> None:
             y = subject.backend.choose(array, other, given)
             subject.check(y, np.where(kept, new, previous), like=array)
             of_new = subject.backend.choose(array, None, given)
-            subject.check(of_new, subject.select(new, kept, 1.0), like=array)
+            subject.check(of_new, np.where(kept, new, new.dtype.type(0)), like=array)
             of_previous = subject.backend.choose(None, other, given)
-            subject.check(of_previous, subject.select(previous, ~kept, 1.0), like=array)
+            subject.check(of_previous, np.where(kept, new.dtype.type(0), previous), like=array)
 
 
 def zoneout_into_out(subject: Subject) -> None:
