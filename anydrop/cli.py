@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     --------
     >>> main(["verify"])
     anydrop ...
-    One digest, 4e10e0c081350e29: all ... agree.
+    One digest of masks, 4e10e0c081350e29, ... agree.
     0
     """
     parser = argparse.ArgumentParser(

@@ -75,3 +75,8 @@ def subject_and_dtype(
 @pytest.fixture(scope="session")
 def vectors() -> dict[str, Any]:
     return json.loads((Path(__file__).parent / "vectors" / "stream_v1.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def normal_vectors() -> dict[str, Any]:
+    return json.loads((Path(__file__).parent / "vectors" / "normals_v1.json").read_text())

@@ -30,7 +30,7 @@ def test_verify_as_a_process():
     command = [sys.executable, "-m", "anydrop", "verify"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert "One digest, 4e10e0c081350e29" in done.stdout
+    assert "One digest of masks, 4e10e0c081350e29, " in done.stdout
     assert not done.stderr
 
 

@@ -1,8 +1,11 @@
 """What the project's own files say of it: versions that agree, and files that are there."""
 
 import re
+import tarfile
+import zipfile
 from pathlib import Path
 
+import hatchling.build
 import pytest
 
 import anydrop
@@ -35,3 +38,18 @@ def test_that_a_missing_file_is_seen():
         "anydrop/no/",
         "none.py",
     ]
+
+
+def test_what_a_wheel_and_a_source_distribution_bring(tmp_path, monkeypatch):
+    """All of the package that is not made at run time: programs, the kernels of CUDA, the table."""
+    monkeypatch.chdir(ROOT)
+    with zipfile.ZipFile(tmp_path / hatchling.build.build_wheel(str(tmp_path))) as wheel:
+        in_wheel = wheel.namelist()
+    with tarfile.open(tmp_path / hatchling.build.build_sdist(str(tmp_path))) as source:
+        in_source = [name.partition("/")[2] for name in source.getnames()]
+    files = {p.relative_to(ROOT).as_posix() for p in (ROOT / "anydrop").rglob("*") if p.is_file()}
+    files = {name for name in files if "__pycache__" not in name}
+    assert files >= {"anydrop/core/normals.bin", "anydrop/backends/cupy/philox.cu"}
+    assert files <= set(in_wheel)
+    assert files <= set(in_source)
+    assert "tests/vectors/normals_v1.json" in in_source

@@ -4,7 +4,6 @@ It needs no test framework: a case is a callable that raises AssertionError.
 """
 
 from anydrop.testing.cases import Case, cases
-from anydrop.testing.reference import NORMAL_TOLERANCE
 from anydrop.testing.subject import DTYPES, Subject
 
-__all__ = ["DTYPES", "NORMAL_TOLERANCE", "Case", "Subject", "cases"]
+__all__ = ["DTYPES", "Case", "Subject", "cases"]

@@ -5,6 +5,7 @@ Each function takes a subject that has one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 import anydrop
 from anydrop.core.typing import Array
 from anydrop.testing.reference import Array as Host
-from anydrop.testing.reference import keep
+from anydrop.testing.reference import keep, normals
 from anydrop.testing.subject import Subject
 
 N, P, SEED = 40, 0.4, 3
@@ -28,6 +29,29 @@ def a_function_with_a_step(subject: Subject) -> None:
     for step in (0, 1, 2**31 - 1):
         y = program(subject.ones(N), subject.array(np.asarray(step, np.int32)))
         subject.check(y, _expected(subject, step))
+
+
+def noise_with_a_step(subject: Subject) -> None:
+    """Round products and sums as they are rounded uncompiled, whatever a compiler may fuse."""
+    if not subject.namespace:
+        return
+    x = np.linspace(-2, 2, 999, dtype=np.float32)
+
+    def multiplied(x: Array, step: Array) -> Array:
+        return anydrop.gaussian_dropout(x, 0.1, seed=SEED, step=step)
+
+    def added(x: Array, step: Array) -> Array:
+        return anydrop.gaussian_noise(x, 0.1, seed=SEED, step=step)
+
+    for function, std, relative in (
+        (multiplied, math.sqrt(0.1 / (1 - 0.1)), True),
+        (added, 0.1, False),
+    ):
+        program = _program(subject, function)
+        for step in (0, 1, 2**31 - 1):
+            y = program(subject.array(x), subject.array(np.asarray(step, np.int32)))
+            z = normals(x.shape, seed=SEED, step=step)
+            subject.check(y, subject.perturb(x, z, std, relative))
 
 
 def a_layers_forward(subject: Subject) -> None:

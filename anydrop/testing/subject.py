@@ -142,6 +142,10 @@ class Subject(NamedTuple):
         """Return what the library's arithmetic must make of numbers: see `reference.select`."""
         return reference.select(x, *arguments, flush=self.flushes)
 
+    def perturb(self, x: np.ndarray[Any, Any], *arguments: Any) -> np.ndarray[Any, Any]:
+        """Return what the library's arithmetic must make of noise: see `reference.perturb`."""
+        return reference.perturb(x, *arguments, flush=self.flushes)
+
     def select_add(self, x: np.ndarray[Any, Any], *arguments: Any) -> np.ndarray[Any, Any]:
         """Return what the library's arithmetic must make of sums: see `reference.select_add`."""
         return reference.select_add(x, *arguments, flush=self.flushes)

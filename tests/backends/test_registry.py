@@ -137,7 +137,7 @@ def test_an_entry_point_is_imported_with_its_first_array(tinyarray):
         except TypeError as error:
             print(error)
     """, path=[tinyarray])  # fmt: skip
-    assert re.search(r"tinyarray +1 +cpu +host +4e10e0c081350e29 +ok", printed)
+    assert re.search(r"tinyarray +1 +cpu +host +4e10e0c081350e29 +none +none +ok", printed)
     assert re.search(r"x must be an array of .*tinyarray.*, got module", printed)
 
 

@@ -8,6 +8,7 @@ from anydrop import Mask
 from anydrop.backends.base import Backend
 from anydrop.backends.common import pairwise
 from anydrop.backends.numpy.backend import NumpyBackend
+from anydrop.core.recipe import Recipe
 from anydrop.testing import Subject, cases
 
 DTYPES = ("float16", "float32", "complex64")
@@ -61,14 +62,17 @@ class Sound(NumpyBackend):
     def select(self, x, keep, scale, shift=None, fill=0.0, out=None):
         y = super().select(x, None, scale, shift)
         if keep is not None:
-            kept = keep if isinstance(keep, np.ndarray) else self.kept(keep)
+            kept = self.kept(keep) if isinstance(keep, Recipe) else keep
             y = self.put(kept, y, y.dtype.type(fill))
         if out is None:
             return y.astype(x.dtype)
         out[...] = y
         return out
 
-    select_add, sum_to = Backend.select_add, Backend.sum_to
+    # What others compose, and in no kernel of NumPy's.
+    select_add, sum_to, normals = Backend.select_add, Backend.sum_to, Backend.normals
+    perturb, choose = Backend.perturb, Backend.choose
+    keep_blocks, select_blocks = Backend.keep_blocks, Backend.select_blocks
 
 
 class AnotherLane(Sound):
@@ -166,6 +170,82 @@ class NormalsOfTheDtype(Sound):
 class NormalsOfNoWindow(Sound):
     def normals(self, recipe, like):
         return super().normals(recipe._replace(window=None), like)
+
+
+class ALogarithmsRounding(Sound):
+    """One unit in the last place, at few numbers."""
+
+    def normals(self, recipe, like):
+        z = super().normals(recipe, like)
+        return np.where(np.abs(z) < 2.5, z, np.nextafter(z, z.dtype.type(0)))
+
+
+class OneRoundingOfNoise(Sound):
+    """Whose products are not rounded, as those of fused multiply-adds."""
+
+    def perturb(self, x, recipe, std, relative, out=None):
+        wide = np.complex128 if x.dtype.kind == "c" else np.float64
+        z = Backend.normals(self, recipe, x).astype(np.float64)
+        std = float(z.dtype.type(std)) if x.dtype == np.float64 else float(np.float32(std))
+        y = x.astype(wide) * (1 + std * z) if relative else x.astype(wide) + std * z
+        return self.written(y.astype(x.dtype), out)
+
+    def written(self, y, out):
+        if out is None:
+            return y
+        out[...] = y
+        return out
+
+
+class NoiseOfTheHalf(OneRoundingOfNoise):
+    """Whose half types are rounded after each operation."""
+
+    def perturb(self, x, recipe, std, relative, out=None):
+        z = Backend.normals(self, recipe, x)
+        noise = (z * z.dtype.type(std)).astype(x.dtype)
+        y = x * (noise + 1).astype(x.dtype) if relative else x + noise
+        return self.written(y.astype(x.dtype), out)
+
+
+class NewArraysForNoise(Sound):
+    def perturb(self, x, recipe, std, relative, out=None):
+        return super().perturb(x, recipe, std, relative)
+
+
+class AddsNoNoise(Sound):
+    def perturb(self, x, recipe, std, relative, out=None):
+        return super().perturb(x, recipe, std, True, out)
+
+
+class SwapsShares(Sound):
+    def choose(self, new, previous, keep, out=None):
+        if new is None or previous is None:
+            new, previous = previous, new
+        return super().choose(new, previous, keep, out)
+
+
+class ChoosesByProducts(Sound):
+    def choose(self, new, previous, keep, out=None):
+        if new is None or previous is None:
+            return super().choose(new, previous, keep, out)
+        kept = self.kept(keep) if isinstance(keep, Mask) else keep
+        y = new * kept + previous * ~kept
+        if out is None:
+            return y.astype(new.dtype)
+        out[...] = y
+        return out
+
+
+class NewArraysForStates(Sound):
+    def choose(self, new, previous, keep, out=None):
+        return super().choose(new, previous, keep)
+
+
+class CompilesFusedNoise(OneRoundingOfNoise):
+    def perturb(self, x, recipe, std, relative, out=None):
+        if COMPILER.runs:
+            return super().perturb(x, recipe, std, relative, out)
+        return Backend.perturb(self, x, recipe, std, relative, out)
 
 
 class BlocksOfNoStep(Sound):
@@ -318,7 +398,19 @@ def test_a_sound_backend_passes(monkeypatch):
         (AWrongCoefficient, "normal_numbers"),
         (NormalsOfTheDtype, "normal_numbers"),
         (NormalsOfNoWindow, "normal_numbers"),
+        (ALogarithmsRounding, "normal_numbers"),
         (NormalsOfAnotherOrder, "gaussian_dropout"),
+        (OneRoundingOfNoise, "noise_of_any_place"),
+        (OneRoundingOfNoise, "gaussian_dropout"),
+        (OneRoundingOfNoise, "gaussian_noise"),
+        (NoiseOfTheHalf, "noise_of_any_place"),
+        (NewArraysForNoise, "noise_into_out"),
+        (AddsNoNoise, "gaussian_noise"),
+        (SwapsShares, "choices_of_any_place"),
+        (SwapsShares, "zoneout"),
+        (ChoosesByProducts, "choices_of_any_place"),
+        (NewArraysForStates, "zoneout_into_out"),
+        (CompilesFusedNoise, "noise_with_a_step"),
         (BlocksOfNoStep, "drop_block"),
         (AddsNoShift, "alpha_dropout"),
         (KeepsAll, "drop_connect"),

@@ -58,7 +58,7 @@ class Composed(Arrays):
         xp, device, dtype = self.xp, self.device(like), COMPUTE[self.dtype_name(like)]
         if 0 in recipe.keep_shape:
             return xp.asarray(xp.empty(recipe.keep_shape, dtype=getattr(xp, dtype)), device=device)
-        words = words_of(xp, device, recipe)
+        words = xp.reshape(words_of(xp, device, recipe), (-1,))
         return xp.reshape(standard_normal(xp, words, dtype, device), recipe.keep_shape)
 
     def perturb(
@@ -132,7 +132,7 @@ class Composed(Arrays):
         xp = self.xp
 
         def kept(like: Array) -> Array:
-            return self.keep(keep, like) if isinstance(keep, Recipe) else keep
+            return self.keep(keep, like) if isinstance(keep, Recipe) else self.composable(keep)
 
         if previous is None:
             return self.select(new, keep, 1.0, out=out)
