@@ -63,12 +63,12 @@ def faults(dtype, source, architecture):
             if re.match(r"(ld|st)\.(?!global|param)", one):
                 yield f"{name}: {one}, of no known memory"
         loads, stores, rows = VECTORS[dtype]
-        # A row for all elements that a thread serves, where they share one, and one for each.
-        rows = () if not rows else (rows,) if name.endswith("flat") else (rows + 1,)
+        if rows and not name.endswith("flat"):
+            rows += 1  # that of all elements where they share one
         for kind, memory, wanted in (
             ("loads", r"ld\.global", loads),
             ("stores", r"st\.global", stores),
-            ("rows of the table", r"ld\.global\.nc", sum(rows)),
+            ("rows of the table", r"ld\.global\.nc", rows),
         ):
             wide = re.compile(rf"{memory}\.(v4\.[a-z]32|v2\.[a-z]64)")
             # The compiler may make two loops of one, with and without a mask to draw.
