@@ -15,7 +15,7 @@ def normals_of(recipe, dtype="float64"):
     return (numerators * quantile.UNIT).reshape(recipe.keep_shape).astype(dtype)
 
 
-def perturbed(x, recipe, std, relative):
+def perturbed(x, recipe, std, relative=True):
     """Return ``x * (1 + std * z)`` or ``x + std * z``, each operation rounded by itself."""
     if x.dtype.kind == "c":
         y = np.empty_like(x)
