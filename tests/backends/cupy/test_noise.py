@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from noise import normals_of, perturbed
-from random_layouts import a_mask, laid_out
+from random_layouts import a_mask, laid_out, normals_of, perturbed
 from subjects import available, cuda_on_host_subjects
 
 from anydrop import Mask, Window

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from devices import ON_DEVICES, needs_device
-from noise import normals_of, perturbed
+from random_layouts import normals_of, perturbed
 from subjects import NUMPY_DTYPES, available
 
 import anydrop

@@ -10,8 +10,8 @@ import ctypes
 import numpy as np
 import pytest
 from devices import MISSING
-from noise import normals_of, perturbed
 from process import python
+from random_layouts import normals_of, perturbed
 from subjects import available
 
 import anydrop

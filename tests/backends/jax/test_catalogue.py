@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from noise import perturbed
+from random_layouts import perturbed
 from subjects import available
 
 import anydrop

@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from noise import normals_of, perturbed
 from process import python
+from random_layouts import normals_of, perturbed
 
 import anydrop
 from anydrop import Mask, Window
