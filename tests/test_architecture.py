@@ -28,6 +28,7 @@ SHARED = {"backends.base", "backends.common", "backends.plan"}
 EXCEPTIONS = {
     ("backends.torch.host", "backends.numpy.backend"),
     ("backends.dask.backend", "backends"),
+    ("backends.dask.tasks", "backends"),
 }
 # Who, beside everyone's NumPy and array-api-compat, may import which library.
 LIBRARIES = {

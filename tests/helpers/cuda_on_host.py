@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from anydrop.backends.base import COMPUTE, dtype_name
+from anydrop.backends.common.composed import Composed
 from anydrop.backends.cupy import launch as cuda
 from anydrop.backends.cupy import sources
 from anydrop.backends.numpy.backend import NumpyBackend
@@ -61,11 +62,11 @@ def library(source: str | None = None) -> ctypes.CDLL:
     folder = tempfile.mkdtemp(prefix="anydrop-cuda-on-host-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if source is None:
-        source = Path(cuda.__file__).with_name("philox.cu").read_text()
+        source = sources.template()
     text = [
         '#include "device.h"',
         source,
-        *(sources.instances(name) for name in (*sources.ELEMENTS, *sources.SUMS)),
+        *map(sources.instances, sources.FAMILIES),
         '#include "launch.h"',
     ]
     unit = Path(folder, "kernels.cpp")
@@ -78,6 +79,15 @@ def library(source: str | None = None) -> ctypes.CDLL:
 
 def memory(x: np.ndarray) -> cuda.Memory:
     return cuda.Memory(x.ctypes.data, x.strides)
+
+
+def mask(keep, shape):
+    """Return what a launch takes for a mask."""
+    return memory(np.broadcast_to(keep, shape)) if isinstance(keep, np.ndarray) else keep
+
+
+def dtype(x: np.ndarray) -> str:
+    return dtype_name(x.dtype)
 
 
 def run(launch: cuda.Launch, y, read, geometry=None, source=None, only=None) -> Watch:
@@ -95,7 +105,9 @@ def run(launch: cuda.Launch, y, read, geometry=None, source=None, only=None) -> 
     kernels = library(source)
     args = ctypes.c_void_p(launch.args.__array_interface__["data"][0])
     kernel = getattr(kernels, launch.kernel)
-    start = kernels.launch_sum if launch.args.dtype == cuda.BYTES[cuda.SumArgs] else kernels.launch
+    start = (
+        kernels.launch_more if launch.args.dtype == cuda.BYTES[cuda.MoreArgs] else kernels.launch
+    )
     start(kernel, args, blocks, threads, *(only or (0, blocks)), ctypes.byref(seen))
     return seen
 
@@ -135,47 +147,60 @@ class HostCuda(NumpyBackend):
             self._launch(cuda.draw(f"normals_{dtype}", recipe, memory(drawn)), drawn, [])
         return drawn
 
-    def select(self, x, keep, scale, shift=None, fill=0.0, out=None):
-        x = np.asarray(x)
-        y = np.empty_like(x, subok=False) if out is None else out
-        if not all(array.dtype.isnative and array.flags.aligned for array in (x, y)):
-            # CUDA knows no such arrays.
-            native = x.dtype.newbyteorder("=")
-            y[...] = self.select(x.astype(native), keep, scale, shift, fill)
-            return y
-        same = memory(x) == memory(y)
-        x = x if same or not np.may_share_memory(x, y) else x.copy()
-        if x.size:
-            read = [x]
-            if isinstance(keep, np.ndarray):
-                read.append(keep)
-                keep = memory(np.broadcast_to(keep, x.shape))
-            numbers = scale, shift, fill
-            launch = cuda.select(dtype_name(x.dtype), x.shape, memory(x), memory(y), keep, *numbers)
-            self._launch(launch, y, read)
-        return y
+    def select(self, x, keep, scale, shift=None, fill=0.0, out=None, inverse=False):
+        def prepared(y, x):
+            where = mask(keep, x.shape)
+            arrays = memory(x), memory(y), where
+            return cuda.select(dtype(x), x.shape, *arrays, scale, shift, fill, inverse)
+
+        return self._written(prepared, [np.asarray(x)], keep, out)
+
+    def perturb(self, x, recipe, std, relative, out=None):
+        def prepared(y, x):
+            return cuda.perturb(dtype(x), x.shape, memory(x), memory(y), recipe, std, relative)
+
+        return self._written(prepared, [np.asarray(x)], recipe, out)
+
+    def choose(self, new, previous, keep, out=None):
+        if new is None or previous is None:
+            only = previous if new is None else new
+            return self.select(only, keep, 1.0, out=out, inverse=new is None)
+
+        def prepared(y, *arrays):
+            places = tuple(map(memory, arrays))
+            return cuda.choose(dtype(y), y.shape, memory(y), places, mask(keep, y.shape))
+
+        return self._written(prepared, [np.asarray(new), np.asarray(previous)], keep, out)
 
     def select_add(self, x, residual, keep, scale, bias=None, out=None):
-        y = np.empty_like(x, residual.dtype, subok=False) if out is None else out
+        def prepared(y, *arrays):
+            places = tuple(map(memory, arrays))
+            where = mask(keep, y.shape)
+            return cuda.select_add(dtypes, y.shape, memory(y), places, where, scale)
+
         arrays = [x, residual] if bias is None else [x, residual, bias]
+        dtypes = tuple(map(dtype, arrays))
+        return self._written(prepared, arrays, keep, out, residual.dtype)
+
+    # CuPy has no kernels for these.
+    keep_blocks, select_blocks = Composed.keep_blocks, Composed.select_blocks
+
+    def _written(self, prepared, arrays, keep, out, kind=None):
+        """Run the launch that `prepared` returns for the result and the arrays."""
+        x = arrays[0]
+        y = np.empty_like(x, kind, subok=False) if out is None else out
         if not all(array.dtype.isnative and array.flags.aligned for array in (y, *arrays)):
             # CUDA knows no such arrays.
-            x, residual, *rest = (array.astype(array.dtype.newbyteorder("=")) for array in arrays)
-            y[...] = self.select_add(x, residual, keep, scale, *rest)
+            native = [array.astype(array.dtype.newbyteorder("=")) for array in arrays]
+            y[...] = self._written(prepared, native, keep, None, y.dtype.newbyteorder("="))
             return y
         wide = [np.broadcast_to(array, x.shape) for array in arrays]
         for a, array in enumerate(wide):
             if memory(array) != memory(y) and np.may_share_memory(array, y):
                 wide[a] = array.copy()
         if x.size:
-            read = [*wide]
-            if isinstance(keep, np.ndarray):
-                read.append(keep)
-                keep = memory(np.broadcast_to(keep, x.shape))
-            dtypes = tuple(dtype_name(array.dtype) for array in arrays)
-            places = tuple(map(memory, wide))
-            launch = cuda.select_add(dtypes, x.shape, memory(y), places, keep, scale)
-            self._launch(launch, y, read)
+            read = [*wide, keep] if isinstance(keep, np.ndarray) else wide
+            self._launch(prepared(y, *wide), y, read)
         return y
 
     def _launch(self, launch: cuda.Launch, y, read) -> None:

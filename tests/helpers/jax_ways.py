@@ -52,6 +52,29 @@ class Traced(JaxBackend):
 
         return jax.jit(select_add)(x, residual, _places(keep))
 
+    def perturb(self, x: Any, recipe: Recipe, std: float, relative: bool, *_: Any) -> Any:
+        def perturb(x: Any, places: Any) -> Any:
+            return super(Traced, self).perturb(x, _placed(recipe, *places), std, relative)
+
+        return jax.jit(perturb)(x, _places(recipe))
+
+    def choose(self, new: Any, previous: Any, keep: Any, *_: Any) -> Any:
+        if not isinstance(keep, Recipe):
+            return jax.jit(super().choose)(new, previous, keep)
+
+        def choose(new: Any, previous: Any, places: Any) -> Any:
+            return super(Traced, self).choose(new, previous, _placed(keep, *places))
+
+        return jax.jit(choose)(new, previous, _places(keep))
+
+    def select_blocks(
+        self, x: Any, recipe: Recipe, sizes: Any, scale: float, out: Any = None
+    ) -> Any:
+        def select_blocks(x: Any, places: Any) -> Any:
+            return super(Traced, self).select_blocks(x, _placed(recipe, *places), sizes, scale)
+
+        return jax.jit(select_blocks)(x, _places(recipe))
+
 
 def _places(recipe: Recipe) -> tuple[Any, dict[int, Any]]:
     """Return the step as two words, and the entries of the offset that fit one."""

@@ -1,8 +1,10 @@
-"""Arrays of random layouts, and random masks for them."""
+"""Arrays of random layouts, random masks for them, and what noise must make of them."""
 
 import numpy as np
 
 from anydrop import Mask, Window
+from anydrop.backends.common.words import words
+from anydrop.core import quantile
 
 
 def some_axes(rng, ndim):
@@ -48,3 +50,24 @@ def a_mask(rng, shape):
         kept[...] = rng.random(recipe.keep_shape) < 0.5
         return kept
     return recipe
+
+
+def normals_of(recipe, dtype="float64"):
+    """Return the standard normal numbers of a recipe, each worked out in Python's integers."""
+    if 0 in recipe.keep_shape:
+        return np.empty(recipe.keep_shape, dtype)
+    drawn = words(np, None, recipe).ravel().tolist()
+    numerators = np.array([quantile.numerator(word) for word in drawn], np.float64)
+    return (numerators * quantile.UNIT).reshape(recipe.keep_shape).astype(dtype)
+
+
+def perturbed(x, recipe, std, relative=True):
+    """Return ``x * (1 + std * z)`` or ``x + std * z``, each operation rounded by itself."""
+    if x.dtype.kind == "c":
+        y = np.empty_like(x)
+        y.real, y.imag = (perturbed(part, recipe, std, relative) for part in (x.real, x.imag))
+        return y
+    wide = np.dtype("f8" if x.dtype == "f8" else "f4")
+    noise = normals_of(recipe, wide) * wide.type(std)
+    y = x.astype(wide) * (1 + noise) if relative else x.astype(wide) + noise
+    return y.astype(x.dtype)

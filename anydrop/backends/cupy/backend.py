@@ -7,6 +7,7 @@ an array is read. Kernels run on the array's own device, in its current stream.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -42,12 +43,12 @@ class CupyBackend(Backend):
         dtype = COMPUTE[self.dtype_name(like)]
         return self._drawn(f"normals_{dtype}", recipe, like, dtype)
 
-    def _drawn(self, kernel: str, recipe: Recipe, like: Array, dtype: str) -> Array:
+    def _drawn(self, name: str, recipe: Recipe, like: Array, dtype: str) -> Array:
         """Return what a kernel draws of a recipe, on the device of `like`."""
         with like.device:
             drawn = cupy.empty(recipe.keep_shape, dtype)
             if drawn.size:
-                self._run(kernel, launch.draw(kernel, recipe, _memory(drawn)))
+                self._run(launch.draw(name, recipe, _memory(drawn)))
         return drawn
 
     def select(
@@ -64,20 +65,52 @@ class CupyBackend(Backend):
         It takes one pass over memory, in which the mask is drawn. Only an `out` that overlaps `x`
         without being it costs a copy.
         """
-        with x.device:
-            y = cupy.empty_like(x) if out is None else out
-            if not x.size:
-                return y
-            source, target = _memory(x), _memory(y)
-            if source != target and cupy.may_share_memory(x, y):
-                x = x.copy()
-                source = _memory(x)
-            if keep is not None and not isinstance(keep, Recipe):
-                keep = _memory(cupy.broadcast_to(keep, x.shape))
-            dtype = self.dtype_name(x)
-            arrays = x.shape, source, target, keep
-            self._run(dtype, launch.select(dtype, *arrays, scale, shift, fill))
-        return y
+        return self._selected(x, keep, (scale, shift, fill), out)
+
+    def _selected(
+        self,
+        x: Array,
+        keep: Recipe | Array | None,
+        affine: tuple[float, float | None, float],
+        out: Array | None,
+        inverse: bool = False,
+    ) -> Array:
+        dtype = self.dtype_name(x)
+
+        def prepared(target: launch.Memory, source: launch.Memory) -> launch.Launch:
+            mask = _mask(keep, x.shape)
+            return launch.select(dtype, x.shape, source, target, mask, *affine, inverse)
+
+        return self._written(prepared, (x,), x.dtype, out)
+
+    def perturb(
+        self, x: Array, recipe: Recipe, std: float, relative: bool, out: Array | None = None
+    ) -> Array:
+        """Return ``x * (1 + std * z)`` or ``x + std * z``, in one pass; see `Backend.perturb`."""
+        dtype = self.dtype_name(x)
+
+        def prepared(target: launch.Memory, source: launch.Memory) -> launch.Launch:
+            return launch.perturb(dtype, x.shape, source, target, recipe, std, relative)
+
+        return self._written(prepared, (x,), x.dtype, out)
+
+    def choose(
+        self,
+        new: Array | None,
+        previous: Array | None,
+        keep: Recipe | Array,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, new, previous)``, in one pass; see `Backend.choose`."""
+        if new is None or previous is None:
+            only = previous if new is None else new
+            return self._selected(only, keep, (1.0, None, 0.0), out, inverse=new is None)
+        shape, dtype = new.shape, self.dtype_name(new)
+
+        def prepared(target: launch.Memory, *sources: launch.Memory) -> launch.Launch:
+            return launch.choose(dtype, shape, target, sources, _mask(keep, shape))
+
+        return self._written(prepared, (new, previous), new.dtype, out)
 
     def select_add(
         self,
@@ -93,22 +126,39 @@ class CupyBackend(Backend):
         It takes one pass over memory, in which the mask is drawn. Only an `out` that overlaps
         another array without being it costs a copy of that array.
         """
+        inputs = (x, residual) if bias is None else (x, residual, bias)
+        dtypes = tuple(map(self.dtype_name, inputs))
+
+        def prepared(target: launch.Memory, *sources: launch.Memory) -> launch.Launch:
+            mask = _mask(keep, x.shape)
+            return launch.select_add(dtypes, x.shape, target, sources, mask, scale)
+
+        return self._written(prepared, inputs, residual.dtype, out)
+
+    def _written(
+        self,
+        prepared: Callable[..., launch.Launch],
+        inputs: tuple[Array, ...],
+        dtype: Any,
+        out: Array | None,
+    ) -> Array:
+        """Return what a kernel makes of arrays that broadcast to the shape of the first one.
+
+        `prepared` takes where the result lies and where they do. An array that the result overlaps
+        without being the same one is copied first.
+        """
+        x = inputs[0]
         with x.device:
-            y = cupy.empty_like(x, dtype=residual.dtype) if out is None else out
+            y = cupy.empty_like(x, dtype=dtype) if out is None else out
             if not x.size:
                 return y
-            target = _memory(y)
-            inputs = [x, residual] if bias is None else [x, residual, bias]
-            wide = [cupy.broadcast_to(array, x.shape) for array in inputs]
-            for a, array in enumerate(wide):
-                if _memory(array) != target and cupy.may_share_memory(array, y):
-                    wide[a] = cupy.broadcast_to(inputs[a].copy(), x.shape)
-            if keep is not None and not isinstance(keep, Recipe):
-                keep = _memory(cupy.broadcast_to(keep, x.shape))
-            dtypes = tuple(self.dtype_name(array) for array in inputs)
-            arrays = tuple(map(_memory, wide))
-            prepared = launch.select_add(dtypes, x.shape, target, arrays, keep, scale)
-            self._run("_".join(("add", *dtypes)), prepared)
+            target, sources = _memory(y), []
+            for array in inputs:
+                source = cupy.broadcast_to(array, x.shape)
+                if _memory(source) != target and cupy.may_share_memory(source, y):
+                    source = cupy.broadcast_to(array.copy(), x.shape)
+                sources.append(source)
+            self._run(prepared(target, *map(_memory, sources)))
         return y
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
@@ -204,9 +254,9 @@ class CupyBackend(Backend):
         super().check_out(out, x)
         forbid_broadcast(out)
 
-    def _run(self, kernels: str, prepared: launch.Launch) -> None:
-        """Start one of some kernels on the current device and in its current stream."""
-        kernel = _kernel(kernels, prepared.kernel)
+    def _run(self, prepared: launch.Launch) -> None:
+        """Start a kernel on the current device and in its current stream."""
+        kernel = _kernel(prepared.family, prepared.kernel)
         kernel((prepared.blocks,), (prepared.threads,), (prepared.args,))
 
 
@@ -219,10 +269,16 @@ def _check_byte_order(x: Array) -> None:
 
 
 @lru_cache
-def _kernel(kernels: str, name: str) -> Any:
+def _kernel(family: str, name: str) -> Any:
     # Compiled when it is first called on a device; CuPy keeps the binary on disk.
-    return cupy.RawKernel(sources.source(kernels), name, sources.OPTIONS)
+    return cupy.RawKernel(sources.source(family), name, sources.OPTIONS)
 
 
 def _memory(x: Array) -> launch.Memory:
     return launch.Memory(x.data.ptr, x.strides)
+
+
+def _mask(keep: Recipe | Array | None, shape: tuple[int, ...]) -> Recipe | launch.Memory | None:
+    """Return what a launch takes for a mask."""
+    given = keep is not None and not isinstance(keep, Recipe)
+    return _memory(cupy.broadcast_to(keep, shape)) if given else keep

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from anydrop.backends.common.strides import MergedAxis, merged
-from anydrop.backends.cupy.sources import ELEMENTS, SUMS, kernel_name, kinds
+from anydrop.backends.cupy.sources import ELEMENTS, FAMILIES, kernel_name
 from anydrop.core.recipe import Recipe
 
 # A block of threads, and the most of them; beyond, a thread serves several groups.
@@ -46,19 +46,19 @@ class Args(ctypes.Structure):
         ("narrow", ctypes.c_float * 3),
         ("key", ctypes.c_uint32 * 2),
         ("step", ctypes.c_uint32 * 2),
-        *((name, ctypes.c_uint32) for name in ("threshold", "ndim", "run")),
+        *((name, ctypes.c_uint32) for name in ("threshold", "ndim", "run", "inverse")),
         ("axes", Axis * MOST_AXES),
     ]
 
 
 class Beside(ctypes.Structure):
-    """As in philox.cu: what a step along an axis adds to the addresses that only a sum has."""
+    """As in philox.cu: what a step along an axis adds to the addresses of arrays beside x."""
 
     _fields_ = [("residual", ctypes.c_int64), ("bias", ctypes.c_int64)]
 
 
-class SumArgs(Args):
-    """As in philox.cu: the one argument of a kernel with a residual."""
+class MoreArgs(Args):
+    """As in philox.cu: the one argument of a kernel with an array beside x."""
 
     _fields_ = [
         ("residual", ctypes.c_uint64),
@@ -69,7 +69,7 @@ class SumArgs(Args):
 
 # CuPy takes a structure by value as a NumPy array of one. Its bytes suffice, since CuPy would have
 # the fields of a dtype spelled out at every launch, which takes 30 us.
-BYTES = {kind: np.dtype((np.void, ctypes.sizeof(kind))) for kind in (Args, SumArgs)}
+BYTES = {kind: np.dtype((np.void, ctypes.sizeof(kind))) for kind in (Args, MoreArgs)}
 
 
 class Memory(NamedTuple):
@@ -82,19 +82,20 @@ class Memory(NamedTuple):
 class Launch(NamedTuple):
     """A kernel's call: which, of how many blocks and threads, and its one argument."""
 
+    family: str
     kernel: str
     blocks: int
     threads: int
     args: np.ndarray[Any, Any]
 
 
-def draw(dtype: str, recipe: Recipe, y: Memory) -> Launch:
+def draw(name: str, recipe: Recipe, y: Memory) -> Launch:
     """Return the call that writes what is drawn of a recipe to `y`, which is not empty.
 
-    That is its keep mask if `dtype` is "bool", and else its normal numbers, in such a dtype as
+    The name is "bool" for its keep mask, and for its normal numbers such a one as
     "normals_float32".
     """
-    return select(dtype, recipe.keep_shape, y, y, recipe)
+    return _launch(name, recipe.keep_shape, (y, y), recipe)
 
 
 def select(
@@ -106,6 +107,7 @@ def select(
     scale: float = 1.0,
     shift: float | None = None,
     fill: float = 0.0,
+    inverse: bool = False,
 ) -> Launch:
     """Return the call that writes ``where(keep, x * scale + shift, fill)`` to `y`.
 
@@ -119,6 +121,8 @@ def select(
         What to draw, a boolean keep mask broadcast to the shape, or None to keep everything.
     scale, shift, fill : float
         A shift of None is none.
+    inverse : bool
+        Whether what the mask drops is kept, and the rest dropped.
 
     Raises
     ------
@@ -127,7 +131,39 @@ def select(
     """
     # Adding -0.0 changes nothing, not even a zero's sign.
     factors = scale, -0.0 if shift is None else shift, fill
-    return _launch(dtype, shape, (x, y), keep, factors)
+    return _launch(dtype, shape, (x, y), keep, factors, inverse)
+
+
+def perturb(
+    dtype: str,
+    shape: tuple[int, ...],
+    x: Memory,
+    y: Memory,
+    recipe: Recipe,
+    std: float,
+    relative: bool,
+) -> Launch:
+    """Return the call that writes ``x * (1 + std * z)`` or ``x + std * z`` to `y`.
+
+    All is as for `select`; z are the normal numbers of the recipe.
+    """
+    name, shift = (f"times_{dtype}", 1.0) if relative else (f"plus_{dtype}", -0.0)
+    return _launch(name, shape, (x, y), recipe, (std, shift, 0.0))
+
+
+def choose(
+    dtype: str,
+    shape: tuple[int, ...],
+    y: Memory,
+    arrays: tuple[Memory, ...],
+    keep: Recipe | Memory | None,
+) -> Launch:
+    """Return the call that writes ``where(keep, new, previous)`` to `y`, of these two arrays.
+
+    All is as for `select_add`.
+    """
+    new, previous = arrays
+    return _launch(f"choose_{dtype}", shape, (new, y, previous), keep)
 
 
 def select_add(
@@ -168,9 +204,10 @@ def _launch(
     shape: tuple[int, ...],
     arrays: tuple[Memory, ...],
     keep: Recipe | Memory | None,
-    factors: tuple[float, float, float],
+    factors: tuple[float, float, float] = (1.0, -0.0, 0.0),
+    inverse: bool = False,
 ) -> Launch:
-    """Return the call of a kernel for x and y, and of a sum for its residual and bias, too."""
+    """Return the call of a kernel for x, y and what lies beside x: a residual, and a bias."""
     drawn = isinstance(keep, Recipe)
     first = keep.placement.first if isinstance(keep, Recipe) else 0
     mask = (0,) * len(shape) if keep is None else keep.strides
@@ -179,14 +216,16 @@ def _launch(
     kernel, blocks, plan = _plan(name, shape, off, mask, strides, first % 4, drawn)
     args = type(plan).from_buffer_copy(plan)
     args.first, args.wide, args.narrow = first, factors, factors
+    args.inverse = 0xFFFFFFFF if inverse else 0
     args.x, args.y = arrays[0].address, arrays[1].address
-    if isinstance(args, SumArgs):
+    if isinstance(args, MoreArgs):
         args.residual, args.bias = arrays[2].address, arrays[-1].address
     if isinstance(keep, Recipe):
         args.key, args.step, args.threshold = keep.key, keep.step_words, keep.threshold
     elif keep is not None:
         args.keep = keep.address
-    return Launch(kernel, blocks, THREADS, np.ndarray((), BYTES[type(args)], memoryview(args)))
+    packed = np.ndarray((), BYTES[type(args)], memoryview(args))
+    return Launch(name, kernel, blocks, THREADS, packed)
 
 
 @lru_cache(maxsize=256)
@@ -205,7 +244,8 @@ def _plan(
     ones lie behind a multiple of 8 bytes, and `lead` the first one's place in its block. A mask
     that is not drawn is given, or keeps everything if its threshold stays 0.
     """
-    x, *beside = SUMS.get(name, (name,))
+    family = FAMILIES[name]
+    x, *beside = family.dtypes
     dtypes = x, beside[0] if beside else x, *beside  # y has that of the residual
     axes = merged(shape, mask, *strides)
     for a, dtype in enumerate(dtypes):
@@ -227,14 +267,14 @@ def _plan(
         lead = 3
     groups = -(-(lead + run.length) // ELEMENTS[dtypes[0]].width)
     items = groups * math.prod(axis.length for axis in outer)
-    flat = "flat" in kinds(name) and drawn and axes == [plain._replace(length=run.length)]
+    flat = "flat" in family.kinds and drawn and axes == [plain._replace(length=run.length)]
     kernel = kernel_name(name, "flat" if flat else "any")
     # Threads beside each other work beside each other in y, whatever its layout.
     axes.sort(key=lambda axis: -abs(axis.steps[1]))
-    kind = SumArgs if name in SUMS else Args
+    kind = MoreArgs if family.beside else Args
     args = kind(items=items, groups=groups, ndim=len(axes), run=axes.index(run))
     for a, axis in enumerate(axes):
         args.axes[a] = axis.length, axis.mask, *axis.steps[:2]
-        if isinstance(args, SumArgs):
+        if isinstance(args, MoreArgs):
             args.beside[a] = axis.steps[2:]
     return kernel, min(-(-items // THREADS), MOST_BLOCKS), args

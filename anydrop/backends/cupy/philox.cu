@@ -1,8 +1,7 @@
-// The stream, version 1, for CUDA: one pass over memory that draws, scales and selects, and that adds
-// a bias and a residual if there are any.
+// The stream, version 1, for CUDA: one pass over memory that draws and applies what it draws.
 //
-// sources.py appends a line KERNEL(...) for each kernel that is wanted, and launch.py packs the
-// arguments. The tests compile this file with the host's C++ compiler too, behind a header that stands
+// sources.py puts the table of the normal numbers, QUANTILE, before this, and appends a line
+// KERNEL(...) for each kernel that is wanted. launch.py packs the arguments. The tests compile this file with the host's C++ compiler too, behind a header that stands
 // in for the block below, so nothing else here may be known to CUDA alone.
 
 typedef unsigned char u8;
@@ -22,6 +21,8 @@ INLINE double mul(double a, double b) { double r; asm("mul.rn.f64 %0, %1, %2;" :
 INLINE double add(double a, double b) { double r; asm("add.rn.f64 %0, %1, %2;" : "=d"(r) : "d"(a), "d"(b)); return r; }
 INLINE float from_float16(u16 bits) { float r; asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(bits)); return r; }
 INLINE u16 to_float16(float v) { u16 r; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(v)); return r; }
+INLINE u32 leading_zeros(u32 word) { return __clz(word); }
+INLINE u32 high_half(u32 a, u32 b) { return __umulhi(a, b); }
 INLINE u32 bits_of(float v) { return __float_as_uint(v); }
 INLINE float float_of(u32 bits) { return __uint_as_float(bits); }
 template <class T> INLINE T read(const char* at) { return *reinterpret_cast<const T*>(at); }
@@ -53,6 +54,7 @@ struct Args {
     Affine<float> narrow;
     u32 key[2], step[2], threshold;
     u32 ndim, run;    // the axes, the fastest last, and which of them is the run of neighbours
+    u32 inverse;      // ~0 to keep what the mask drops, or 0
     Axis axes[MOST_AXES];
 };
 
@@ -60,7 +62,7 @@ struct Beside {
     i64 residual, bias; // what a step along an axis adds to their addresses
 };
 
-struct SumArgs : Args {
+struct MoreArgs : Args {
     const char *residual, *bias;
     Beside beside[MOST_AXES];
 };
@@ -108,46 +110,15 @@ struct Bool { // the keep mask itself, which has no x
     static const int PARTS = 1, WIDTH = 16;
 };
 
-// Standard normal numbers, which have no x either. A Quantile holds the numbers of normals.py, from
-// which launch.py writes it. They agree with other libraries' to a tolerance, so products and sums may
-// be fused here, and nothing is subnormal.
-template <class Quantile> struct Normal {
-    typedef typename Quantile::Number Unit;
-    static const int PARTS = 1, WIDTH = 4;
-    static INLINE Unit of(u32 word) {
-        const bool upper = word >> 31;
-        const u32 from_end = upper ? ~word : word;
-        const Unit beyond = fraction(from_end), from_median = fraction(from_end ^ 0x7FFFFFFF);
-        const Unit square = from_median * from_median;
-        const Unit z = from_median <= Quantile::CENTRAL
-                           ? from_median * Quantile::central(Quantile::CENTRAL_SQUARED - square)
-                           : Quantile::tail(sqrt(-log(beyond)) - Quantile::TAIL);
-        return upper ? z : -z;
-    }
-    static INLINE Unit fraction(u32 words) { return ((Unit)words + Unit(0.5)) * Unit(0x1p-32); }
-};
-
 struct None {}; // where there is no residual, or no bias
 
-template <class Element> struct HasX {
-    static const bool value = true;
-};
-template <> struct HasX<Bool> {
-    static const bool value = false;
-};
-template <class Element> struct IsNormal {
-    static const bool value = false;
-};
-template <class Quantile> struct IsNormal<Normal<Quantile>> {
-    static const bool value = true;
-};
 template <class Element> struct IsThere {
     static const bool value = true;
 };
 template <> struct IsThere<None> {
     static const bool value = false;
 };
-// A sum has the dtype of its residual.
+// A result has the dtype of the residual, if there is one.
 template <class Element, class Residual> struct ResultOf {
     typedef Residual Type;
 };
@@ -190,14 +161,56 @@ template <int N> INLINE u32 keep_neighbours(const Args& a, u64 index) {
     return kept;
 }
 
-INLINE u32 keep_all_or_none(const Args& a, u64 index) {
+INLINE u32 word_of(const Args& a, u64 index) {
     const Block block = philox(a, index / 4);
     const u32 low = index & 1 ? block.words[1] : block.words[0];
     const u32 high = index & 1 ? block.words[3] : block.words[2];
-    return (index & 2 ? high : low) >= a.threshold ? ~0u : 0u;
+    return index & 2 ? high : low;
+}
+
+// Normal numbers, version 1 --------------------------------------------------------------------
+
+// core/quantile.py defines them. All is integers, but for the last product, which is exact in double
+// and rounds once in float.
+template <class Number> INLINE Number normal(u32 word) {
+    const bool upper = word >> 31;
+    const u32 count = upper ? ~word : word;
+    const u32 octave = 26 - leading_zeros(count | 32);
+    const uint4 c = QUANTILE[(octave << 5) + (count >> octave)];
+    const u32 place = count << (31 - octave) << 1;
+    const u32 fall = high_half(place, c.y - high_half(place, c.z - high_half(place, c.w))) >> 8;
+    const int magnitude = (int)(c.x - fall);
+    return mul((Number)(upper ? magnitude : -magnitude), (Number)0x1p-28);
+}
+
+// Those of N neighbours, the first of which begins a block; or N times that of one index.
+template <int N, class Number> INLINE void normals(const Args& a, u64 index, bool shared, Number (&z)[N]) {
+    if (shared) {
+        const Number one = normal<Number>(word_of(a, index));
+#pragma unroll
+        for (int j = 0; j < N; ++j) z[j] = one;
+        return;
+    }
+#pragma unroll
+    for (int b = 0; b < N / 4; ++b) {
+        const Block block = philox(a, index / 4 + b);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) z[4 * b + lane] = normal<Number>(block.words[lane]);
+    }
 }
 
 // The kernel -----------------------------------------------------------------------------------
+
+// What is made of x, the residual r and the bias b, with a keep mask or with normal numbers z.
+enum Work {
+    KEEP,    // the keep mask itself
+    SELECT,  // where(keep, x * scale + shift, fill)
+    ADD,     // r + where(keep, (x + b) * scale, 0)
+    CHOOSE,  // where(keep, x, r)
+    NORMALS, // z
+    TIMES,   // x * (z * scale + shift)
+    PLUS,    // x + (z * scale + shift)
+};
 
 // Neighbours in registers, which go to and from memory 16 bytes at a time.
 template <class Element, int WIDTH> struct Group {
@@ -248,14 +261,12 @@ INLINE void store(const Group<Element, WIDTH>& group, char* at, i64 stride, int 
 }
 
 // FLAT: one run of neighbours, without gaps in any array, whose mask is drawn.
-//
-// With a Residual, the kernel makes residual + where(keep, (x + bias) * scale, 0); without one,
-// where(keep, x * scale + shift, fill).
-template <bool FLAT, class Element, class Residual = None, class Bias = None, class Arguments>
+template <Work WORK, bool FLAT, class Element, class Residual = None, class Bias = None, class Arguments>
 INLINE void run(const Arguments& a) {
     typedef typename ResultOf<Element, Residual>::Type Result;
     typedef typename Result::Unit Unit;
-    const bool SUM = IsThere<Residual>::value, BIASED = IsThere<Bias>::value;
+    const bool BESIDE = IsThere<Residual>::value, BIASED = IsThere<Bias>::value;
+    const bool NOISE = WORK == NORMALS || WORK == TIMES || WORK == PLUS;
     const int WIDTH = Element::WIDTH, X_SIZE = Element::PARTS * sizeof(typename Element::Unit),
               SIZE = Result::PARTS * sizeof(Unit);
     const u64 threads = (u64)gridDim.x * blockDim.x;
@@ -264,7 +275,7 @@ INLINE void run(const Arguments& a) {
         const char* x = a.x;
         char* y = a.y;
         const char *residual = nullptr, *bias = nullptr;
-        if constexpr (SUM) {
+        if constexpr (BESIDE) {
             residual = a.residual;
             bias = a.bias;
         }
@@ -281,7 +292,7 @@ INLINE void run(const Arguments& a) {
                     index += here * a.axes[d].mask;
                     x += (i64)here * a.axes[d].x;
                     y += (i64)here * a.axes[d].y;
-                    if constexpr (SUM) residual += (i64)here * a.beside[d].residual;
+                    if constexpr (BESIDE) residual += (i64)here * a.beside[d].residual;
                     if constexpr (BIASED) bias += (i64)here * a.beside[d].bias;
                 }
             }
@@ -298,14 +309,11 @@ INLINE void run(const Arguments& a) {
         // Of the last group of a run nothing may be left, as runs may begin anywhere in a block.
         const int from = begin < 0 ? (int)-begin : 0;
         const int to = (i64)length - begin < WIDTH ? (int)((i64)length - begin) : WIDTH;
+        const u64 start = index + (mask_stride ? begin : 0); // of the words of the group
 
         Group<Result, WIDTH> group; // of y
-        if constexpr (IsNormal<Element>::value) {
-            const Block block = philox(a, (index + begin) / 4);
-#pragma unroll
-            for (int j = 0; j < WIDTH; ++j) group.units[j] = Element::of(block.words[j]);
-        } else {
-            u32 kept = 0;
+        u32 kept = 0;
+        if constexpr (!NOISE) {
             if (given) {
 #pragma unroll
                 for (int j = 0; j < WIDTH; ++j)
@@ -314,38 +322,52 @@ INLINE void run(const Arguments& a) {
             } else if (a.threshold == 0) {
                 kept = ~0u;
             } else if (mask_stride == 0) {
-                kept = keep_all_or_none(a, index);
+                kept = word_of(a, start) >= a.threshold ? ~0u : 0u;
             } else {
-                kept = keep_neighbours<WIDTH>(a, index + begin);
+                kept = keep_neighbours<WIDTH>(a, start);
             }
+            kept ^= a.inverse;
+        }
 
-            if constexpr (!HasX<Element>::value) {
+        if constexpr (WORK == KEEP) {
 #pragma unroll
-                for (int j = 0; j < WIDTH; ++j) group.units[j] = (Unit)(kept >> j & 1);
-            } else {
-                typedef typename Element::Compute Compute;
-                const Affine<Compute> by = affine(a, Compute());
-                Group<Element, WIDTH> xs;
-                load(xs, x + begin * x_stride, x_stride, from, to);
-                Group<Bias, WIDTH> biases;
-                if constexpr (BIASED) {
-                    const i64 stride = a.beside[r].bias;
-                    load(biases, bias + begin * stride, stride, from, to);
-                }
-                if constexpr (SUM) {
-                    const i64 stride = FLAT ? SIZE : a.beside[r].residual;
-                    load(group, residual + begin * stride, stride, from, to);
-                }
+            for (int j = 0; j < WIDTH; ++j) group.units[j] = (Unit)(kept >> j & 1);
+        } else if constexpr (WORK == NORMALS) {
+            normals<WIDTH>(a, start, mask_stride == 0, group.units);
+        } else {
+            typedef typename Element::Compute Compute;
+            const Affine<Compute> by = affine(a, Compute());
+            Group<Element, WIDTH> xs;
+            load(xs, x + begin * x_stride, x_stride, from, to);
+            Group<Bias, WIDTH> biases;
+            if constexpr (BIASED) {
+                const i64 stride = a.beside[r].bias;
+                load(biases, bias + begin * stride, stride, from, to);
+            }
+            if constexpr (BESIDE) {
+                const i64 stride = FLAT ? SIZE : a.beside[r].residual;
+                load(group, residual + begin * stride, stride, from, to);
+            }
+            Compute z[NOISE ? WIDTH : 1];
+            if constexpr (NOISE) normals<WIDTH>(a, start, mask_stride == 0, z);
 #pragma unroll
-                for (int j = 0; j < WIDTH * Element::PARTS; ++j) {
-                    const bool real = j % Element::PARTS == 0; // shift and fill are
+            for (int j = 0; j < WIDTH * Element::PARTS; ++j) {
+                const bool real = j % Element::PARTS == 0; // shift and fill are
+                const bool here = kept >> j / Element::PARTS & 1;
+                if constexpr (WORK == CHOOSE) {
+                    if (here) group.units[j] = xs.units[j];
+                } else if constexpr (NOISE) {
+                    const Compute noise = add(mul(z[j / Element::PARTS], by.scale), by.shift);
+                    const Compute v = Element::decode(xs.units[j]);
+                    group.units[j] = Result::encode(WORK == TIMES ? mul(v, noise) : add(v, noise));
+                } else {
                     Compute v = Element::decode(xs.units[j]);
                     if constexpr (BIASED) v = add(v, Bias::decode(biases.units[j]));
                     v = mul(v, by.scale);
-                    if constexpr (!SUM)
+                    if constexpr (WORK == SELECT)
                         if (real) v = add(v, by.shift);
-                    if (!(kept >> j / Element::PARTS & 1)) v = real ? by.fill : Compute(0);
-                    if constexpr (SUM) v = add(Residual::decode(group.units[j]), v);
+                    if (!here) v = real ? by.fill : Compute(0);
+                    if constexpr (WORK == ADD) v = add(Residual::decode(group.units[j]), v);
                     group.units[j] = Result::encode(v);
                 }
             }

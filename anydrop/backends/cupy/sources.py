@@ -1,4 +1,4 @@
-"""The CUDA source of every kernel: philox.cu, and the lines that make kernels of its template."""
+"""The CUDA source of every kernel: philox.cu, a table, and the lines that make kernels of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from anydrop.backends.common import normals as quantiles
 from anydrop.backends.common.arrays import COMPUTE, HALVES
+from anydrop.core import quantile
 
 
 class Element(NamedTuple):
@@ -28,69 +28,75 @@ ELEMENTS = {
     "float64": Element("Float64", 8, 4, 8),
     "complex64": Element("Complex64", 8, 4, 4),
     "complex128": Element("Complex128", 16, 4, 8),
-    "normals_float32": Element("Normal<Quantile_float32>", 4, 4, 4),
-    "normals_float64": Element("Normal<Quantile_float64>", 8, 4, 8),
 }
 
 
-def _sums() -> Iterator[tuple[str, ...]]:
+class Family(NamedTuple):
+    """The kernels of one source: what they do, and the dtypes of x, the residual and the bias."""
+
+    work: str  # as in philox.cu
+    dtypes: tuple[str, ...]
+
+    @property
+    def beside(self) -> bool:
+        """Whether there is an array beside x."""
+        return len(self.dtypes) > 1
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of kernels: for flat arrays, and for any arrays.
+
+        A bias is seldom flat, so a sum with a bias has no kernel for flat arrays.
+        """
+        return ("any",) if len(self.dtypes) == 3 else ("flat", "any")
+
+
+def _families() -> Iterator[tuple[str, Family]]:
+    yield "bool", Family("KEEP", ("bool",))
     for x in COMPUTE:
+        yield x, Family("SELECT", (x,))
+        yield f"choose_{x}", Family("CHOOSE", (x, x))
+        yield f"times_{x}", Family("TIMES", (x,))
+        if not x.startswith("complex"):
+            yield f"plus_{x}", Family("PLUS", (x,))
         others = (x, "float32") if x in HALVES else (x,)
         for residual in others:
-            yield x, residual
-            yield from ((x, residual, bias) for bias in others)
+            for dtypes in ((x, residual), *((x, residual, bias) for bias in others)):
+                yield "_".join(("add", *dtypes)), Family("ADD", dtypes)
+    for x in sorted(set(COMPUTE.values())):
+        yield f"normals_{x}", Family("NORMALS", (x,))
 
 
-# The kernels with a residual, and the dtypes of x, the residual and, if there is one, the bias.
-SUMS = {"_".join(("add", *dtypes)): dtypes for dtypes in _sums()}
+FAMILIES = dict(_families())
 OPTIONS = ("--std=c++17",)
 
 
 @lru_cache
 def source(name: str) -> str:
-    """Return the CUDA source of the kernels of a dtype, or of one of `SUMS`."""
+    """Return the CUDA source of one of the `FAMILIES`."""
+    return template() + instances(name)
+
+
+@lru_cache
+def template() -> str:
+    """Return the CUDA source of the template: philox.cu and, before it, the table of a quantile."""
+    rows = ",\n".join(f"{{{', '.join(map(str, row))}}}" for row in quantile.table().tolist())
+    table = f"static __device__ const uint4 QUANTILE[] = {{\n{rows}}};\n"
     text = files("anydrop.backends.cupy").joinpath("philox.cu").read_text(encoding="utf-8")
-    return text + instances(name)
+    return table + text
 
 
 def instances(name: str) -> str:
     """Return the lines of CUDA that make kernels of their template."""
-    args = "SumArgs" if name in SUMS else "Args"
-    structs = ", ".join(ELEMENTS[dtype].struct for dtype in SUMS.get(name, (name,)))
-    lines = [
-        f"KERNEL({name}_{kind}, {args}, {str(kind == 'flat').lower()}, {structs})\n"
-        for kind in kinds(name)
-    ]
-    family, _, number = name.rpartition("_")
-    return "".join([_quantile(number), *lines] if family == "normals" else lines)
-
-
-def _quantile(dtype: str) -> str:
-    """Return the struct of the functions that make normal numbers of words."""
-    number, suffix = {"float32": ("float", "f"), "float64": ("double", "")}[dtype]
-
-    def polynomial(constant: float, *rest: float) -> str:
-        literal = f"{constant!r}{suffix}"
-        return f"({literal} + x * {polynomial(*rest)})" if rest else literal
-
-    lines = [f"struct Quantile_{dtype} {{", f"    typedef {number} Number;"]
-    for name in ("CENTRAL", "CENTRAL_SQUARED", "TAIL"):
-        lines += [f"    static constexpr {number} {name} = {getattr(quantiles, name)!r}{suffix};"]
-    for name in ("central", "tail"):
-        dividend, divisor = quantiles.QUANTILES[dtype, name]
-        ratio = f"{polynomial(*dividend)} / {polynomial(*divisor)}"
-        lines += [f"    static INLINE {number} {name}({number} x) {{ return {ratio}; }}"]
-    return "\n".join([*lines, "};\n"])
-
-
-def kinds(name: str) -> tuple[str, ...]:
-    """Return the kinds of kernels of a dtype or a sum: for flat arrays, and for any arrays.
-
-    A bias is seldom flat, so a sum with a bias has no kernel for flat arrays.
-    """
-    return ("any",) if len(SUMS.get(name, ())) == 3 else ("flat", "any")
+    family = FAMILIES[name]
+    args = "MoreArgs" if family.beside else "Args"
+    structs = ", ".join(ELEMENTS[dtype].struct for dtype in family.dtypes)
+    return "".join(
+        f"KERNEL({name}_{kind}, {args}, {family.work}, {str(kind == 'flat').lower()}, {structs})\n"
+        for kind in family.kinds
+    )
 
 
 def kernel_name(name: str, kind: str) -> str:
-    """Return the name of the kernel of a dtype or a sum, of one of its `kinds`."""
+    """Return the name of the kernel of a family, of one of its kinds."""
     return f"anydrop_{name}_{kind}"

@@ -11,10 +11,7 @@ chunking gives the same mask.
 from __future__ import annotations
 
 import math
-import multiprocessing
-import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,10 +21,10 @@ from dask.base import tokenize
 
 from anydrop.backends import load, resolve
 from anydrop.backends.base import COMPUTE, HALVES, Backend, dtype_name
-from anydrop.backends.common.threads import without_helpers
+from anydrop.backends.dask import tasks
 from anydrop.backends.dask.private import Chunks, chunk_slices, chunks_for, meta, meta_like
 from anydrop.core import check, place
-from anydrop.core.recipe import Affine, Recipe, Window
+from anydrop.core.recipe import Recipe
 from anydrop.core.typing import Array
 
 
@@ -60,18 +57,24 @@ class DaskBackend(Backend):
         """Return standard normal numbers, in the chunks of `like` where they fit."""
         return self._drawn("normals", recipe, like, COMPUTE[self.dtype_name(like)])
 
-    def _drawn(self, method: str, recipe: Recipe, like: Array, dtype: str) -> Array:
+    def keep_blocks(self, recipe: Recipe, sizes: tuple[int, ...], like: Array) -> Array:
+        """Return the keep mask of blocks, in the chunks of `like` where they fit."""
+        return self._drawn("keep_blocks", recipe, like, "bool", sizes)
+
+    def _drawn(
+        self, method: str, recipe: Recipe, like: Array, dtype: str, sizes: tuple[int, ...] = ()
+    ) -> Array:
         """Return what a method of the chunks' own backend draws of a recipe."""
         recipe = _known(recipe)._replace(scale=1.0)
-        shape = recipe.keep_shape
+        shape = tasks.less_reach(recipe.keep_shape, sizes)
         chunks = tuple(
-            (1,) if a in recipe.shared_axes else sizes
-            for a, sizes in enumerate(_chunks(shape, like, dtype))
+            (1,) if a in recipe.shared_axes else lengths
+            for a, lengths in enumerate(_chunks(shape, like, dtype))
         )
-        token = tokenize(recipe, chunks, dtype, str(self.device(like)))
+        token = tokenize(recipe, chunks, dtype, str(self.device(like)), *sizes)
         axes = tuple(range(len(shape)))
         return da.blockwise(
-            partial(_draw, method=method, recipe=recipe, like=meta(like)),
+            partial(tasks.draw, method=method, recipe=recipe, like=meta(like), sizes=sizes),
             axes,
             *(chunk_slices(chunks), axes),
             name=f"anydrop-{method}-{token}",
@@ -90,13 +93,64 @@ class DaskBackend(Backend):
         out: Array | None = None,
     ) -> Array:
         """Return ``where(keep, x * scale + shift, fill)`` in the chunks of `x`."""
-        affine, axes = Affine(scale, shift, fill), tuple(range(x.ndim))
+        return self._applied("select", x, keep, scale, shift, fill)
+
+    def perturb(
+        self, x: Array, recipe: Recipe, std: float, relative: bool, out: Array | None = None
+    ) -> Array:
+        """Return ``x * (1 + std * z)`` or ``x + std * z`` in the chunks of `x`."""
+        return self._applied("perturb", x, recipe, std, relative)
+
+    def select_blocks(
+        self,
+        x: Array,
+        recipe: Recipe,
+        sizes: tuple[int, ...],
+        scale: float,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, x * scale, 0)`` with a mask of blocks, in the chunks of `x`."""
+        return self._applied("select_blocks", x, recipe, sizes, scale, sizes=sizes)
+
+    def _applied(
+        self,
+        method: str,
+        x: Array,
+        keep: Recipe | Array | None,
+        *arguments: Any,
+        sizes: tuple[int, ...] = (),
+    ) -> Array:
+        """Return what a method of the chunks' own backend makes of each chunk and its mask."""
+        axes = tuple(range(x.ndim))
         recipe, where = _masked(x, keep)
         return da.blockwise(
-            partial(_select, recipe=recipe, affine=affine),
+            partial(tasks.apply, method=method, recipe=recipe, arguments=arguments, sizes=sizes),
             axes,
             *(x, axes, *where),
-            name=f"anydrop-select-{tokenize(x, recipe or where, *affine)}",
+            name=f"anydrop-{method}-{tokenize(x, recipe or where, *arguments)}",
+            meta=meta(x),
+            dtype=x.dtype,
+            align_arrays=False,
+        )
+
+    def choose(
+        self,
+        new: Array | None,
+        previous: Array | None,
+        keep: Recipe | Array,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, new, previous)`` in the chunks of `new`, if there is one."""
+        states = [state for state in (new, previous) if state is not None]
+        x, axes = states[0], tuple(range(states[0].ndim))
+        recipe, where = _masked(x, keep)
+        given = new is not None, previous is not None
+        return da.blockwise(
+            partial(tasks.choose, recipe=recipe, given=given),
+            axes,
+            *(part for state in states for part in (state.rechunk(x.chunks), axes)),
+            *where,
+            name=f"anydrop-choose-{tokenize(*states, recipe or where, given)}",
             meta=meta(x),
             dtype=x.dtype,
             align_arrays=False,
@@ -123,7 +177,7 @@ class DaskBackend(Backend):
             )
         added = () if bias is None else _beside(bias, x)
         return da.blockwise(
-            partial(_select_add, recipe=recipe, scale=scale, masked=bool(where)),
+            partial(tasks.select_add, recipe=recipe, scale=scale, masked=bool(where)),
             axes,
             *(x, axes, residual, axes, *where, *added),
             name=f"anydrop-add-{tokenize(x, residual, recipe or where, scale, added)}",
@@ -136,7 +190,7 @@ class DaskBackend(Backend):
         """Return x summed to a shape, lazily: the chunks are summed, and then their sums."""
         lengths = (1,) * (x.ndim - len(shape)) + shape
         axes = tuple(a for a, n in enumerate(lengths) if n == 1)
-        summed, rounded = (partial(_sum, dtype=name) for name in (_wide(x), dtype))
+        summed, rounded = (partial(tasks.summed, dtype=name) for name in (_wide(x), dtype))
         result = {"dtype": dtype, "meta": meta_like(x, x.ndim, dtype)}
         if axes:
             parts = {"chunk": summed, "combine": summed, "aggregate": rounded}
@@ -203,7 +257,7 @@ class DaskBackend(Backend):
         flat = keep.rechunk([[n for n in sizes if n] for sizes in keep.chunks]).reshape(-1)
         flat = flat.rechunk(-(-flat.chunksize[0] // 8) * 8)
         return flat.map_blocks(
-            _pack,
+            tasks.pack,
             chunks=(tuple(-(-n // 8) for n in flat.chunks[0]),),
             dtype="uint8",
             meta=meta_like(keep, 1, "uint8"),
@@ -216,7 +270,7 @@ class DaskBackend(Backend):
             none = resolve(meta(bits)).unpack(meta(bits), shape, meta(bits))
             return da.from_array(none, asarray=False)
         flat = bits.map_blocks(
-            _unpack,
+            tasks.unpack,
             chunks=(tuple(8 * n for n in bits.chunks[0]),),
             dtype=bool,
             meta=meta_like(bits, 1, bool),
@@ -295,74 +349,3 @@ def _known(recipe: Recipe) -> Recipe:
                 "so"
             )
     return place.known(Recipe(*recipe))
-
-
-def _part(recipe: Recipe, slices: tuple[slice, ...]) -> Recipe:
-    """Return the recipe of a chunk."""
-    offset, extent = recipe.window or ((0,) * len(slices), recipe.shape)
-    return recipe._replace(
-        shape=tuple(int(s.stop - s.start) for s in slices),
-        window=Window(tuple(o + int(s.start) for o, s in zip(offset, slices, strict=True)), extent),
-    )
-
-
-# What tasks call ------------------------------------------------------------------------------
-
-
-def _draw(slices: tuple[slice, ...], *, method: str, recipe: Recipe, like: Array) -> Array:
-    with _as_a_task():
-        return getattr(resolve(like), method)(_part(recipe, slices), like)
-
-
-def _select(x: Array, where: Any = None, *, recipe: Recipe | None, affine: Affine) -> Array:
-    keep = _part(recipe, where) if recipe else where
-    if recipe:
-        _check_chunk(x, keep.shape)
-    backend = resolve(x)
-    backend.check_input(x)
-    with _as_a_task():
-        return backend.select(x, keep, *affine)
-
-
-def _select_add(
-    x: Array, residual: Array, *rest: Any, recipe: Recipe | None, scale: float, masked: bool
-) -> Array:
-    where, bias = (*rest, None)[:2] if masked else (None, (*rest, None)[0])
-    keep = _part(recipe, where) if recipe else where
-    if recipe:
-        _check_chunk(x, keep.shape)
-    _check_chunk(residual, x.shape)
-    backend = resolve(x)
-    backend.check_input(x)
-    with _as_a_task():
-        return backend.select_add(x, residual, keep, scale, bias)
-
-
-def _sum(x: Array, axis: tuple[int, ...], keepdims: bool, *, dtype: str) -> Array:
-    shape = tuple(1 if a in axis else n for a, n in enumerate(x.shape))
-    with _as_a_task():
-        return resolve(x).sum_to(x, shape, dtype)
-
-
-def _check_chunk(x: Array, shape: tuple[int, ...]) -> None:
-    if x.shape != shape:
-        raise ValueError(
-            f"a chunk has the shape {x.shape} and not {shape}, as its Dask array says: tell "
-            "the chunks where it was made, e.g. with map_blocks(..., chunks=...)"
-        )
-
-
-def _as_a_task() -> AbstractContextManager[None]:
-    """Leave the cores to other tasks, unless this program's main thread does all of them itself."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if in_main_thread and multiprocessing.parent_process() is None:
-        return nullcontext()
-    return without_helpers()
-
-
-def _pack(keep: Array) -> Array:
-    return resolve(keep).pack(keep)
-
-
-def _unpack(bits: Array) -> Array:
-    return resolve(bits).unpack(bits, (8 * bits.shape[0],), bits)

@@ -59,6 +59,50 @@ class JaxBackend(Backend):
                 return programs.select_drawn(x, words, factors, layout, shifted)
             return programs.select(x, keep, factors, shifted)
 
+    def perturb(
+        self, x: Array, recipe: Recipe, std: float, relative: bool, out: Array | None = None
+    ) -> Array:
+        """Return ``x * (1 + std * z)`` or ``x + std * z``; see `Backend.perturb`."""
+        number = np.asarray(std, COMPUTE[self.dtype_name(x)])
+        with jax.enable_x64(True):
+            words, layout = recipes.words_and_layout(recipe)
+            return programs.perturb(x, words, number, layout, relative)
+
+    def choose(
+        self,
+        new: Array | None,
+        previous: Array | None,
+        keep: Recipe | Array,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, new, previous)``; see `Backend.choose`."""
+        with jax.enable_x64(True):
+            if isinstance(keep, Recipe):
+                return programs.choose_drawn(new, previous, *recipes.words_and_layout(keep))
+            return programs.choose(new, previous, keep)
+
+    def keep_blocks(self, recipe: Recipe, sizes: tuple[int, ...], like: Array) -> Array:
+        """Return the keep mask of blocks, sharded as `keep` is; see `Backend.keep_blocks`."""
+        with jax.enable_x64(True):
+            words, layout = recipes.words_and_layout(recipe)
+            shape = tuple(n - m + 1 for n, m in zip(layout.shape, sizes, strict=True))
+            sharding = _sharding_beside(like, shape)
+            return programs.compiled(programs.keep_blocks, sharding, 1, 2)(words, layout, sizes)
+
+    def select_blocks(
+        self,
+        x: Array,
+        recipe: Recipe,
+        sizes: tuple[int, ...],
+        scale: float,
+        out: Array | None = None,
+    ) -> Array:
+        """Return ``where(keep, x * scale, 0)`` with a mask of blocks; see `Backend`."""
+        factors = np.asarray((scale, 0.0, 0.0), COMPUTE[self.dtype_name(x)])
+        with jax.enable_x64(True):
+            words, layout = recipes.words_and_layout(recipe)
+            return programs.select_blocks(x, words, factors, layout, sizes)
+
     def select_add(
         self,
         x: Array,

@@ -16,6 +16,7 @@ from jax import lax
 from jax.sharding import Sharding
 
 from anydrop.backends.common import pairwise
+from anydrop.backends.common.blocks import eroded
 from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.jax.private import within_explicit_axes
 from anydrop.core import stream
@@ -43,22 +44,17 @@ def compiled(
 
 def keep(words: Array, layout: Layout) -> Array:
     """Draw a keep mask from seven words."""
-    words = lax.optimization_barrier(words)
-    return _drawn(words, layout) >= words[6]
+    return _kept(lax.optimization_barrier(words), layout)
+
+
+def keep_blocks(words: Array, layout: Layout, sizes: tuple[int, ...]) -> Array:
+    """Draw the keep mask of blocks from the seven words of the places where they begin."""
+    return _kept_blocks(lax.optimization_barrier(words), layout, sizes)
 
 
 def normals(words: Array, layout: Layout, dtype: str) -> Array:
     """Draw normal numbers from seven words."""
-    drawn = _drawn(lax.optimization_barrier(words), layout)
-    return standard_normal(jnp, drawn, dtype, None, _octave_of, _high_half)
-
-
-def _octave_of(xp: Any, count: Array) -> Array:
-    return np.uint32(26) - lax.clz(count | np.uint32(32))
-
-
-def _high_half(a: Array, b: Array) -> Array:
-    return (a.astype(np.uint64) * b >> 32).astype(np.uint32)
+    return _normals(lax.optimization_barrier(words), layout, dtype)
 
 
 @partial(jax.jit, static_argnums=(3, 4))
@@ -73,9 +69,56 @@ def select_drawn(x: Array, words: Array, factors: Array, layout: Layout, shifted
         # One barrier for all numbers together: without it XLA takes what they alone decide, the
         # whole array of indices, out of a loop around this and stores it.
         words, factors = lax.optimization_barrier((words, factors))
-        return _select(x, _drawn(words, layout) >= words[6], factors, shifted)
+        return _select(x, _kept(words, layout), factors, shifted)
 
     return jax.checkpoint(within_explicit_axes(selected, x))(x, words, factors)
+
+
+@partial(jax.jit, static_argnums=(3, 4))
+def select_blocks(
+    x: Array, words: Array, factors: Array, layout: Layout, sizes: tuple[int, ...]
+) -> Array:
+    """Return ``where(keep, x * scale, 0)`` with the mask of `keep_blocks`; see `select_drawn`."""
+
+    def selected(x: Array, words: Array, factors: Array) -> Array:
+        words, factors = lax.optimization_barrier((words, factors))
+        return _select(x, _kept_blocks(words, layout, sizes), factors, False)
+
+    return jax.checkpoint(within_explicit_axes(selected, x))(x, words, factors)
+
+
+@partial(jax.jit, static_argnums=(3, 4))
+def perturb(x: Array, words: Array, std: Array, layout: Layout, relative: bool) -> Array:
+    """Return ``x * (1 + std * z)`` or ``x + std * z``, with z drawn here; see `select_drawn`."""
+
+    def perturbed(x: Array, words: Array, std: Array) -> Array:
+        words, std = lax.optimization_barrier((words, std))
+        noise = _apart(_normals(words, layout, str(std.dtype)) * std)
+        if jnp.iscomplexobj(x):
+            noise = 1 + noise
+            return lax.complex(_apart(x.real * noise), _apart(x.imag * noise))
+        wide = _wide(x, std.dtype)
+        y = _apart(wide * (1 + noise)) if relative else wide + noise
+        return y.astype(x.dtype)
+
+    return jax.checkpoint(within_explicit_axes(perturbed, x))(x, words, std)
+
+
+@partial(jax.jit, static_argnums=3)
+def choose_drawn(new: Array | None, previous: Array | None, words: Array, layout: Layout) -> Array:
+    """Return ``where(keep, new, previous)``, of zeros where one is None; see `select_drawn`."""
+
+    def chosen(new: Array | None, previous: Array | None, words: Array) -> Array:
+        return _choose(new, previous, _kept(lax.optimization_barrier(words), layout))
+
+    program = within_explicit_axes(chosen, previous if new is None else new)
+    return jax.checkpoint(program)(new, previous, words)
+
+
+@jax.jit
+def choose(new: Array | None, previous: Array | None, kept: Array) -> Array:
+    """Return ``where(kept, new, previous)``, of zeros where one is None."""
+    return within_explicit_axes(_choose, previous if new is None else new)(new, previous, kept)
 
 
 @partial(jax.jit, static_argnums=3)
@@ -93,7 +136,7 @@ def select_add_drawn(
 
     def added(x: Array, residual: Array, bias: Array | None, words: Array, factors: Array) -> Array:
         words, factors = lax.optimization_barrier((words, factors))
-        return _select_add(x, residual, bias, _drawn(words, layout) >= words[6], factors)
+        return _select_add(x, residual, bias, _kept(words, layout), factors)
 
     program = within_explicit_axes(added, x)
     return jax.checkpoint(program)(x, residual, bias, words, factors)
@@ -154,6 +197,11 @@ def _select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Arra
     return y.astype(x.dtype)
 
 
+def _choose(new: Array | None, previous: Array | None, kept: Array) -> Array:
+    states = [0 if state is None else state for state in (new, previous)]
+    return jnp.where(kept, *states)
+
+
 @jax.custom_jvp
 def _apart(product: Array) -> Array:
     """Return a product as it is, such that no compiler fuses it with the sum that follows.
@@ -173,6 +221,29 @@ def _apart_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Ar
 
 
 # The stream ------------------------------------------------------------------------------------
+
+
+def _kept(words: Array, layout: Layout) -> Array:
+    return _drawn(words, layout) >= words[6]
+
+
+def _kept_blocks(words: Array, layout: Layout, sizes: tuple[int, ...]) -> Array:
+    # The barrier has the mask stored: it would be drawn again for each place in a block.
+    return eroded(jnp, lax.optimization_barrier(_kept(words, layout)), sizes)
+
+
+# Under a jit of its own, for jax.checkpoint would keep the table that this closes over.
+@partial(jax.jit, static_argnums=(1, 2))
+def _normals(words: Array, layout: Layout, dtype: str) -> Array:
+    return standard_normal(jnp, _drawn(words, layout), dtype, None, _octave_of, _high_half)
+
+
+def _octave_of(xp: Any, count: Array) -> Array:
+    return np.uint32(26) - lax.clz(count | np.uint32(32))
+
+
+def _high_half(a: Array, b: Array) -> Array:
+    return (a.astype(np.uint64) * b >> 32).astype(np.uint32)
 
 
 def _drawn(words: Array, layout: Layout) -> Array:

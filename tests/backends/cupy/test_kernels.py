@@ -252,7 +252,7 @@ def test_a_number_beyond_float32_is_infinite_there():
     assert (HostCuda().select(np.ones(8), recipe, 1e300) == 1e300).all()
 
 
-SOURCE = sources.source("bool").replace(sources.instances("bool"), "")
+SOURCE = sources.template()
 PLANTED = {
     "a store past the end": ("length - begin < WIDTH", "length - begin + 1 < WIDTH", "bounds"),
     "a load before the start": (
@@ -277,7 +277,7 @@ def test_that_bad_accesses_are_seen(planted):
 
 
 @pytest.mark.parametrize(
-    ("symbol", "kind"), [("size_of_args", cuda.Args), ("size_of_sum_args", cuda.SumArgs)]
+    ("symbol", "kind"), [("size_of_args", cuda.Args), ("size_of_more_args", cuda.MoreArgs)]
 )
 def test_the_kernels_arguments_are_what_the_source_says(symbol, kind):
     size = ctypes.c_uint64.in_dll(library(), symbol).value

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from devices import ON_DEVICES, needs_device
+from random_layouts import normals_of, perturbed
 from subjects import NUMPY_DTYPES, available
 
 import anydrop
@@ -190,6 +191,28 @@ def test_steps_and_offsets_that_are_arrays(device):
         cupy.asnumpy(anydrop.dropout(x, 0.5, seed=0, step=words, window=window)),
         2.0 * keep((4, 6), 0.5, seed=0, step=7 + 2**32, window=Window((3, 0), (9, 6))),
     )
+
+
+@quiet
+@pytest.mark.parametrize("name", NUMPY_DTYPES)
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_noise_and_choices(device, recipe, name):
+    rng, backend = np.random.default_rng(0), load("cupy")
+    new, previous = (numbers(SHAPE, dtype_of(name), rng) for _ in range(2))
+    mask = Mask.from_seed(SHAPE, 0.5, seed=8, step=2, **recipe)
+    arrays = [on(device, state) for state in (new, previous)]
+    z = backend.normals(mask, arrays[0])
+    assert z.device == device
+    assert bits(cupy.asnumpy(z)) == bits(normals_of(mask, str(z.dtype)))
+    for relative in (True, False)[: 1 + (not name.startswith("complex"))]:
+        y = backend.perturb(arrays[0], mask, 0.3, relative)
+        assert bits(cupy.asnumpy(y)) == bits(perturbed(new, mask, 0.3, relative))
+    kept = keep(SHAPE, 0.5, seed=8, step=2, **recipe)
+    y = backend.choose(*arrays, mask)
+    assert y.device == device
+    assert bits(cupy.asnumpy(y)) == bits(np.where(kept, new, previous))
+    y = backend.choose(None, arrays[1], mask)
+    assert bits(cupy.asnumpy(y)) == bits(np.where(kept, np.zeros((), new.dtype), previous))
 
 
 def generators(device):

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from devices import MISSING
 from process import python
+from random_layouts import normals_of, perturbed
 from subjects import available
 
 import anydrop
 from anydrop import Mask, Window, verify
 from anydrop.backends import load
-from anydrop.testing.reference import NORMAL_TOLERANCE, bits, keep, normals, numbers, select
+from anydrop.testing.reference import bits, keep, numbers, select
 from anydrop.testing.subject import dtype_of
 
 if not available("cupy"):
@@ -117,7 +118,7 @@ def hosted():
     import cuda_on_host
 
     class Hosted(CupyBackend):
-        def _run(self, dtype, launch):
+        def _run(self, launch):
             assert isinstance(launch.args, np.ndarray)  # which CuPy passes by value
             assert launch.args.size == 1
             cuda_on_host.run(launch, None, None)
@@ -177,15 +178,62 @@ def test_bfloat16_arrays(hosted):
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "c16"])
-@pytest.mark.parametrize(
-    "recipe", [{"shape": (0, 3)}, {"shape": (6, 8, 10)}, *RECIPES[1:]], ids=str
-)
+@pytest.mark.parametrize("recipe", [{"shape": (0, 3)}, *RECIPES], ids=str)
 def test_normal_numbers(hosted, recipe, dtype):
-    place = {"shape": (6, 8, 10), "seed": 8, "step": 2} | recipe
-    z = hosted.normals(Mask.from_seed(p=0.5, **place), cupy_array(np.ones(1, dtype), OnHost))
+    mask = Mask.from_seed(**{"shape": (6, 8, 10), "p": 0.5, "seed": 8, "step": 2} | recipe)
+    z = hosted.normals(mask, cupy_array(np.ones(1, dtype), OnHost))
     wide = "float64" if dtype in ("f8", "c16") else "float32"
-    assert z.dtype == wide
-    np.testing.assert_allclose(numpy_array(z), normals(**place), rtol=NORMAL_TOLERANCE[wide])
+    assert bits(numpy_array(z)) == bits(normals_of(mask, wide))
+
+
+@quiet
+@pytest.mark.parametrize("name", ["f2", "f4", "f8", "c8", "c16"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_noise_of_any_layout(hosted, layout, recipe, name):
+    x = LAYOUTS[layout](numbers((6, 8, 10), np.dtype(name), np.random.default_rng(0)))
+    mask = Mask.from_seed(x.shape, 0.5, seed=8, step=2, **recipe)
+    for relative in (True, False)[: 1 + (x.dtype.kind != "c")]:
+        array = cupy_array(x.copy(order="K"), OnHost)
+        expected = bits(perturbed(x, mask, 0.3, relative))
+        y = hosted.perturb(array, mask, 0.3, relative)
+        assert (y.dtype, y.shape) == (array.dtype, array.shape)
+        assert bits(numpy_array(y)) == expected
+        assert hosted.perturb(array, mask, 0.3, relative, out=array) is array
+        assert bits(numpy_array(array)) == expected
+
+
+@quiet
+@pytest.mark.parametrize("name", ["f2", "f4", "f8", "c8", "c16"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_choices_of_any_layout(hosted, layout, recipe, name):
+    rng = np.random.default_rng(0)
+    new, previous = (LAYOUTS[layout](numbers((6, 8, 10), np.dtype(name), rng)) for _ in range(2))
+    mask = Mask.from_seed(new.shape, 0.3, seed=8, step=2, **recipe)
+    kept = keep(new.shape, 0.3, seed=8, step=2, **recipe)
+    expected = [np.where(kept, *pair) for pair in ((new, previous), (new, 0), (0, previous))]
+    arrays = [cupy_array(array, OnHost) for array in (new, previous)]
+    for how in (mask, cupy_array(kept[:, ::-1].copy()[:, ::-1], OnHost)):
+        pairs = (arrays, (arrays[0], None), (None, arrays[1]))
+        for pair, wanted in zip(pairs, expected, strict=True):
+            y = hosted.choose(*pair, how)
+            assert (y.dtype, y.shape) == (arrays[0].dtype, (6, 8, 10))
+            assert bits(numpy_array(y)) == bits(wanted.astype(name))
+    assert hosted.choose(*arrays, mask, out=arrays[1]) is arrays[1]
+    assert bits(numpy_array(arrays[1])) == bits(expected[0])
+
+
+@quiet
+@pytest.mark.parametrize("recipe", [{}, {"shared_axes": 1}], ids=str)
+def test_blocks(hosted, recipe):
+    x = numbers((2, 3, 9, 7), np.dtype("f4"), np.random.default_rng(0))
+    seeds = Mask.from_seed((2, 3, 11, 8), 0.05, seed=8, step=2, **recipe)
+    numpy = load("numpy")
+    kept = numpy.keep_blocks(seeds, (1, 1, 3, 2), x)
+    array = cupy_array(x, OnHost)
+    assert np.array_equal(numpy_array(hosted.keep(seeds, array)), numpy.keep(seeds, x))
+    assert bits(select(x, kept, 1.25)) == bits(numpy.select_blocks(x, seeds, (1, 1, 3, 2), 1.25))
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0, 2), ()])

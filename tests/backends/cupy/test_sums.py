@@ -21,7 +21,11 @@ if not available("cuda_on_host"):
 from cuda_on_host import HostCuda, memory
 
 NUMPY = NumpyBackend(use_numba=False)
-SUMS = {n: dtypes for n, dtypes in sources.SUMS.items() if {*dtypes} <= {*NUMPY_DTYPES}}
+SUMS = {
+    name: family.dtypes
+    for name, family in sources.FAMILIES.items()
+    if family.work == "ADD" and {*family.dtypes} <= {*NUMPY_DTYPES}
+}
 GEOMETRIES = [(1, 1), (1, 7), (3, 32), (2, 256), None]
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")

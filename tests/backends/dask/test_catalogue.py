@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from random_layouts import normals_of, perturbed
 from subjects import available
 
 import anydrop
@@ -53,7 +54,7 @@ def test_numpys_numbers_when_they_are_asked_for(name, how):
     expected = function(*arrays)
     assert isinstance(y, da.Array)
     assert (y.dtype, y.shape) == (expected.dtype, expected.shape)
-    assert np.array_equal(y.compute(), expected)  # chunks of NumPy, and so its normals to the bit
+    assert np.array_equal(y.compute(), expected)
 
 
 @pytest.mark.parametrize("name", [name for name in DRAWN if name != "token_dropout"])
@@ -79,10 +80,76 @@ def test_the_backward_pass(name):
 
 
 def test_chunks_follow_the_array():
-    x = cut(X, "uneven")
-    for name in ("gaussian_dropout", "alpha_dropout"):
+    x, maps = cut(X, "uneven"), cut(MAPS, "uneven")
+    for name in ("gaussian_dropout", "gaussian_noise", "alpha_dropout"):
         assert DRAWN[name][0](x).chunks == x.chunks
-    assert DRAWN["zoneout"][0](x, cut(-X, "rows")).chunks[1] == x.chunks[1]
+    assert DRAWN["zoneout"][0](x, cut(-X, "rows")).chunks == x.chunks
+    y, mask = anydrop.drop_block2d(maps, 0.3, 3, **SEED, return_mask=True)
+    assert y.chunks == mask.keep(maps).chunks == maps.chunks
+
+
+ONE_TASK = ("gaussian_dropout", "gaussian_noise", "zoneout", "drop_block2d")
+
+
+@pytest.mark.parametrize("name", ONE_TASK)
+def test_one_task_for_each_chunk(name):
+    """Beside those of the arrays themselves: no mask or noise is an array of its own."""
+    function, *arrays = DRAWN[name]
+    lazy = [cut(x, "uneven") for x in arrays]
+    y = function(*lazy)
+    before = {key for x in lazy for key in x.dask}
+    assert len(set(y.dask) - before) == y.npartitions
+    gradient = anydrop.zoneout(*lazy, 0.3, **SEED, return_mask=True)[1] if len(lazy) > 1 else None
+    for share in () if gradient is None else gradient.apply(lazy[0]):
+        assert len(set(share.dask) - before) == share.npartitions
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", ">f4"])
+@pytest.mark.parametrize("place", [{}, {"shared_axes": 1}, {"window": ((2, 3), (30, 40))}], ids=str)
+def test_noise_of_any_chunks_is_that_of_the_definition(dtype, place):
+    x = X.astype(dtype)
+    mask = anydrop.Mask.from_seed(X.shape, 0.5, **SEED, **place)
+    backend = anydrop.backends.load("dask")
+    for how in CHUNKS:
+        lazy = cut(x, how)
+        z = backend.normals(mask, lazy).compute()
+        assert np.array_equal(z, normals_of(mask, z.dtype))
+        for relative in (True, False)[: 1 + (x.dtype.kind != "c")]:
+            y = backend.perturb(lazy, mask, 0.3, relative)
+            assert y.dtype == x.dtype
+            assert np.array_equal(y.compute(), perturbed(x, mask, 0.3, relative))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"shared_axes": 1}, {"window": ((1, 0, 2, 3), (9, 9, 20, 30))}]
+)
+def test_blocks_reach_from_chunk_to_chunk(options):
+    """Along each axis, in a window, and in chunks shorter than a block or empty."""
+    expected, mask = anydrop.drop_block2d(MAPS, 0.3, (4, 3), **SEED, **options, return_mask=True)
+    for chunks in ((4, 3, 9, 7), (3, 2, 4, 3), (4, 3, 1, 1), (4, 3, (0, 2, 0, 7), (5, 2, 0))):
+        lazy = da.from_array(MAPS, chunks=chunks)
+        y = anydrop.drop_block2d(lazy, 0.3, (4, 3), **SEED, **options)
+        assert np.array_equal(y.compute(), expected)
+        kept = mask.keep(like=lazy).compute()
+        assert np.array_equal(kept, mask.keep(like=MAPS))
+    rows = slice(None, None, 2)  # a part of a graph computes the same
+    assert np.array_equal(y[rows].compute(), expected[rows])
+
+
+def test_a_choice_by_a_mask_that_is_stored():
+    x, h = cut(X, "uneven"), cut(-X, "rows")
+    zones = anydrop.zoneout(x, h, 0.3, rng=da.random.default_rng(0), return_mask=True)[1]
+    y, kept = dask.compute(zones.choose(anydrop.resolve(x), x, h, None), zones.keep(like=x))
+    assert np.array_equal(y, np.where(kept, X, -X))
+    for share, expected in zip(zones.apply(x), (kept * X, ~kept * X), strict=True):
+        assert np.array_equal(share.compute(), expected)
+
+
+def test_states_of_chunks_that_are_not_what_they_say():
+    lies = cut(X, "rows").map_blocks(lambda chunk: chunk[:, :-1], dtype="f8")
+    for pair in ((lies, cut(X, "rows")), (cut(X, "rows"), lies)):
+        with pytest.raises(ValueError, match=r"a chunk has the shape \(\d, 9\) and not \(\d, 10\)"):
+            anydrop.zoneout(*pair, 0.3, seed=0).compute()
 
 
 def test_sums_with_chunks_of_unknown_sizes():

@@ -34,6 +34,23 @@ def normals(x, **recipe):
     return anydrop.resolve(x).normals(recipe, x)
 
 
+def blocks(x, size=2, **recipe):
+    return anydrop.drop_block1d(x[None], 0.5, size, seed=0, **recipe)[0]
+
+
+def block_masks(x, size=2, **recipe):
+    _, mask = anydrop.drop_block1d(x[None], 0.5, size, seed=0, **recipe, return_mask=True)
+    return mask.keep(x[None])[0] * 1.0
+
+
+def chosen(x, previous=-2 * X, which=slice(None), **recipe):
+    recipe = anydrop.Mask.from_seed(x.shape, **{"p": 0.5, "seed": 0, **recipe})
+    states = [x, da.from_array(previous)]
+    if which != slice(None):
+        states[which] = None
+    return anydrop.resolve(x).choose(*states, recipe)
+
+
 def packed(x, **recipe):
     return anydrop.resolve(x).pack(mask(x, **recipe) > 0) * 1
 
@@ -78,7 +95,16 @@ FAMILIES = {
     "packed": (packed, [*PLACES, {"p": 0.25}]),
     "stored": (stored, [{}, {"seed": 1}, {"x": X + 1}]),
     "gaussian": (partial(anydrop.gaussian_dropout, seed=0), [{"step": 1}, {"p": 0.25}, {"p": 0.5}]),
-    "noise": (partial(anydrop.gaussian_noise, seed=0), [{"std": 1.0}, {"std": 2.0}]),
+    "noise": (
+        partial(anydrop.gaussian_noise, seed=0),
+        [*PLACES[2:], {"std": 1.0}, {"std": 2.0}, {"x": X + 1}],
+    ),
+    "blocks": (blocks, [{}, {"size": 3}, {"step": 1}, {"x": X + 1}]),
+    "masks of blocks": (block_masks, [{}, {"size": 3}, {"step": 1}]),
+    "choices": (
+        chosen,
+        [*PLACES, {"p": 0.25}, {"x": X + 1}, {"previous": X}, {"which": 0}, {"which": 1}],
+    ),
     "sums": (
         partial(added, seed=0),
         [
@@ -113,7 +139,9 @@ def test_calls_that_differ_are_computed_together_as_alone(family):
             assert not np.array_equal(a, b)  # else the family would show nothing
 
 
-@pytest.mark.parametrize("function", [mask, normals, partial(anydrop.dropout, seed=0)])
+@pytest.mark.parametrize(
+    "function", [mask, normals, partial(anydrop.dropout, seed=0), blocks, chosen]
+)
 def test_other_chunks_have_another_name(function):
     names = {call(function, chunks=chunks).name for chunks in ((4, 3), (6, 8), (2, 3))}
     assert len(names) == 3

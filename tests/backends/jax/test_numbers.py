@@ -5,10 +5,13 @@ import re
 import numpy as np
 import pytest
 from process import python
+from random_layouts import normals_of, perturbed
 
 import anydrop
-from anydrop import Mask
-from anydrop.testing.reference import bits, select
+from anydrop import Mask, Window
+from anydrop.backends.base import COMPUTE
+from anydrop.testing import DTYPES
+from anydrop.testing.reference import bits, numbers, select
 from anydrop.testing.subject import dtype_of
 
 jax = pytest.importorskip("jax", reason="jax is not installed here; nox -s tests-jax runs this")
@@ -54,6 +57,56 @@ def test_subnormals_are_flushed_as_by_jax_itself():
     assert bits(np.asarray(y)) == bits(np.asarray(x * jnp.float32(1.0)))
     x = jnp.asarray([6e-8, -6e-8], jnp.float16)
     assert bits(np.asarray(anydrop.dropout(x, 2**-34, seed=0))) == bits(np.asarray(x))
+
+
+PLACES = [{}, {"shared_axes": 0}, {"shared_axes": 1}, {"window": Window((3, 2**33), (5, 2**34))}]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_noise_is_rounded_operation_by_operation(name, place):
+    """At once, under jit, and where the user's own program adds to it; of 64 bits, too."""
+    shape = (2, 5000)
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype("c16")
+    x = x.astype(name) if name.startswith("complex") else x.real.astype(dtype_of(name))
+    mask = Mask.from_seed(shape, 0.5, seed=1, step=3, **place)
+    array = jax_ways.unplaced(x)
+    z = BACKEND.to_numpy(BACKEND.normals(mask, array))
+    assert bits(z) == bits(normals_of(mask, COMPUTE[name]))
+    for relative in (True, False)[: 1 + (x.dtype.kind != "c")]:
+
+        def noisy(x, relative=relative):
+            return BACKEND.perturb(x, mask, 1 / 3, relative)
+
+        expected = perturbed(x, mask, 1 / 3, relative)
+        with jax.enable_x64(True):
+            for y in (noisy(array), jax.jit(noisy)(array)):
+                assert y.dtype == x.dtype
+                assert bits(np.asarray(y)) == bits(expected)
+            y = jax.jit(lambda x, noisy=noisy: noisy(x) + x)(array)
+            assert bits(np.asarray(y)) == bits(expected + x)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", DTYPES)
+def test_choices_keep_every_bit(name):
+    rng = np.random.default_rng(0)
+    new, previous = (numbers((30, 40), dtype_of(name), rng) for _ in range(2))
+    mask = Mask.from_seed((30, 40), 0.4, seed=1)
+    kept = mask.keep(like=np.empty(0))
+    zeros = np.zeros_like(new)
+    arrays = [jax_ways.unplaced(x) for x in (new, previous)]
+    for keep in (mask, jnp.asarray(kept)):
+        for pair, expected in (
+            (arrays, np.where(kept, new, previous)),
+            ((arrays[0], None), np.where(kept, new, zeros)),
+            ((None, arrays[1]), np.where(kept, zeros, previous)),
+        ):
+            y = BACKEND.choose(*pair, keep)
+            assert y.dtype == new.dtype
+            assert bits(BACKEND.to_numpy(y)) == bits(expected)
 
 
 def test_with_x64():

@@ -201,9 +201,51 @@ def test_states_that_are_cut(mesh, spec, training):
     """One of them as it was put, and one as JAX's own operations write its sharding."""
     new, previous = on(mesh, spec), jnp.negative(on(mesh, spec))
     expected = anydrop.zoneout(X, -X, 0.5, seed=0, training=training)
-    y = anydrop.zoneout(new, previous, 0.5, seed=0, training=training)
-    assert np.array_equal(y, expected)
-    assert y.sharding.is_equivalent_to(new.sharding, 2)
+    function = partial(anydrop.zoneout, p=0.5, seed=0, training=training)
+    for zone in (function, jax.jit(function)):
+        y = zone(new, previous)
+        assert np.array_equal(y, expected)
+        assert y.sharding.is_equivalent_to(new.sharding, 2)
+    shares = jax.grad(lambda new, previous: (function(new, previous) ** 2).sum() / 2, (0, 1))
+    if training:
+        by_new, by_previous = jax.jit(shares)(new, previous)
+        assert np.array_equal(by_new, np.where(expected == X, expected, 0))
+        assert np.array_equal(by_previous, np.where(expected == -X, expected, 0))
+
+
+NOISE = {
+    "gaussian_dropout": lambda x: anydrop.gaussian_dropout(x, 0.3, seed=0, step=3),
+    "gaussian_noise": lambda x: anydrop.gaussian_noise(x, 0.3, seed=0, step=3),
+    "a shared axis": lambda x: anydrop.gaussian_noise(x, 0.3, seed=0, shared_axes=0),
+}
+
+
+@pytest.mark.parametrize("function", NOISE.values(), ids=list(NOISE))
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_noise_that_is_cut(mesh, spec, function):
+    x, expected = on(mesh, spec), function(X)
+    for noisy in (function, jax.jit(function)):
+        y = noisy(x)
+        assert np.array_equal(y, expected)
+        assert y.sharding.is_equivalent_to(x.sharding, 2)
+    assert not COLLECTIVE.search(compiled(function, x))
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_blocks_that_are_cut(mesh, spec):
+    """Along the batch and the channels no device needs another's part of the mask."""
+    maps = np.arange(1.0, 1 + 8 * 8 * 6 * 5, dtype="f4").reshape(8, 8, 6, 5)
+    drop_blocks = partial(anydrop.drop_block2d, p=0.3, block_size=3, seed=0)
+    expected, mask = drop_blocks(maps, return_mask=True)
+    x = on(mesh, spec, maps)
+    for function in (drop_blocks, jax.jit(drop_blocks)):
+        y = function(x)
+        assert np.array_equal(y, expected)
+        assert y.sharding.is_equivalent_to(x.sharding, 4)
+    assert not COLLECTIVE.search(compiled(drop_blocks, x))
+    kept = mask.keep(like=x)
+    assert np.array_equal(kept, mask.keep(like=maps))
+    assert kept.sharding.is_equivalent_to(x.sharding, 4)
 
 
 @pytest.mark.parametrize("training", [True, False])

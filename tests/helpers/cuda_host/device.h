@@ -39,6 +39,8 @@ inline unsigned short to_float16(float v) {
     memcpy(&bits, &h, 2);
     return bits;
 }
+inline unsigned leading_zeros(unsigned word) { return __builtin_clz(word); }
+inline unsigned high_half(unsigned a, unsigned b) { return (unsigned long long)a * b >> 32; }
 inline unsigned bits_of(float v) {
     unsigned bits;
     memcpy(&bits, &v, 4);

@@ -14,10 +14,10 @@ extern "C" void launch(void (*kernel)(Args), const void* args, unsigned blocks, 
                        unsigned first, unsigned last, Watch* seen) {
     run_blocks(kernel, args, blocks, threads, first, last, seen);
 }
-extern "C" void launch_sum(void (*kernel)(SumArgs), const void* args, unsigned blocks, unsigned threads,
+extern "C" void launch_more(void (*kernel)(MoreArgs), const void* args, unsigned blocks, unsigned threads,
                            unsigned first, unsigned last, Watch* seen) {
     run_blocks(kernel, args, blocks, threads, first, last, seen);
 }
 
-extern "C" const unsigned long long size_of_args, size_of_sum_args;
-const unsigned long long size_of_args = sizeof(Args), size_of_sum_args = sizeof(SumArgs);
+extern "C" const unsigned long long size_of_args, size_of_more_args;
+const unsigned long long size_of_args = sizeof(Args), size_of_more_args = sizeof(MoreArgs);
