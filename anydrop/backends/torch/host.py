@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -51,38 +51,75 @@ def keep(recipe: Recipe, device: torch.device) -> Tensor:
     return torch.from_numpy(HOST.keep(recipe, None))
 
 
-def select(x: Tensor, recipe: Recipe, affine: Affine, out: Tensor | None = None) -> Tensor:
+def select(
+    x: Tensor,
+    keep: Recipe | Tensor,
+    scale: float,
+    shift: float | None,
+    fill: float,
+    out: Tensor | None = None,
+) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)``, in `out` if there is one."""
-    x = x.detach()
-    y = torch.empty_like(x) if out is None else written(out)
-    if x.dtype == torch.bfloat16 and BFLOAT16 is None:
-        # Computed in float32 and rounded once, as the kernels do it an element at a time.
-        wide = x.float()
-        HOST.select(wide.numpy(), recipe, *affine, out=wide.numpy())
-        return y.copy_(wide)
-    HOST.select(array(x), recipe, *affine, out=array(y.detach()))
-    return y
+    call = partial(HOST.select, keep=_mask(keep), scale=scale, shift=shift, fill=fill)
+    return _written_by(call, out, x)
 
 
 def select_add(
     x: Tensor,
     residual: Tensor,
-    bias: Tensor | None = None,
-    *,
-    mask: Recipe | Tensor | None,
+    bias: Tensor | None,
+    keep: Recipe | Tensor | None,
     scale: float,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Return ``residual + where(mask, (x + bias) * scale, 0)``, in `out` if there is one."""
-    y = torch.empty_like(x, dtype=residual.dtype) if out is None else written(out)
-    kept = mask.numpy() if isinstance(mask, Tensor) else mask
-    tensors = [t.detach() for t in (x, residual, bias) if t is not None]
-    if BFLOAT16 is None and torch.bfloat16 in (t.dtype for t in tensors):
-        a, b, *added = (t.float().numpy() for t in tensors)  # as in `select`
-        wide = HOST.select_add(a, b, kept, scale, *added)
-        return y.copy_(torch.from_numpy(wide))
-    a, b, *added = map(array, tensors)
-    HOST.select_add(a, b, kept, scale, added[0] if added else None, array(y.detach()))
+    """Return ``residual + where(keep, (x + bias) * scale, 0)``, in `out` if there is one."""
+
+    def call(x: Array, residual: Array, bias: Array | None, out: Array | None) -> Array:
+        return HOST.select_add(x, residual, _mask(keep), scale, bias, out)
+
+    return _written_by(call, out, x, residual, bias)
+
+
+def perturb(
+    x: Tensor, recipe: Recipe, std: float, relative: bool, out: Tensor | None = None
+) -> Tensor:
+    """Return ``x * (1 + std * z)`` or ``x + std * z``, in `out` if there is one."""
+    call = partial(HOST.perturb, recipe=recipe, std=std, relative=relative)
+    return _written_by(call, out, x)
+
+
+def choose(
+    new: Tensor | None, previous: Tensor | None, keep: Recipe | Tensor, out: Tensor | None = None
+) -> Tensor:
+    """Return ``where(keep, new, previous)``, in `out` if there is one."""
+    return _written_by(partial(HOST.choose, keep=_mask(keep)), out, new, previous)
+
+
+def select_blocks(
+    x: Tensor, recipe: Recipe, sizes: Sequence[int], scale: float, out: Tensor | None = None
+) -> Tensor:
+    """Return ``where(keep, x * scale, 0)`` with the mask of blocks, in `out` if there is one."""
+    call = partial(HOST.select_blocks, recipe=recipe, sizes=tuple(sizes), scale=scale)
+    return _written_by(call, out, x)
+
+
+def _mask(keep: Recipe | Tensor | None) -> Recipe | Array | None:
+    return keep.numpy() if isinstance(keep, Tensor) else keep
+
+
+def _written_by(call: Callable[..., Array], out: Tensor | None, *tensors: Tensor | None) -> Tensor:
+    """Return what a method of NumPy's backend makes of tensors, in `out` if there is one.
+
+    A new result is like the first of them, and of the dtype of the second if there is one.
+    """
+    given = [t for t in tensors[:2] if t is not None]
+    y = torch.empty_like(given[0], dtype=given[-1].dtype) if out is None else written(out)
+    inputs = [t if t is None else t.detach() for t in tensors]
+    if BFLOAT16 is None and any(t is not None and t.dtype == torch.bfloat16 for t in inputs):
+        # Computed in float32 and rounded once, as the kernels do it an element at a time.
+        wide = [t if t is None else t.float().numpy() for t in inputs]
+        return y.copy_(torch.from_numpy(call(*wide, out=None)))
+    call(*(t if t is None else array(t) for t in inputs), out=array(y.detach()))
     return y
 
 
