@@ -151,21 +151,24 @@ class Drawing(Backend):
         followed = any(map(requires_grad, given))
         keep, known = read(keep) if isinstance(keep, Recipe) else (keep, keep is None)
         here = known or (isinstance(keep, Tensor) and is_memory(keep))
-        kernel = ""
+        draw: Callable[..., Tensor] | None = None
         if here and self._on_host and all(map(is_plain_cpu, given)):
-            kernel = "cpu"
-            if out is not None and not followed and is_memory(out.detach()):
-                y: Tensor = getattr(host, one.name)(*tensors, keep, *numbers, out)
+            run = getattr(host, one.name)
+            if not followed and (out is None or is_memory(out.detach())):
+                y: Tensor = run(*tensors, keep, *numbers, out)
                 return y
+
+            def draw(*tensors: Tensor | None) -> Tensor:
+                y: Tensor = run(*tensors, keep, *numbers)
+                return y
+
         elif known and all(map(self._by_triton, given)):
-            kernel = "triton"
-        if kernel:
-            draw = partial(one.draw, keep=keep, numbers=numbers, kernel=kernel)
-            if followed:
-                derivative = one.derivative(partial(self._again, keep), tensors, numbers)
-                y = operator.recompute(draw, derivative, *tensors)
-            else:
-                y = draw(*tensors)
+            draw = partial(one.draw, keep=keep, numbers=numbers, kernel="triton")
+        if draw and followed:
+            derivative = one.derivative(partial(self._again, keep), tensors, numbers)
+            y = operator.recompute(draw, derivative, *tensors)
+        elif draw:
+            y = draw(*tensors)
         else:
             with mode_of(given[0]):
                 if isinstance(keep, Recipe):

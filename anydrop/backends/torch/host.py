@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -60,8 +60,7 @@ def select(
     out: Tensor | None = None,
 ) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)``, in `out` if there is one."""
-    call = partial(HOST.select, keep=_mask(keep), scale=scale, shift=shift, fill=fill)
-    return _written_by(call, out, x)
+    return _written_by(HOST.select, (x,), (_mask(keep), scale, shift, fill), out)
 
 
 def select_add(
@@ -74,53 +73,62 @@ def select_add(
 ) -> Tensor:
     """Return ``residual + where(keep, (x + bias) * scale, 0)``, in `out` if there is one."""
 
-    def call(x: Array, residual: Array, bias: Array | None, out: Array | None) -> Array:
+    def add(x: Array, residual: Array, bias: Array | None, out: Array | None) -> Array:
         return HOST.select_add(x, residual, _mask(keep), scale, bias, out)
 
-    return _written_by(call, out, x, residual, bias)
+    return _written_by(add, (x, residual, bias), (), out)
 
 
 def perturb(
     x: Tensor, recipe: Recipe, std: float, relative: bool, out: Tensor | None = None
 ) -> Tensor:
     """Return ``x * (1 + std * z)`` or ``x + std * z``, in `out` if there is one."""
-    call = partial(HOST.perturb, recipe=recipe, std=std, relative=relative)
-    return _written_by(call, out, x)
+    return _written_by(HOST.perturb, (x,), (recipe, std, relative), out)
 
 
 def choose(
     new: Tensor | None, previous: Tensor | None, keep: Recipe | Tensor, out: Tensor | None = None
 ) -> Tensor:
     """Return ``where(keep, new, previous)``, in `out` if there is one."""
-    return _written_by(partial(HOST.choose, keep=_mask(keep)), out, new, previous)
+    return _written_by(HOST.choose, (new, previous), (_mask(keep),), out)
 
 
 def select_blocks(
     x: Tensor, recipe: Recipe, sizes: Sequence[int], scale: float, out: Tensor | None = None
 ) -> Tensor:
     """Return ``where(keep, x * scale, 0)`` with the mask of blocks, in `out` if there is one."""
-    call = partial(HOST.select_blocks, recipe=recipe, sizes=tuple(sizes), scale=scale)
-    return _written_by(call, out, x)
+    return _written_by(HOST.select_blocks, (x,), (recipe, tuple(sizes), scale), out)
 
 
 def _mask(keep: Recipe | Tensor | None) -> Recipe | Array | None:
     return keep.numpy() if isinstance(keep, Tensor) else keep
 
 
-def _written_by(call: Callable[..., Array], out: Tensor | None, *tensors: Tensor | None) -> Tensor:
+def _written_by(
+    method: Callable[..., Array],
+    tensors: tuple[Tensor | None, ...],
+    others: tuple[Any, ...],
+    out: Tensor | None,
+) -> Tensor:
     """Return what a method of NumPy's backend makes of tensors, in `out` if there is one.
 
     A new result is like the first of them, and of the dtype of the second if there is one.
     """
-    given = [t for t in tensors[:2] if t is not None]
-    y = torch.empty_like(given[0], dtype=given[-1].dtype) if out is None else written(out)
-    inputs = [t if t is None else t.detach() for t in tensors]
-    if BFLOAT16 is None and any(t is not None and t.dtype == torch.bfloat16 for t in inputs):
+    given = [t for t in tensors if t is not None]
+    if out is not None:
+        y = written(out).detach()
+    elif len(given) == 1:
+        y = torch.empty_like(given[0])
+    else:
+        y = torch.empty_like(given[0], dtype=given[1].dtype)
+    if BFLOAT16 is None and any(t.dtype == torch.bfloat16 for t in given):
         # Computed in float32 and rounded once, as the kernels do it an element at a time.
-        wide = [t if t is None else t.float().numpy() for t in inputs]
-        return y.copy_(torch.from_numpy(call(*wide, out=None)))
-    call(*(t if t is None else array(t) for t in inputs), out=array(y.detach()))
-    return y
+        wide = [t if t is None else t.detach().float().numpy() for t in tensors]
+        y.copy_(torch.from_numpy(method(*wide, *others, None)))
+    else:
+        arrays = [t if t is None else array(t.detach()) for t in tensors]
+        method(*arrays, *others, array(y))
+    return y if out is None else out
 
 
 def sum_to(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
