@@ -1,7 +1,7 @@
 """The operators that draw a recipe, as PyTorch's autograd, compiler and transforms see them.
 
-Each is opaque to them, and affine in its tensors. Its derivative draws the recipe again, so nothing
-is kept of a call but its arguments.
+Each is opaque to them. Its derivative draws the recipe again, so nothing is kept of a call but its
+numbers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _TAGS = (torch.Tag.cudagraph_unsafe, torch.Tag.pt2_compliant_tag)
 
 
 class Operator:
-    """An operator that draws a recipe, and is affine in its tensors.
+    """An operator that draws a recipe. It is affine in one tensor, or linear in several.
 
     The kernels' modules have a function of its name. It takes the tensors, the recipe and the
     numbers.
@@ -152,7 +152,8 @@ class Operator:
 class _Derivative(torch.autograd.Function):
     """The derivative of operators, used beneath the dispatcher, a level of a transform at a time.
 
-    An operator of one tensor is its own transpose, and of several, its own derivative forward.
+    The linear part of an operator of one tensor is its own transpose, so one function serves both
+    ways. An operator of several tensors is linear, so it is its own derivative forward.
     """
 
     @staticmethod
