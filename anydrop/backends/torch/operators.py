@@ -169,29 +169,30 @@ class _Derivative(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         needed = ctx.needs_input_grad[1 : len(ctx.kinds) + 1]
-        return None, *_Derivative._of(ctx, needed, gradient), *(None,) * (len(ctx.rest) + 1)
+        return None, *_gradients(ctx, needed, gradient), *(None,) * (len(ctx.rest) + 1)
 
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: Any) -> Tensor | None:
         if len(ctx.kinds) == 1:
-            return _Derivative._of(ctx, (True,), tangents[0])[0]
+            return _gradients(ctx, (True,), tangents[0])[0]
         (place,) = ctx.saved_tensors
         y: Tensor = ctx.operator.run(*tangents[: len(ctx.kinds)], place, *ctx.rest)
         return y
 
-    @staticmethod
-    def _of(ctx: Any, needed: Sequence[bool], gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (place,) = ctx.saved_tensors
 
-        def again(name: str, *tensors: Tensor | None, numbers: Sequence[Any]) -> Tensor:
-            run = getattr(torch.ops.anydrop, name).default
-            y: Tensor = run(*tensors, place, *ctx.rest[:5], *numbers)
-            return y
+def _gradients(ctx: Any, needed: Sequence[bool], gradient: Tensor) -> tuple[Tensor | None, ...]:
+    """Return the gradients of an operator's tensors, by operators that draw the same recipe."""
+    (place,) = ctx.saved_tensors
 
-        found: tuple[Tensor | None, ...] = ctx.operator.gradients(
-            again, ctx.kinds, needed, gradient, *ctx.rest[5:]
-        )
-        return found
+    def again(name: str, *tensors: Tensor | None, numbers: Sequence[Any]) -> Tensor:
+        run = getattr(torch.ops.anydrop, name).default
+        y: Tensor = run(*tensors, place, *ctx.rest[:5], *numbers)
+        return y
+
+    found: tuple[Tensor | None, ...] = ctx.operator.gradients(
+        again, ctx.kinds, needed, gradient, *ctx.rest[5:]
+    )
+    return found
 
 
 def _kind(x: Tensor | None) -> Kind:
