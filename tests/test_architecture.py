@@ -36,6 +36,7 @@ LIBRARIES = {
     "backends.torch": {"torch"},
     "backends.torch.host": {"ml_dtypes", "torch"},
     "backends.torch.triton": {"torch", "triton"},
+    "backends.torch.triton_kernels": {"triton"},
     "backends.jax": {"jax"},
     "backends.cupy": {"cupy"},
     "backends.dask": {"dask"},

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,19 +11,15 @@ from torch import Tensor
 
 from anydrop.backends.base import COMPUTE, Backend, dtype_name
 from anydrop.backends.plan import Pass, Plan, Plans
-from anydrop.backends.torch import addition, dtensor, host, int64, operator
+from anydrop.backends.torch import host, int64, operator
+from anydrop.backends.torch.drawing import Drawing
 from anydrop.backends.torch.watchers import (
     in_backward,
-    in_transform,
     in_vmap,
     is_distributed,
     is_memory,
-    is_plain,
     is_plain_cpu,
-    is_plain_memory,
     is_recorded,
-    mode_of,
-    read,
     requires_grad,
 )
 from anydrop.core import check
@@ -36,139 +30,20 @@ from anydrop.core.typing import Array
 NAMES = {getattr(torch, name): name for name in COMPUTE}
 
 
-class TorchBackend(Backend):
-    """The backend of PyTorch tensors.
-
-    Parameters
-    ----------
-    name, namespace : str
-        As for `Backend`.
-    draws : {"", "cpu", "triton", "int64"}
-        What draws the masks: by default, what suits a tensor's device.
-    """
+class TorchBackend(Drawing):
+    """The backend of PyTorch tensors; see `Drawing` for its parameters."""
 
     namespace = "array_api_compat.torch"
     conversion = "to(torch.float32)"
 
     def __init__(self, name: str = "torch", namespace: str = "", draws: str = "") -> None:
-        super().__init__(name, namespace)
-        self._draws, self._on_host, self._plans = draws, draws in ("", "cpu"), Plans()
+        super().__init__(name, namespace, draws)
+        self._plans = Plans()
 
     @property
     def plans(self) -> Plans | None:  # type: ignore[override]
         """The plans of calls that were made before; None where a compiler traces the call."""
         return None if torch.compiler.is_compiling() else self._plans
-
-    @property
-    def kernel(self) -> str:  # type: ignore[override]
-        """What draws the masks."""
-        return host.HOST.kernel if self._on_host else operator.kernels(self._draws).NAME
-
-    def keep(self, recipe: Recipe, like: Tensor) -> Tensor:
-        """Return the boolean keep mask of a recipe; see `Backend.keep`.
-
-        Where a compiler or a transform traces the call, it sees ordinary operations on int64.
-        """
-        if is_distributed(like):
-            raise TypeError(
-                "no keep mask is drawn for a DTensor, so it has no blocks, zoneout or tokens: take "
-                "its local part, x.to_local(), and tell where that lies with window="
-            )
-        recipe, known = read(recipe)
-        if known and is_plain(like):
-            kernel = self._draws or operator.kernel_for(like.device)
-            return operator.kernels(kernel).keep(recipe, like.device)
-        with mode_of(like):
-            return int64.keep(recipe, like.device)
-
-    def select(
-        self,
-        x: Tensor,
-        keep: Recipe | Tensor | None,
-        scale: float,
-        shift: float | None = None,
-        fill: float = 0,
-        out: Tensor | None = None,
-    ) -> Tensor:
-        """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`.
-
-        Autograd, forward mode, the transforms of ``torch.func`` and the compiler go through it.
-        """
-        affine = Affine(scale, shift, fill)
-        if is_distributed(x):
-            y = dtensor.select(self.select, x, keep, affine)
-        elif not isinstance(keep, Recipe):
-            on_host = keep is not None and self._on_host and is_memory(x) and is_memory(keep)
-            y = (host if on_host else int64).apply(x, keep, affine)
-        else:
-            recipe, known = read(keep)
-            if known and self._on_host and is_plain_cpu(x):
-                if out is None and requires_grad(x):
-                    drawn = partial(host.select, recipe=recipe, affine=affine)
-                    return operator.recompute(drawn, lambda g: self.select(g, recipe, scale), x)
-                if out is None or (not requires_grad(x) and is_memory(out.detach())):
-                    return host.select(x, recipe, affine, out)
-            if known and self._by_triton(x):
-                # The dispatcher would take longer than all the rest of a small tensor's call.
-                drawn = partial(operator.draw, recipe=recipe, affine=affine, kernel="triton")
-                if requires_grad(x):
-                    y = operator.recompute(drawn, lambda g: self.select(g, recipe, scale), x)
-                else:
-                    y = drawn(x)
-            else:
-                with mode_of(x):
-                    y = operator.select(x, recipe, affine, self._draws)
-        return y if out is None else out.copy_(y)
-
-    def select_add(
-        self,
-        x: Tensor,
-        residual: Tensor,
-        keep: Recipe | Tensor | None,
-        scale: float,
-        bias: Tensor | None = None,
-        out: Tensor | None = None,
-    ) -> Tensor:
-        """Return ``residual + where(keep, (x + bias) * scale, 0)``; see `Backend.select_add`."""
-        arrays = (x, residual) if bias is None else (x, residual, bias)
-        followed = any(map(requires_grad, arrays))
-        recipe, known = read(keep) if isinstance(keep, Recipe) else (None, False)
-        known = known or keep is None
-        # What adds in one pass and past the dispatcher, where nothing but autograd watches.
-        add: Callable[..., Tensor] | None = None
-        if self._on_host and all(map(is_plain_cpu, arrays)) and (known or is_memory(keep)):
-            add = partial(host.select_add, mask=recipe or keep, scale=scale)
-            if out is not None and not followed and is_memory(out.detach()):
-                return add(*arrays, out=out)
-        elif known and all(map(self._by_triton, arrays)):
-            add = partial(addition.draw, mask=recipe, scale=scale, kernel="triton")
-        if add and followed:
-            bare = keep is None and scale == 1.0
-            drop = None if bare else partial(self.select, keep=recipe or keep, scale=scale)
-            y = operator.recompute(add, addition.derivative(drop, x, residual, bias), *arrays)
-        elif add:
-            y = add(*arrays)
-        elif any(map(is_distributed, arrays)):
-            y = super().select_add(x, residual, keep, scale, bias)
-        else:
-            with mode_of(x):
-                if recipe:
-                    y = addition.select_add(x, residual, bias, recipe, scale, self._draws)
-                else:  # Operations of PyTorch's, which a compiler may fuse.
-                    y = int64.select_add(*arrays, mask=keep, scale=scale)
-        return y if out is None else out.copy_(y)
-
-    def sum_to(self, x: Tensor, shape: tuple[int, ...], dtype: str) -> Tensor:
-        """Return x summed to a shape; see `Backend.sum_to`."""
-        if is_distributed(x):
-            return dtensor.sum_to(self.sum_to, x, shape, dtype)
-        with mode_of(x):
-            return addition.sum_to(x, shape, getattr(torch, dtype))
-
-    def _by_triton(self, x: Tensor) -> bool:
-        """Tell whether Triton draws from a tensor, and nothing but autograd watches."""
-        kernel = self._draws or operator.kernel_for(x.device)
-        return kernel == "triton" and is_plain_memory(x)
 
     def plan(self, x: Tensor, recipe: Recipe, affine: Affine) -> Plan | None:
         """Return how to do `select` again for small tensors in the host's memory."""
@@ -203,31 +78,6 @@ class TorchBackend(Backend):
         forward, linear = draws
         backward = passing(linear)
         return Plan.of(recipe, passing(forward), backward, passing(forward, counts=True))
-
-    def normals(self, recipe: Recipe, like: Tensor) -> Tensor:
-        """Return standard normal numbers; see `Backend.normals`."""
-        if is_distributed(like):
-            raise TypeError(
-                "normal noise is not drawn for a DTensor: take its local part, x.to_local(), and "
-                "tell where that lies with window="
-            )
-        dtype = COMPUTE[self.dtype_name(like)]
-        recipe, known = read(recipe)
-        if known and self._on_host and like.device.type == "cpu" and is_plain(like):
-            return torch.from_numpy(host.HOST.normals(recipe, np.empty(0, dtype)))
-        with mode_of(like):
-            return int64.normals(recipe, like.device, dtype, self.xp)
-
-    def recompute(
-        self, forward: Callable[..., Tensor], backward: Callable[[Tensor], Any], *arrays: Tensor
-    ) -> Tensor:
-        """Return ``forward(*arrays)``, of which autograd keeps nothing; see `Backend.recompute`.
-
-        A compiler, a transform or forward mode follows its operations instead.
-        """
-        if any(map(requires_grad, arrays)) and all(map(is_plain, arrays)) and not in_transform():
-            return operator.recompute(forward, backward, *arrays)
-        return forward(*arrays)
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
         """Return ``uniform(shape) < 1 - p`` from a generator of PyTorch's.

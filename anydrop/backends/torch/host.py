@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -51,39 +51,84 @@ def keep(recipe: Recipe, device: torch.device) -> Tensor:
     return torch.from_numpy(HOST.keep(recipe, None))
 
 
-def select(x: Tensor, recipe: Recipe, affine: Affine, out: Tensor | None = None) -> Tensor:
+def select(
+    x: Tensor,
+    keep: Recipe | Tensor,
+    scale: float,
+    shift: float | None,
+    fill: float,
+    out: Tensor | None = None,
+) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)``, in `out` if there is one."""
-    x = x.detach()
-    y = torch.empty_like(x) if out is None else written(out)
-    if x.dtype == torch.bfloat16 and BFLOAT16 is None:
-        # Computed in float32 and rounded once, as the kernels do it an element at a time.
-        wide = x.float()
-        HOST.select(wide.numpy(), recipe, *affine, out=wide.numpy())
-        return y.copy_(wide)
-    HOST.select(array(x), recipe, *affine, out=array(y.detach()))
-    return y
+    return _written_by(HOST.select, (x,), (_mask(keep), scale, shift, fill), out)
 
 
 def select_add(
     x: Tensor,
     residual: Tensor,
-    bias: Tensor | None = None,
-    *,
-    mask: Recipe | Tensor | None,
+    bias: Tensor | None,
+    keep: Recipe | Tensor | None,
     scale: float,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Return ``residual + where(mask, (x + bias) * scale, 0)``, in `out` if there is one."""
-    y = torch.empty_like(x, dtype=residual.dtype) if out is None else written(out)
-    kept = mask.numpy() if isinstance(mask, Tensor) else mask
-    tensors = [t.detach() for t in (x, residual, bias) if t is not None]
-    if BFLOAT16 is None and torch.bfloat16 in (t.dtype for t in tensors):
-        a, b, *added = (t.float().numpy() for t in tensors)  # as in `select`
-        wide = HOST.select_add(a, b, kept, scale, *added)
-        return y.copy_(torch.from_numpy(wide))
-    a, b, *added = map(array, tensors)
-    HOST.select_add(a, b, kept, scale, added[0] if added else None, array(y.detach()))
-    return y
+    """Return ``residual + where(keep, (x + bias) * scale, 0)``, in `out` if there is one."""
+
+    def add(x: Array, residual: Array, bias: Array | None, out: Array | None) -> Array:
+        return HOST.select_add(x, residual, _mask(keep), scale, bias, out)
+
+    return _written_by(add, (x, residual, bias), (), out)
+
+
+def perturb(
+    x: Tensor, recipe: Recipe, std: float, relative: bool, out: Tensor | None = None
+) -> Tensor:
+    """Return ``x * (1 + std * z)`` or ``x + std * z``, in `out` if there is one."""
+    return _written_by(HOST.perturb, (x,), (recipe, std, relative), out)
+
+
+def choose(
+    new: Tensor | None, previous: Tensor | None, keep: Recipe | Tensor, out: Tensor | None = None
+) -> Tensor:
+    """Return ``where(keep, new, previous)``, in `out` if there is one."""
+    return _written_by(HOST.choose, (new, previous), (_mask(keep),), out)
+
+
+def select_blocks(
+    x: Tensor, recipe: Recipe, sizes: Sequence[int], scale: float, out: Tensor | None = None
+) -> Tensor:
+    """Return ``where(keep, x * scale, 0)`` with the mask of blocks, in `out` if there is one."""
+    return _written_by(HOST.select_blocks, (x,), (recipe, tuple(sizes), scale), out)
+
+
+def _mask(keep: Recipe | Tensor | None) -> Recipe | Array | None:
+    return keep.numpy() if isinstance(keep, Tensor) else keep
+
+
+def _written_by(
+    method: Callable[..., Array],
+    tensors: tuple[Tensor | None, ...],
+    others: tuple[Any, ...],
+    out: Tensor | None,
+) -> Tensor:
+    """Return what a method of NumPy's backend makes of tensors, in `out` if there is one.
+
+    A new result is like the first of them, and of the dtype of the second if there is one.
+    """
+    given = [t for t in tensors if t is not None]
+    if out is not None:
+        y = written(out).detach()
+    elif len(given) == 1:
+        y = torch.empty_like(given[0])
+    else:
+        y = torch.empty_like(given[0], dtype=given[1].dtype)
+    if BFLOAT16 is None and any(t.dtype == torch.bfloat16 for t in given):
+        # Computed in float32 and rounded once, as the kernels do it an element at a time.
+        wide = [t if t is None else t.detach().float().numpy() for t in tensors]
+        y.copy_(torch.from_numpy(method(*wide, *others, None)))
+    else:
+        arrays = [t if t is None else array(t.detach()) for t in tensors]
+        method(*arrays, *others, array(y))
+    return y if out is None else out
 
 
 def sum_to(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import array_api_compat.torch as xp
 import torch
 from torch import Tensor
 
+from anydrop.backends.common.blocks import eroded
 from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.torch.watchers import is_traced
 from anydrop.core import stream
 from anydrop.core.recipe import Affine, Recipe, scaled
-from anydrop.core.typing import Namespace
 
 NAME = "int64"
 # Elements drawn at a time, whose some ten temporaries of eight bytes then stay in a cache.
@@ -48,10 +49,11 @@ def keep(recipe: Recipe, device: torch.device) -> Tensor:
     return _drawn(recipe, device, lambda words: words >= recipe.threshold)
 
 
-def normals(recipe: Recipe, device: torch.device, dtype: str, xp: Namespace) -> Tensor:
-    """Return the standard normal numbers of a recipe in a namespace of PyTorch."""
+def normals(recipe: Recipe, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the standard normal numbers of a recipe, as float32 or float64."""
+    name = str(dtype).removeprefix("torch.")
     return _drawn(
-        recipe, device, lambda words: standard_normal(xp, words, dtype, device, high=_high_half)
+        recipe, device, lambda words: standard_normal(xp, words, name, device, high=_high_half)
     )
 
 
@@ -73,32 +75,69 @@ def _drawn(recipe: Recipe, device: torch.device, made_of: Callable[[Tensor], Ten
     return torch.cat(pieces)[:n].reshape(shape)
 
 
-def select(x: Tensor, recipe: Recipe, affine: Affine) -> Tensor:
+def select(x: Tensor, recipe: Recipe, scale: float, shift: float | None, fill: float) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)`` for a recipe."""
-    return apply(x, keep(recipe, x.device), affine)
+    return apply(x, keep(recipe, x.device), Affine(scale, shift, fill))
 
 
 def select_add(
     x: Tensor,
     residual: Tensor,
-    bias: Tensor | None = None,
-    *,
+    bias: Tensor | None,
     mask: Recipe | Tensor | None,
     scale: float,
 ) -> Tensor:
     """Return ``residual + where(mask, (x + bias) * scale, 0)``."""
-    if isinstance(mask, Recipe):
-        mask = keep(mask, x.device)
+    mask = None if mask is None else drawn(mask, x.device)
     if x.is_complex():  # by parts, since PyTorch's sum is `a + 1 * b`: see `apply`
-        tensors = [t for t in (x, residual, bias) if t is not None]
         real, imag = (
-            select_add(*parts, mask=mask, scale=scale)
-            for parts in ([t.real for t in tensors], [t.imag for t in tensors])
+            select_add(x, residual, bias, mask, scale)
+            for x, residual, bias in (
+                (x.real, residual.real, None if bias is None else bias.real),
+                (x.imag, residual.imag, None if bias is None else bias.imag),
+            )
         )
         return torch.complex(real, imag)
-    dtype = torch.float32 if x.dtype in HALVES else x.dtype
-    wide = x.to(dtype) if bias is None else x.to(dtype) + bias
-    return (apply(wide, mask, scaled(scale)) + residual).to(residual.dtype)  # in x's order
+    y = x.to(wide_dtype(x))
+    y = y if bias is None else y + bias
+    return (apply(y, mask, scaled(scale)) + residual).to(residual.dtype)  # in x's order
+
+
+def perturb(x: Tensor, recipe: Recipe, std: float, relative: bool) -> Tensor:
+    """Return ``x * (1 + std * z)`` or ``x + std * z``, with the normal numbers z of a recipe."""
+    return perturbed(x, normals(recipe, x.device, wide_dtype(x).to_real()), std, relative)
+
+
+def perturbed(x: Tensor, z: Tensor, std: float, relative: bool) -> Tensor:
+    """Return what `perturb` makes of x with normal numbers."""
+    if x.is_complex():
+        return torch.complex(*(perturbed(part, z, std, relative) for part in (x.real, x.imag)))
+    noise = aligned(z * std + 1.0 if relative else z * std, x)
+    wide = x.to(wide_dtype(x))
+    return (wide * noise if relative else wide + noise).to(x.dtype)
+
+
+def choose(new: Tensor | None, previous: Tensor | None, mask: Recipe | Tensor) -> Tensor:
+    """Return ``where(mask, new, previous)``; one that is None stands for zeros."""
+    like = next(x for x in (new, previous) if x is not None)
+    zero = like.new_zeros(())
+    kept = aligned(drawn(mask, like.device), like)
+    return torch.where(kept, *(zero if x is None else aligned(x, like) for x in (new, previous)))
+
+
+def select_blocks(x: Tensor, recipe: Recipe, sizes: Sequence[int], scale: float) -> Tensor:
+    """Return ``where(keep, x * scale, 0)`` with the mask of blocks."""
+    return apply(x, eroded(xp, keep(recipe, x.device), tuple(sizes)), scaled(scale))
+
+
+def drawn(mask: Recipe | Tensor, device: torch.device) -> Tensor:
+    """Return a keep mask, which may be that of a recipe."""
+    return keep(mask, device) if isinstance(mask, Recipe) else mask
+
+
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype in which a tensor is computed."""
+    return torch.float32 if x.dtype in HALVES else x.dtype
 
 
 def apply(x: Tensor, keep: Tensor | None, affine: Affine) -> Tensor:
@@ -107,7 +146,7 @@ def apply(x: Tensor, keep: Tensor | None, affine: Affine) -> Tensor:
         # By parts: a complex product would turn an infinite part into a NaN beside it.
         imag = apply(x.imag, keep, scaled(affine.scale))
         return torch.complex(apply(x.real, keep, affine), imag)
-    y = (x.float() if x.dtype in HALVES else x) * affine.scale
+    y = x.to(wide_dtype(x)) * affine.scale
     if affine.shift is not None:
         y = y + affine.shift
     if keep is not None:

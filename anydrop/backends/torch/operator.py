@@ -1,9 +1,8 @@
-"""The operator ``anydrop::select``: dropout as PyTorch's autograd, compiler and transforms see it.
+"""What anydrop's operators share: how they take a recipe, and which kernel draws it.
 
-It is opaque to them, and linear in x but for a constant: its derivative is itself, so the backward
-pass draws the mask again, and nothing is kept of a call but its arguments. Those of them that may
-be tensors, the step and a window's offset, travel in one int64 tensor: a compiled program takes
-any step. The words of a key that are tensors stand before them, and the argument `key` is empty.
+Those arguments of a recipe that may be tensors, the step and a window's offset, travel in one int64
+tensor: a compiled program takes any step. The words of a key that are tensors stand before them,
+and the argument `key` is empty.
 """
 
 from __future__ import annotations
@@ -20,24 +19,12 @@ from torch import Tensor
 
 from anydrop.backends.torch import host, int64
 from anydrop.backends.torch.int64 import number, signed
-from anydrop.backends.torch.watchers import (
-    apply_in_transform,
-    apply_of,
-    below_autograd,
-    in_backward,
-)
+from anydrop.backends.torch.watchers import apply_of, in_backward
 from anydrop.core.place import parts
-from anydrop.core.recipe import Affine, Recipe, Window
+from anydrop.core.recipe import Recipe, Window
 from anydrop.core.stream import WORD, halves
 
 LIBRARY = torch.library.Library("anydrop", "DEF")
-LIBRARY.define(
-    "select(Tensor x, Tensor place, SymInt[] extent, int[] key, float p, int[] shared_axes, "
-    "str kernel, float scale, float? shift, float fill) -> Tensor",
-    # A captured CUDA graph would keep a step that was read on the host, and repeat its mask.
-    tags=(torch.Tag.cudagraph_unsafe, torch.Tag.pt2_compliant_tag),
-)
-OPERATOR = torch.ops.anydrop.select.default
 # It is marked as random, so that no compiler leaves it out or runs it again on its own.
 LIBRARY.define("once(Tensor step) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
 RUN_AGAIN = (
@@ -47,15 +34,11 @@ RUN_AGAIN = (
     "anydrop.dropout(x, p, seed=seed, step=step)"
 )
 
+# A recipe in the words of PyTorch's schemas. Its kernel is "cpu", "triton" or "int64", or "" for
+# that of the device.
+DESCRIPTION = "Tensor place, SymInt[] extent, int[] key, float p, int[] shared_axes, str kernel"
+
 _log = logging.getLogger(__name__)
-
-
-def select(x: Tensor, recipe: Recipe, affine: Affine, kernel: str) -> Tensor:
-    """Return ``where(keep, x * scale + shift, fill)`` by the operator.
-
-    The kernel that draws the mask is "cpu", "triton" or "int64", or "" for that of the device.
-    """
-    return OPERATOR(x, *described(recipe, x.device), kernel, *affine)
 
 
 def described(recipe: Recipe, device: torch.device) -> tuple[Any, ...]:
@@ -95,42 +78,27 @@ def _triton() -> Any:
         return None
 
 
-# The operator, key by key of PyTorch's dispatcher ----------------------------------------------
-
-
-@torch.library.impl(LIBRARY, "select", "CompositeExplicitAutograd")
-def _run(x: Tensor, place: Tensor, *rest: Any) -> Tensor:
-    recipe, kernel = described_by(x, place, *rest[:-2])
-    return draw(x, recipe, Affine(*rest[-3:]), kernel)
-
-
 def described_by(
-    x: Tensor,
+    shape: tuple[int, ...],
+    device: torch.device,
     place: Tensor,
     extent: list[int],
     key: Any,
     p: float,
     shared_axes: list[int],
     kernel: str,
-    scale: float,
 ) -> tuple[Recipe, str]:
     """Return the recipe that an operator's arguments describe, and the kernel that draws it."""
     if not key:
         key = [word & WORD for word in place[:2].tolist()]
         place = place[2:]
-    kernel = kernel or kernel_for(x.device)
+    kernel = kernel or kernel_for(device)
     if kernel == "cpu" or place.device.type == "cpu":
         step, *offset = (value & (2**64 - 1) for value in place.tolist())
     else:  # Reading it would wait for the device.
         step, *offset = place.unbind()
     window = Window(tuple(offset), tuple(n % 2**64 for n in extent)) if extent else None
-    recipe = Recipe(tuple(key), step, tuple(x.shape), p, scale, tuple(shared_axes), window)
-    return recipe, kernel
-
-
-def draw(x: Tensor, recipe: Recipe, affine: Affine, kernel: str) -> Tensor:
-    """Return ``where(keep, x * scale + shift, fill)`` by a kernel, with the strides of `x`."""
-    return in_order_of(x, kernels(kernel).select(x, recipe, affine))
+    return Recipe(tuple(key), step, shape, p, 1.0, tuple(shared_axes), window), kernel
 
 
 def in_order_of(x: Tensor, y: Tensor) -> Tensor:
@@ -139,51 +107,6 @@ def in_order_of(x: Tensor, y: Tensor) -> Tensor:
         return y
     like = torch.empty_like(x, dtype=y.dtype)  # whose strides the operator promises
     return y if y.stride() == like.stride() else like.copy_(y)
-
-
-@torch.library.register_fake("anydrop::select", lib=LIBRARY)
-def _shape_of(x: Tensor, place: Tensor, *rest: Any) -> Tensor:
-    return torch.empty_like(x)
-
-
-class _Select(torch.autograd.Function):
-    """The derivative. It is used beneath the dispatcher, one level of a transform at a time."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, place: Tensor, *rest: Any) -> Tensor:
-        ctx.save_for_backward(place)
-        ctx.save_for_forward(place)
-        *ctx.linear, _, _ = rest
-        ctx.set_materialize_grads(False)
-        with below_autograd():
-            return OPERATOR(x, place, *rest)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, ...]:
-        return _Select.jvp(ctx, gradient), *(None,) * (len(ctx.linear) + 3)
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor | None, *rest: Any) -> Tensor | None:
-        (place,) = ctx.saved_tensors
-        return None if tangent is None else OPERATOR(tangent, place, *ctx.linear, None, 0.0)
-
-
-@torch.library.impl(LIBRARY, "select", "Autograd")
-def _differentiable(*arguments: Any) -> Tensor:
-    # Function.apply would refuse transforms for want of a `setup_context`: here they are the
-    # dispatcher's business.
-    return apply_in_transform(_Select, *arguments)
-
-
-@torch.library.register_vmap("anydrop::select", lib=LIBRARY)
-def _batched(info: Any, dims: Any, x: Tensor, place: Tensor, *rest: Any) -> tuple[Tensor, int]:
-    """Return the operator over a batch: one mask for all examples, unless a step is mapped."""
-    n = info.batch_size
-    if dims[1] is not None:
-        examples = [x] * n if dims[0] is None else x.unbind(dims[0])
-        pairs = zip(examples, place.unbind(dims[1]), strict=True)
-        return torch.stack([OPERATOR(a, b, *rest) for a, b in pairs]), 0
-    return OPERATOR(x.movedim(dims[0], 0), *shared_by(n, place, *rest[:4]), *rest[4:]), 0
 
 
 def shared_by(

@@ -11,15 +11,23 @@ device, and a captured graph may replay with another step.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
+import array_api_compat.torch as xp
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from anydrop.backends.common.blocks import eroded
 from anydrop.backends.common.strides import joined
-from anydrop.backends.torch.int64 import apply, number, signed
+from anydrop.backends.torch import int64
+from anydrop.backends.torch.int64 import apply, number, perturbed, signed, wide_dtype
+from anydrop.backends.torch.triton_kernels import choose_kernel, perturb_kernel, select_kernel
 from anydrop.core import place
+from anydrop.core.quantile import table
 from anydrop.core.recipe import Affine, Recipe, scaled
 
 FLOATS = {
@@ -37,11 +45,12 @@ def keep(recipe: Recipe, device: torch.device) -> Tensor:
     return kept
 
 
-def select(x: Tensor, recipe: Recipe, affine: Affine) -> Tensor:
+def select(x: Tensor, recipe: Recipe, scale: float, shift: float | None, fill: float) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)`` for a recipe.
 
     One pass over memory, in which the mask is drawn, unless an axis is shared.
     """
+    affine = Affine(scale, shift, fill)
     if recipe.shared_axes:
         return apply(x, keep(recipe, x.device), affine)
     x = x.contiguous()
@@ -51,7 +60,7 @@ def select(x: Tensor, recipe: Recipe, affine: Affine) -> Tensor:
 
 
 def select_add(
-    x: Tensor, residual: Tensor, bias: Tensor | None = None, *, mask: Recipe | None, scale: float
+    x: Tensor, residual: Tensor, bias: Tensor | None, mask: Recipe | None, scale: float
 ) -> Tensor:
     """Return ``residual + where(mask, (x + bias) * scale, 0)``, in one pass over memory."""
     recipe = mask or Recipe((0, 0), 0, tuple(x.shape), 0.0, scale)  # which draws nothing
@@ -59,6 +68,77 @@ def select_add(
     y = torch.empty_like(residual)
     _launch(x, y, recipe, scaled(scale), residual, None if bias is None else bias.contiguous())
     return y
+
+
+def perturb(x: Tensor, recipe: Recipe, std: float, relative: bool) -> Tensor:
+    """Return ``x * (1 + std * z)`` or ``x + std * z``, with the normal numbers z of a recipe.
+
+    One pass over memory, unless an axis is shared.
+    """
+    if not recipe.shared_axes:
+        return _perturbed(x, recipe, std, relative)
+    shape = recipe.keep_shape
+    zeros = torch.zeros(shape, dtype=wide_dtype(x).to_real(), device=x.device)
+    return perturbed(x, _perturbed(zeros, recipe._replace(shape=shape), 1.0, False), std, relative)
+
+
+def _perturbed(x: Tensor, recipe: Recipe, std: float, relative: bool) -> Tensor:
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    parts = 2 if x.is_complex() else 1
+    source, target = (torch.view_as_real(t) if parts == 2 else t for t in (x, y))
+    if y.numel():
+        with torch.cuda.device_of(y):
+            perturb_kernel[_grid(y.numel())](
+                source,
+                target,
+                table_on(x.device),
+                n=y.numel(),
+                std=_bits(std),
+                **_placed(recipe, target, recipe.shape),
+                compute=FLOATS[source.dtype],
+                parts=parts,
+                relative=relative,
+                width=BLOCK,
+                enable_fp_fusion=False,
+            )
+    return y
+
+
+def choose(new: Tensor | None, previous: Tensor | None, recipe: Recipe) -> Tensor:
+    """Return ``where(keep, new, previous)`` for a recipe; one that is None stands for zeros.
+
+    One pass over memory, in which the mask is drawn, unless an axis is shared.
+    """
+    if recipe.shared_axes:
+        like = next(x for x in (new, previous) if x is not None)
+        return int64.choose(new, previous, keep(recipe, like.device))
+    given = [x if x is None else x.contiguous() for x in (new, previous)]
+    y = torch.empty_like(next(x for x in given if x is not None))
+    parts = 2 if y.is_complex() else 1
+    tensors = [torch.view_as_real(x) if x is not None and parts == 2 else x for x in (*given, y)]
+    if y.numel():
+        with torch.cuda.device_of(y):
+            choose_kernel[_grid(y.numel())](
+                *tensors,
+                n=y.numel(),
+                threshold=recipe.threshold,
+                **_placed(recipe, tensors[-1], recipe.shape),
+                parts=parts,
+                width=BLOCK,
+            )
+    return y
+
+
+def select_blocks(x: Tensor, recipe: Recipe, sizes: Sequence[int], scale: float) -> Tensor:
+    """Return ``where(keep, x * scale, 0)`` with the mask of blocks."""
+    return apply(x, eroded(xp, keep(recipe, x.device), tuple(sizes)), scaled(scale))
+
+
+@cache
+def table_on(device: torch.device) -> Tensor:
+    """Return the coefficients of the normal numbers, as the int32 that have their bits."""
+    return torch.from_numpy(table().view("i4").copy()).to(device)
 
 
 def _launch(
@@ -78,38 +158,55 @@ def _launch(
     if parts == 2:
         x, y = torch.view_as_real(x), torch.view_as_real(y)
         residual, bias = (t if t is None else torch.view_as_real(t) for t in (residual, bias))
-    at, step, first = _start(recipe, y)
-    axes = _axes(recipe, recipe.keep_shape if y.dtype == torch.bool else recipe.shape)
     scale, shift, fill = affine
-    # Doubles as the int64 with their bits: Triton would pass a float as a float32.
-    numbers = struct.pack("<3d", scale, 0.0 if shift is None else shift, fill)
     with torch.cuda.device_of(y):
-        _kernel[(triton.cdiv(n + 3, BLOCK),)](
+        select_kernel[_grid(n)](
             x,
             y.view(torch.uint8) if y.dtype == torch.bool else y,
-            at,
-            residual,
-            bias,
-            n,
-            signed(recipe.key[0] | recipe.key[1] << 32),
-            step,
-            first,
-            recipe.threshold,
-            *struct.unpack("<3q", numbers),
-            tuple(length for length, _ in axes),
-            tuple(signed(stride) for _, stride in axes),
-            tuple(length for length, _ in bias_axes),
-            tuple(stride for _, stride in bias_axes),
+            residual=residual,
+            bias=bias,
+            n=n,
+            threshold=recipe.threshold,
+            scale=_bits(scale),
+            shift=_bits(0.0 if shift is None else shift),
+            fill=_bits(fill),
+            bias_lengths=tuple(length for length, _ in bias_axes),
+            bias_strides=tuple(stride for _, stride in bias_axes),
+            **_placed(recipe, y, recipe.keep_shape if y.dtype == torch.bool else recipe.shape),
             compute=FLOATS.get(x.dtype),
             parts=parts,
             shifts=shift is not None,
             draws=recipe.threshold > 0,
             narrow=n * parts < 2**31,
-            reads=at is not y,
-            lead=at is not y or first % 4 != 0,
             width=BLOCK,
             enable_fp_fusion=False,
         )
+
+
+def _grid(n: int) -> tuple[int]:
+    return (triton.cdiv(n + 3, BLOCK),)
+
+
+def _bits(value: float) -> int:
+    """Return the int64 with the bits of a double: Triton would pass a float as a float32."""
+    (number,) = struct.unpack("<q", struct.pack("<d", value))
+    return number
+
+
+def _placed(recipe: Recipe, y: Tensor, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return how kernels take a recipe, of which they draw one word for each element of a shape."""
+    at, step, first = _start(recipe, y)
+    axes = _axes(recipe, shape)
+    return {
+        "at": at,
+        "key": signed(recipe.key[0] | recipe.key[1] << 32),
+        "step": step,
+        "first": first,
+        "lengths": tuple(length for length, _ in axes),
+        "strides": tuple(signed(stride) for _, stride in axes),
+        "reads": at is not y,
+        "lead": at is not y or first % 4 != 0,
+    }
 
 
 def _start(recipe: Recipe, y: Tensor) -> tuple[Tensor, int, int]:
@@ -142,110 +239,8 @@ def _broadcast(bias: Tensor) -> list[tuple[int, int]]:
     return axes[:-1] if axes and axes[-1][1] == 0 else axes
 
 
-@triton.jit
-def _float(bits, dtype: tl.constexpr):
-    return bits.to(tl.int64).to(tl.float64, bitcast=True).to(dtype)
-
-
-@triton.jit
-def _philox(block, step, key):
-    return tl.philox(
-        key,
-        block.to(tl.uint32),
-        (block >> 32).to(tl.uint32),
-        (block * 0 + step).to(tl.uint32),
-        ((block * 0 + step) >> 32).to(tl.uint32),
-    )
-
-
-@triton.jit(
-    do_not_specialize=["key", "step", "first", "threshold", "scale", "shift", "fill"],
-)
-def _kernel(
-    x,
-    y,
-    at,
-    residual,
-    bias,
-    n,
-    key: tl.int64,
-    step: tl.int64,
-    first: tl.int64,
-    threshold: tl.int64,
-    scale: tl.int64,
-    shift: tl.int64,
-    fill: tl.int64,
-    lengths,
-    strides,
-    bias_lengths,
-    bias_strides,
-    compute: tl.constexpr,
-    parts: tl.constexpr,
-    shifts: tl.constexpr,
-    draws: tl.constexpr,
-    narrow: tl.constexpr,
-    reads: tl.constexpr,
-    lead: tl.constexpr,
-    width: tl.constexpr,
-):
-    if reads:
-        step = tl.load(at)
-        first = tl.load(at + 1)
-    step = step.to(tl.int64).to(tl.uint64, bitcast=True)
-    first = first.to(tl.int64).to(tl.uint64, bitcast=True)
-    start = tl.program_id(0).to(tl.int64) * width
-    if not draws:
-        i = start + tl.arange(0, width)
-        kept = i >= 0
-    elif len(lengths) == 0:
-        # One run of indices: a Philox block serves four neighbours.
-        block = (first >> 2) + (start // 4 + tl.arange(0, width // 4)).to(tl.uint64)
-        w0, w1, w2, w3 = _philox(block, step, key)
-        word = tl.reshape(tl.join(tl.join(w0, w2), tl.join(w1, w3)), (width,))
-        i = start + tl.arange(0, width)
-        if lead:
-            i -= (first & 3).to(tl.int64)
-    else:
-        i = start + tl.arange(0, width)
-        left = i
-        index = i.to(tl.uint64) * 0 + first
-        for a in tl.static_range(len(lengths)):
-            index += ((left % lengths[a]) * strides[a]).to(tl.uint64)
-            left = left // lengths[a]
-        w0, w1, w2, w3 = _philox(index >> 2, step, key)
-        lane = index & 3
-        word = tl.where(lane < 2, tl.where(lane == 0, w0, w1), tl.where(lane == 2, w2, w3))
-    inside = (i >= 0) & (i < n)
-    if draws:
-        kept = word >= threshold.to(tl.uint32)
-    if compute is None:
-        tl.store(y + i, kept.to(tl.uint8), mask=inside)
-    else:
-        if bias is not None:
-            left = i.to(tl.int32) if narrow else i  # whose divisions take a device much longer
-            at_bias = left * 0
-            for a in tl.static_range(len(bias_lengths)):
-                at_bias += (left % bias_lengths[a]) * bias_strides[a]
-                left = left // bias_lengths[a]
-        for part in tl.static_range(parts):
-            here = i * parts + part
-            v = tl.load(x + here, mask=inside).to(compute)
-            if bias is not None:
-                v += tl.load(bias + at_bias * parts + part, mask=inside).to(compute)
-            v *= _float(scale, compute)
-            if part == 0:
-                if shifts:
-                    v += _float(shift, compute)
-                v = tl.where(kept, v, _float(fill, compute))
-            else:
-                v = tl.where(kept, v, 0.0)
-            if residual is not None:
-                v += tl.load(residual + here, mask=inside).to(compute)
-            tl.store(y + here, v.to(y.dtype.element_ty), mask=inside)
-
-
 # TRITON_INTERPRET=1 has NumPy run the kernel, in the host's memory.
-INTERPRETED = not isinstance(_kernel, triton.JITFunction)
+INTERPRETED = not isinstance(select_kernel, triton.JITFunction)
 NAME = "triton, interpreted" if INTERPRETED else "triton"
 # Elements of one program. The interpreter takes its time for each, however many they are.
 BLOCK = 2**15 if INTERPRETED else 2048

@@ -32,6 +32,8 @@ IN_PLACE = {
         x, 0.5, rng=torch.Generator().manual_seed(0), **out
     ),
     "p = 0": lambda x, **out: anydrop.dropout(x, 0.0, seed=3, **out),
+    "gaussian at p = 0": lambda x, **out: anydrop.gaussian_dropout(x, 0.0, seed=3, **out),
+    "zoneout at p = 0": lambda x, **out: anydrop.zoneout(x, -x.detach(), 0.0, seed=3, **out),
     "inference": lambda x, **out: anydrop.dropout(
         x, 0.5, training=False, scaling="inference", **out
     ),

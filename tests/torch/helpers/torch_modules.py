@@ -60,11 +60,6 @@ class Case(NamedTuple):
         return self.module is modules.TokenDropout
 
     @property
-    def noise(self) -> bool:
-        """Whether it draws normal numbers."""
-        return self.module in (modules.GaussianDropout, modules.GaussianNoise)
-
-    @property
     def takes_one(self) -> bool:
         """Whether PyTorch, timm or torchvision have such a module, whose p may be 1."""
         theirs = (torch.nn.modules.dropout._DropoutNd, modules.DropPath, modules.StochasticDepth)

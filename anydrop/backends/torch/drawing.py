@@ -1,0 +1,230 @@
+"""What draws for a tensor, and how a call goes there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anydrop.backends.base import COMPUTE, Backend
+from anydrop.backends.torch import addition, dtensor, host, int64, operator, operators
+from anydrop.backends.torch.watchers import (
+    in_transform,
+    is_distributed,
+    is_memory,
+    is_plain,
+    is_plain_cpu,
+    is_plain_memory,
+    mode_of,
+    read,
+    requires_grad,
+)
+from anydrop.core.recipe import UNCHANGED, Affine, Recipe
+
+
+class Drawing(Backend):
+    """What `TorchBackend` draws: masks, noise, and what is made of tensors with them.
+
+    Parameters
+    ----------
+    name, namespace : str
+        As for `Backend`.
+    draws : {"", "cpu", "triton", "int64"}
+        What draws the masks: by default, what suits a tensor's device.
+    """
+
+    def __init__(self, name: str, namespace: str, draws: str) -> None:
+        super().__init__(name, namespace)
+        self._draws, self._on_host = draws, draws in ("", "cpu")
+
+    @property
+    def kernel(self) -> str:  # type: ignore[override]
+        """What draws the masks."""
+        return host.HOST.kernel if self._on_host else operator.kernels(self._draws).NAME
+
+    def keep(self, recipe: Recipe, like: Tensor) -> Tensor:
+        """Return the boolean keep mask of a recipe; see `Backend.keep`.
+
+        Where a compiler or a transform traces the call, it sees ordinary operations on int64.
+        """
+        if is_distributed(like):
+            raise TypeError(
+                "no keep mask is drawn for a DTensor, so it has no blocks, zoneout or tokens: take "
+                "its local part, x.to_local(), and tell where that lies with window="
+            )
+        recipe, known = read(recipe)
+        if known and is_plain(like):
+            kernel = self._draws or operator.kernel_for(like.device)
+            return operator.kernels(kernel).keep(recipe, like.device)
+        with mode_of(like):
+            return int64.keep(recipe, like.device)
+
+    def select(
+        self,
+        x: Tensor,
+        keep: Recipe | Tensor | None,
+        scale: float,
+        shift: float | None = None,
+        fill: float = 0,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`.
+
+        Autograd, forward mode, the transforms of ``torch.func`` and the compiler go through it.
+        """
+        affine = Affine(scale, shift, fill)
+        if is_distributed(x):
+            y = dtensor.select(self.select, x, keep, affine)
+        elif isinstance(keep, Recipe):
+            return self._drawn(operators.SELECT, (x,), keep, affine, out)
+        else:
+            on_host = keep is not None and self._on_host and is_memory(x) and is_memory(keep)
+            y = (host if on_host else int64).apply(x, keep, affine)
+        return y if out is None else out.copy_(y)
+
+    def select_add(
+        self,
+        x: Tensor,
+        residual: Tensor,
+        keep: Recipe | Tensor | None,
+        scale: float,
+        bias: Tensor | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return ``residual + where(keep, (x + bias) * scale, 0)``; see `Backend.select_add`."""
+        if is_distributed(x) or is_distributed(residual) or is_distributed(bias):
+            y = super().select_add(x, residual, keep, scale, bias)
+            return y if out is None else out.copy_(y)
+        return self._drawn(addition.SELECT_ADD, (x, residual, bias), keep, (scale,), out)
+
+    def perturb(
+        self, x: Tensor, recipe: Recipe, std: float, relative: bool, out: Tensor | None = None
+    ) -> Tensor:
+        """Return ``x * (1 + std * z)`` or ``x + std * z``; see `Backend.perturb`."""
+        if is_distributed(x):
+            return super().perturb(x, recipe, std, relative, out)
+        return self._drawn(operators.PERTURB, (x,), recipe, (std, relative), out)
+
+    def choose(
+        self,
+        new: Tensor | None,
+        previous: Tensor | None,
+        keep: Recipe | Tensor,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return ``where(keep, new, previous)``; see `Backend.choose`."""
+        if is_distributed(new) or is_distributed(previous):
+            return super().choose(new, previous, keep, out)
+        return self._drawn(operators.CHOOSE, (new, previous), keep, (), out)
+
+    def select_blocks(
+        self,
+        x: Tensor,
+        recipe: Recipe,
+        sizes: tuple[int, ...],
+        scale: float,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return ``where(keep, x * scale, 0)`` with a mask of blocks; see `Backend`."""
+        if is_distributed(x):
+            return super().select_blocks(x, recipe, sizes, scale, out)
+        return self._drawn(operators.SELECT_BLOCKS, (x,), recipe, (sizes, scale), out)
+
+    def _drawn(
+        self,
+        one: operators.Operator,
+        tensors: tuple[Tensor | None, ...],
+        keep: Recipe | Tensor | None,
+        numbers: Sequence[Any],
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return what an operator does: by a kernel where nothing but autograd watches.
+
+        The dispatcher would take longer than all the rest of a small tensor's call. The mask may be
+        one that was drawn, and None keeps everything.
+        """
+        given = [t for t in tensors if t is not None]
+        followed = any(map(requires_grad, given))
+        keep, known = read(keep) if isinstance(keep, Recipe) else (keep, keep is None)
+        here = known or (isinstance(keep, Tensor) and is_memory(keep))
+        draw: Callable[..., Tensor] | None = None
+        if here and self._on_host and all(map(is_plain_cpu, given)):
+            run = getattr(host, one.name)
+            if not followed and (out is None or is_memory(out.detach())):
+                y: Tensor = run(*tensors, keep, *numbers, out)
+                return y
+
+            def draw(*tensors: Tensor | None) -> Tensor:
+                y: Tensor = run(*tensors, keep, *numbers)
+                return y
+
+        elif known and all(map(self._by_triton, given)):
+            draw = partial(one.draw, keep=keep, numbers=numbers, kernel="triton")
+        if draw and followed:
+            derivative = one.derivative(partial(self._again, keep), tensors, numbers)
+            y = operator.recompute(draw, derivative, *tensors)
+        elif draw:
+            y = draw(*tensors)
+        else:
+            with mode_of(given[0]):
+                if isinstance(keep, Recipe):
+                    y = one(tensors, keep, numbers, self._draws)
+                else:  # Operations of PyTorch's, which a compiler may fuse.
+                    y = getattr(int64, one.name)(*tensors, keep, *numbers)
+        return y if out is None else out.copy_(y)
+
+    def _again(
+        self,
+        keep: Recipe | Tensor | None,
+        name: str,
+        *tensors: Tensor,
+        numbers: Sequence[Any],
+    ) -> Tensor:
+        """Return what a derivative draws again; the gradient of a bare sum is as it is."""
+        if keep is None and numbers == UNCHANGED:
+            return tensors[0]
+        y: Tensor = getattr(self, name)(*tensors, keep, *numbers)
+        return y
+
+    def sum_to(self, x: Tensor, shape: tuple[int, ...], dtype: str) -> Tensor:
+        """Return x summed to a shape; see `Backend.sum_to`."""
+        if is_distributed(x):
+            return dtensor.sum_to(self.sum_to, x, shape, dtype)
+        with mode_of(x):
+            return addition.sum_to(x, shape, getattr(torch, dtype))
+
+    def _by_triton(self, x: Tensor) -> bool:
+        """Tell whether Triton draws from a tensor, and nothing but autograd watches."""
+        kernel = self._draws or operator.kernel_for(x.device)
+        return kernel == "triton" and is_plain_memory(x)
+
+    def normals(self, recipe: Recipe, like: Tensor) -> Tensor:
+        """Return standard normal numbers; see `Backend.normals`."""
+        if is_distributed(like):
+            raise TypeError(
+                "normal noise is not drawn for a DTensor: take its local part, x.to_local(), and "
+                "tell where that lies with window="
+            )
+        dtype = COMPUTE[self.dtype_name(like)]
+        recipe, known = read(recipe)
+        if known and self._on_host and like.device.type == "cpu" and is_plain(like):
+            return torch.from_numpy(host.HOST.normals(recipe, np.empty(0, dtype)))
+        shape = recipe.keep_shape
+        with mode_of(like):
+            zeros = torch.zeros(shape, dtype=getattr(torch, dtype), device=like.device)
+        return self.perturb(zeros, recipe._replace(shape=shape), 1.0, False)
+
+    def recompute(
+        self, forward: Callable[..., Tensor], backward: Callable[[Tensor], Any], *arrays: Tensor
+    ) -> Tensor:
+        """Return ``forward(*arrays)``, of which autograd keeps nothing; see `Backend.recompute`.
+
+        A compiler, a transform or forward mode follows its operations instead.
+        """
+        if any(map(requires_grad, arrays)) and all(map(is_plain, arrays)) and not in_transform():
+            return operator.recompute(forward, backward, *arrays)
+        return forward(*arrays)
