@@ -83,10 +83,11 @@ class ZoneoutMask(_ZoneoutMask, Description):
         gradient : array
             Of the shape of the states, of any library.
         """
-        mask, new = self.mask, self.mask.apply(gradient)
-        backend = resolve(gradient)
+        mask, backend = self.mask, resolve(gradient)
+        if not isinstance(mask, Mask):
+            return mask.apply(gradient), Complement(mask, mask.shape).apply(gradient)
+        backend.check_input(gradient)
+        check.gradient_shape(backend.shape(gradient), mask.shape)
         if not mask.drops:
-            return new, backend.xp.zeros_like(gradient)
-        if isinstance(mask, Mask):
-            return new, backend.choose(None, gradient, mask)
-        return new, Complement(mask, mask.shape).apply(gradient)
+            return gradient, backend.xp.zeros_like(gradient)
+        return backend.choose(gradient, None, mask), backend.choose(None, gradient, mask)

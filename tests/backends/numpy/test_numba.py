@@ -217,3 +217,27 @@ def test_long_rows_of_indices_that_elements_share(kernels, first):
     draw = kernels.kernel(y.dtype, mask.spread, least)
     draw(np.ones_like(y), y, 0, mask.key, 0, first)
     assert np.array_equal(y.reshape(5000, 3), np.repeat(words >= least, 3).reshape(5000, 3))
+
+
+def test_every_kernel_is_cached(tmp_path):
+    """Also one with a table: numba caches none that looks at an array with gaps."""
+    code = """
+        import warnings
+        warnings.simplefilter("error")
+        import numpy as np
+        from anydrop import Mask
+        from anydrop.backends.numpy.backend import NumpyBackend
+        backend, x = NumpyBackend(use_numba=True), np.ones((1, 2, 30), "f4")
+        mask = Mask.from_seed(x.shape, 0.5, seed=0)
+        backend.perturb(x, mask, 0.5, True)
+        turned = np.asfortranarray(np.ones((3, 5), "f4"))
+        backend.perturb(turned, Mask.from_seed((3, 5), 0.5, seed=0), 1.0, False)
+        backend.choose(x, x, mask)
+        backend.select_packed(x, backend.pack(x > 0), x.shape, (1.0, None, 0.0))
+        backend.select_blocks(x, Mask.from_seed((1, 2, 32), 0.5, seed=0), (1, 1, 3), 2.0)
+    """
+    python(code, NUMBA_CACHE_DIR=str(tmp_path))
+    first = {path.name for path in tmp_path.rglob("*.nbc")}
+    assert len(first) == 5
+    python(code, NUMBA_CACHE_DIR=str(tmp_path))
+    assert {path.name for path in tmp_path.rglob("*.nbc")} == first

@@ -17,8 +17,9 @@ from anydrop.core import quantile, stream
 
 # Two coefficients of a row in one number: the loads take most of the time.
 UINT32, UINT64 = np.uint32, np.uint64
-COEFFICIENTS = quantile.table().astype(UINT64).T
-C0_C1, C2_C3 = COEFFICIENTS[::2] << SHIFT_32 | COEFFICIENTS[1::2]
+# Contiguous, or numba would not cache what looks at them.
+C0, C1, C2, C3 = np.ascontiguousarray(quantile.table().T).astype(UINT64)
+C0_C1, C2_C3 = C0 << SHIFT_32 | C1, C2 << SHIFT_32 | C3
 LOW = UINT64(stream.WORD)
 SEGMENTS, SIGN, ROW = UINT32(quantile.SEGMENTS), UINT32(2**31), UINT32(2**10 - 1)
 # The least count that has an octave, and what the exponent of a float32 adds to that.
