@@ -104,21 +104,25 @@ def perturb(x: Array, words: Array, std: Array, layout: Layout, relative: bool) 
     return jax.checkpoint(within_explicit_axes(perturbed, x))(x, words, std)
 
 
-@partial(jax.jit, static_argnums=3)
-def choose_drawn(new: Array | None, previous: Array | None, words: Array, layout: Layout) -> Array:
-    """Return ``where(keep, new, previous)``, of zeros where one is None; see `select_drawn`."""
+@partial(jax.jit, static_argnums=4)
+def choose_drawn(
+    new: Array | None, previous: Array | None, words: Array, factors: Array, layout: Layout
+) -> Array:
+    """Return ``where(keep, new, previous)``, or the share of one of them; see `select_drawn`."""
 
-    def chosen(new: Array | None, previous: Array | None, words: Array) -> Array:
-        return _choose(new, previous, _kept(lax.optimization_barrier(words), layout))
+    def chosen(new: Array | None, previous: Array | None, words: Array, factors: Array) -> Array:
+        words, factors = lax.optimization_barrier((words, factors))
+        return _choose(new, previous, _kept(words, layout), factors)
 
     program = within_explicit_axes(chosen, previous if new is None else new)
-    return jax.checkpoint(program)(new, previous, words)
+    return jax.checkpoint(program)(new, previous, words, factors)
 
 
 @jax.jit
-def choose(new: Array | None, previous: Array | None, kept: Array) -> Array:
-    """Return ``where(kept, new, previous)``, of zeros where one is None."""
-    return within_explicit_axes(_choose, previous if new is None else new)(new, previous, kept)
+def choose(new: Array | None, previous: Array | None, kept: Array, factors: Array) -> Array:
+    """Return ``where(kept, new, previous)``, or the share of one of them."""
+    program = within_explicit_axes(_choose, previous if new is None else new)
+    return program(new, previous, kept, lax.optimization_barrier(factors))
 
 
 @partial(jax.jit, static_argnums=3)
@@ -197,9 +201,13 @@ def _select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Arra
     return y.astype(x.dtype)
 
 
-def _choose(new: Array | None, previous: Array | None, kept: Array) -> Array:
-    states = [0 if state is None else state for state in (new, previous)]
-    return jnp.where(kept, *states)
+def _choose(new: Array | None, previous: Array | None, kept: Array, factors: Array) -> Array:
+    # A share is a product by one, as dropout is, which flushes subnormals where XLA does.
+    if previous is None:
+        return _select(new, kept, factors, False)
+    if new is None:
+        return _select(previous, ~kept, factors, False)
+    return jnp.where(kept, new, previous)
 
 
 @jax.custom_jvp

@@ -92,17 +92,18 @@ def test_noise_is_rounded_operation_by_operation(name, place):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", DTYPES)
 def test_choices_keep_every_bit(name):
+    """And their shares are dropout's, without a scale."""
     rng = np.random.default_rng(0)
     new, previous = (numbers((30, 40), dtype_of(name), rng) for _ in range(2))
     mask = Mask.from_seed((30, 40), 0.4, seed=1)
     kept = mask.keep(like=np.empty(0))
-    zeros = np.zeros_like(new)
+    flush = jax_ways.flushes()
     arrays = [jax_ways.unplaced(x) for x in (new, previous)]
     for keep in (mask, jnp.asarray(kept)):
         for pair, expected in (
             (arrays, np.where(kept, new, previous)),
-            ((arrays[0], None), np.where(kept, new, zeros)),
-            ((None, arrays[1]), np.where(kept, zeros, previous)),
+            ((arrays[0], None), select(new, kept, 1.0, flush=flush)),
+            ((None, arrays[1]), select(previous, ~kept, 1.0, flush=flush)),
         ):
             y = BACKEND.choose(*pair, keep)
             assert y.dtype == new.dtype
