@@ -163,7 +163,7 @@ def test_where_selu_saturates():
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "f2"])
 def test_a_normal_number_is_the_quantile_of_its_word(dtype):
-    """Below the number of a word w lies a share (w + 1/2) / 2**32; half types are computed wider."""
+    """Below the number of a word w lies a share (w + 1/2) / 2**32, in all dtypes."""
     key = stream.key_of(12)
     words = [stream.word(i, 3, key) for i in range(2000)]
     x = np.zeros(2000, dtype)
