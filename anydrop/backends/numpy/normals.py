@@ -11,8 +11,6 @@ from anydrop.backends.numpy.words import SHIFT_32, UINT64, WORD, aligned, whole_
 from anydrop.core.quantile import FINER, SEGMENTS, UNIT, table
 from anydrop.core.typing import Array
 
-# Numbers made at a time: all that one needs along the way stays in the second cache.
-PIECE = 2**15
 # Bits of a float64 below its exponent, and of those below the segment of an octave.
 MANTISSA = 52
 BELOW = MANTISSA - SEGMENTS

@@ -11,7 +11,7 @@ from anydrop.core.quantile import numerator
 from anydrop.testing.reference import bits
 
 KEY, STEP = (0x12345678, 0x9ABCDEF0), 2**40 + 3
-LONG = chunked.CHUNK + normals.PIECE + 5
+LONG = 2 * chunked.CHUNK + 5
 
 
 def spread(*arguments, **keywords):
