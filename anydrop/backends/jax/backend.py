@@ -76,13 +76,11 @@ class JaxBackend(Backend):
         out: Array | None = None,
     ) -> Array:
         """Return ``where(keep, new, previous)``; see `Backend.choose`."""
-        dtype = self.dtype_name(previous if new is None else new)
-        factors = np.asarray((1.0, 0.0, 0.0), COMPUTE[dtype])
         with jax.enable_x64(True):
             if isinstance(keep, Recipe):
                 words, layout = recipes.words_and_layout(keep)
-                return programs.choose_drawn(new, previous, words, factors, layout)
-            return programs.choose(new, previous, keep, factors)
+                return programs.choose_drawn(new, previous, words, layout)
+            return programs.choose(new, previous, keep)
 
     def keep_blocks(self, recipe: Recipe, sizes: tuple[int, ...], like: Array) -> Array:
         """Return the keep mask of blocks, sharded as `keep` is; see `Backend.keep_blocks`."""

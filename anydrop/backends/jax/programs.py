@@ -104,25 +104,24 @@ def perturb(x: Array, words: Array, std: Array, layout: Layout, relative: bool) 
     return jax.checkpoint(within_explicit_axes(perturbed, x))(x, words, std)
 
 
-@partial(jax.jit, static_argnums=4)
+@partial(jax.jit, static_argnums=3)
 def choose_drawn(
-    new: Array | None, previous: Array | None, words: Array, factors: Array, layout: Layout
+    new: Array | None, previous: Array | None, words: Array, layout: Layout
 ) -> Array:
     """Return ``where(keep, new, previous)``, or the share of one of them; see `select_drawn`."""
 
-    def chosen(new: Array | None, previous: Array | None, words: Array, factors: Array) -> Array:
-        words, factors = lax.optimization_barrier((words, factors))
-        return _choose(new, previous, _kept(words, layout), factors)
+    def chosen(new: Array | None, previous: Array | None, words: Array) -> Array:
+        return _choose(new, previous, _kept(lax.optimization_barrier(words), layout))
 
     program = within_explicit_axes(chosen, previous if new is None else new)
-    return jax.checkpoint(program)(new, previous, words, factors)
+    return jax.checkpoint(program)(new, previous, words)
 
 
 @jax.jit
-def choose(new: Array | None, previous: Array | None, kept: Array, factors: Array) -> Array:
+def choose(new: Array | None, previous: Array | None, kept: Array) -> Array:
     """Return ``where(kept, new, previous)``, or the share of one of them."""
     program = within_explicit_axes(_choose, previous if new is None else new)
-    return program(new, previous, kept, lax.optimization_barrier(factors))
+    return program(new, previous, kept)
 
 
 @partial(jax.jit, static_argnums=3)
@@ -201,13 +200,10 @@ def _select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Arra
     return y.astype(x.dtype)
 
 
-def _choose(new: Array | None, previous: Array | None, kept: Array, factors: Array) -> Array:
-    # A share is a product by one, as dropout is, which flushes subnormals where XLA does.
-    if previous is None:
-        return _select(new, kept, factors, False)
-    if new is None:
-        return _select(previous, ~kept, factors, False)
-    return jnp.where(kept, new, previous)
+def _choose(new: Array | None, previous: Array | None, kept: Array) -> Array:
+    # Without a product by one, which would flush subnormals.
+    zero = jnp.zeros((), (previous if new is None else new).dtype)
+    return jnp.where(kept, zero if new is None else new, zero if previous is None else previous)
 
 
 @jax.custom_jvp
