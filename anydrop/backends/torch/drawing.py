@@ -101,6 +101,22 @@ class Drawing(Backend):
             return y if out is None else out.copy_(y)
         return self._drawn(addition.SELECT_ADD, (x, residual, bias), keep, (scale,), out)
 
+    def select_packed(
+        self,
+        x: Tensor,
+        bits: Tensor,
+        shape: tuple[int, ...],
+        affine: Affine,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return what `select` makes of x with a mask that `pack` made; see `Backend`."""
+        known = x.dtype != torch.bfloat16 or host.BFLOAT16 is not None
+        here = self._on_host and is_memory(x) and is_memory(bits) and x.is_contiguous()
+        if not known or not here or x.shape != shape:
+            return super().select_packed(x, bits, shape, affine, out)
+        y = host.select_packed(x, bits, shape, affine)
+        return y if out is None else out.copy_(y)
+
     def perturb(
         self, x: Tensor, recipe: Recipe, std: float, relative: bool, out: Tensor | None = None
     ) -> Tensor:

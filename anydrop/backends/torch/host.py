@@ -156,6 +156,13 @@ def apply(x: Tensor, keep: Tensor, affine: Affine) -> Tensor:
     return y
 
 
+def select_packed(x: Tensor, bits: Tensor, shape: tuple[int, ...], affine: Affine) -> Tensor:
+    """Return ``where(keep, x * scale + shift, fill)`` for a mask of one bit an element."""
+    x, y = x.detach(), torch.empty_like(x)
+    HOST.select_packed(array(x), bits.numpy(), shape, affine, array(y))
+    return y
+
+
 def written(out: Tensor) -> Tensor:
     """Return a tensor whose memory a kernel writes, about which autograd is told here."""
     if not out.is_inference():
