@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from anydrop.backends.common.blocks import distances
 from anydrop.backends.common.threads import Pool
 from anydrop.backends.numpy import works
 from anydrop.core.recipe import UNCHANGED, Affine, Recipe, scaled
@@ -75,13 +76,7 @@ def geometry(recipe: Recipe, sizes: tuple[int, ...], shape: tuple[int, ...]) -> 
     size = math.prod(places[first:])
     band = min(length, max(1, LONGER * reach, BAND // step - reach))
     bands = -(-length // band)
-    distances, inner = list[int](), list[int]()
-    for axis in with_blocks:
-        done = 1
-        while done < sizes[axis]:
-            by = min(done, sizes[axis] - done)
-            distances.append(by * strides[axis])
-            done += by
+    inner = list[int]()
     for axis in reversed(range(first, last)):
         inner.extend((shape[axis], strides[axis]))
     regions = math.prod(places[:first])
@@ -100,7 +95,7 @@ def geometry(recipe: Recipe, sizes: tuple[int, ...], shape: tuple[int, ...]) -> 
         x_region=math.prod(shape[first:]),
         x_stride=math.prod(shape[first + 1 :]),
         copies=math.prod(shape[:first]) // regions,
-        distances=distances,
+        distances=[by * strides[axis] for axis in with_blocks for by in distances(sizes[axis])],
         inner_axes=inner,
         own_axes=own,
         shared_axes=shared,
