@@ -13,7 +13,7 @@ from anydrop.backends.common.arithmetic import complex_of
 from anydrop.backends.common.arrays import COMPUTE as COMPUTE
 from anydrop.backends.common.arrays import HALVES as HALVES
 from anydrop.backends.common.arrays import dtype_name as dtype_name
-from anydrop.backends.common.composed import Composed
+from anydrop.backends.common.composed import Composed, written
 from anydrop.backends.common.words import words as words_of
 from anydrop.backends.plan import Plan, Plans
 from anydrop.core import check
@@ -149,11 +149,7 @@ class Backend(Composed):
             kept = self.keep(keep, x) if isinstance(keep, Recipe) else keep
             fills = xp.full((1,) * x.ndim, fill, dtype=wide.dtype, device=self.device(x))
             y = xp.where(kept, y, fills)
-        y = xp.astype(y, x.dtype, copy=False)
-        if out is None:
-            return y
-        out[...] = y
-        return out
+        return written(xp.astype(y, x.dtype, copy=False), out)
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return a keep mask from the library's own generator: the RNG adapter.
