@@ -1,6 +1,6 @@
 """The stream in plain NumPy: what draws the masks where numba is not installed.
 
-What makes a `Kernel` or a `Summing` here is interchangeable with what has its name in
+What makes a `Kernel` or a `KernelOfTwo` here is interchangeable with what has its name in
 `anydrop.backends.numpy.compiled`: it takes the same arguments and gives the same bits.
 """
 
@@ -37,8 +37,8 @@ LARGE = 2.0**127
 
 # Takes x, y, where their elements begin, a key, a step and the first index; see `kernel`.
 Kernel = Callable[[Array, Array, int, stream.Key, int, int], None]
-# Takes x, the residual, y, and the same; see `summing`.
-Summing = Callable[[Array, Array, Array, int, stream.Key, int, int], None]
+# Takes x, a second array, y, and the same; see `summing` and `choosing`.
+KernelOfTwo = Callable[[Array, Array, Array, int, stream.Key, int, int], None]
 
 
 def kernel(
@@ -89,7 +89,7 @@ def summing(
     threshold: int,
     scale: float,
     bias: Array | None = None,
-) -> Summing:
+) -> KernelOfTwo:
     """Return the function that draws and sums with these constants.
 
     Parameters
@@ -133,7 +133,7 @@ def _selecting(threshold: int, affine: Affine) -> Callable[[Array, Array, Array]
     return select
 
 
-def choosing(dtype: Any, placement: Placement, threshold: int) -> Summing:
+def choosing(dtype: Any, placement: Placement, threshold: int) -> KernelOfTwo:
     """Return the function that draws and chooses with these constants.
 
     Parameters
