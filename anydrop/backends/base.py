@@ -13,7 +13,7 @@ from anydrop.backends.common.arithmetic import complex_of
 from anydrop.backends.common.arrays import COMPUTE as COMPUTE
 from anydrop.backends.common.arrays import HALVES as HALVES
 from anydrop.backends.common.arrays import dtype_name as dtype_name
-from anydrop.backends.common.composed import Composed
+from anydrop.backends.common.composed import Composed, written
 from anydrop.backends.common.words import words as words_of
 from anydrop.backends.plan import Plan, Plans
 from anydrop.core import check
@@ -25,7 +25,8 @@ class Backend(Composed):
     """What anydrop needs of an array library.
 
     Three methods are the contract: `keep` draws a mask, `select` applies one, and `draw` lets the
-    library's own generator draw one. The others have defaults.
+    library's own generator draw one. The others have defaults, here or in the classes that this one
+    is made of, `Composed` and `Arrays`.
 
     A library that implements the array API standard needs no backend: this class serves it. For
     another library, or to be faster, subclass this class, override what you need, and register
@@ -34,26 +35,26 @@ class Backend(Composed):
     Notes
     -----
     What calls each method, and what it does by default. "All" is every function and layer in
-    training; "masks" is to look at them; "composed" are blocks, zoneout, dropout_add, tokens and
-    copies of weights; "moves" are masks and gradients that go to another library; "verify" is the
-    command.
+    training; "masks" is to look at them; "composed" are several of blocks, zoneout, tokens, copies
+    (of weights) and dropout_add; "moves" are masks and gradients that go to another library;
+    "verify" is the command.
 
     ===============  ============================  =================================================
     method           called for                    by default
     ===============  ============================  =================================================
-    keep             masks, composed, verify       in the namespace, a block for each element
+    keep             masks, tokens, verify         in the namespace, a block for each element
     select           all                           in the namespace, with the mask of ``keep``
     draw             rng=                          refused; yours if the library has generators
     check_generator  rng=                          asks ``draw`` for a mask of no elements
     select_add       dropout_add                   in the namespace, around ``select``
-    sum_to           dropout_add, copies           in the namespace, as a tree of additions
+    sum_to           dropout_add                   in the namespace, as a tree of additions
     sum_selected     copies                        of ``select`` and ``sum_to``
     normals          noise                         in the namespace, of the words
-    perturb          noise                         in the namespace, of ``normals``
+    perturb          noise, verify                 in the namespace, of ``normals``
     choose           zoneout                       in the namespace, of ``keep``
     keep_blocks      blocks                        in the namespace, of ``keep``
     select_blocks    blocks                        of ``keep_blocks`` and ``select``
-    recompute        rng=, noise, composed         one call; yours if the library differentiates
+    recompute        rng=, copies                  one call; yours if the library differentiates
     plan             all                           None; yours if calls of few elements must be fast
     at_step          rng=                          the generator; yours if generators have no state
     check_stateful   layers                        nothing; yours if a compiler runs Python once
@@ -64,15 +65,15 @@ class Backend(Composed):
     dtype_name       noise, composed, monte_carlo  of ``x.dtype``
     shape            all                           ``x.shape``, with no length unknown
     device           layers, verify                ``x.device``, or ``"cpu"`` if there is none
-    empty            masks                         in the namespace
-    move             rng=, composed                by way of NumPy
-    aligned          noise, composed               the array; yours if arrays have a memory order
+    empty            masks, noise                  in the namespace
+    move             rng=, tokens                  by way of NumPy
+    aligned          tokens                        the array; yours if arrays have a memory order
     composable       composed                      the array; yours if functions fail for some
     detached         monte_carlo                   the array; yours if a gradient keeps others alive
-    from_numpy       moves                         ``xp.asarray``; yours without a namespace
+    from_numpy       moves, verify                 ``xp.asarray``; yours without a namespace
     to_numpy         moves, digests, verify        DLPack; yours if the library has none
     select_packed    rng=                          of ``unpack`` and ``select``
-    pack             rng=, composed                in the namespace, or by NumPy
+    pack             rng=, tokens                  in the namespace, or by NumPy
     unpack           rng=                          in the namespace, or by NumPy
     check_input      all                           the dtypes that ``COMPUTE`` names
     check_out        out=                          as ``x``, and writeable; yours if arrays are not
@@ -148,11 +149,7 @@ class Backend(Composed):
             kept = self.keep(keep, x) if isinstance(keep, Recipe) else keep
             fills = xp.full((1,) * x.ndim, fill, dtype=wide.dtype, device=self.device(x))
             y = xp.where(kept, y, fills)
-        y = xp.astype(y, x.dtype, copy=False)
-        if out is None:
-            return y
-        out[...] = y
-        return out
+        return written(xp.astype(y, x.dtype, copy=False), out)
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return a keep mask from the library's own generator: the RNG adapter.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from anydrop.backends import resolve
 from anydrop.backends.base import Backend
 from anydrop.backends.common.blocks import eroded
-from anydrop.core.recipe import Affine
+from anydrop.core.recipe import Affine, scaled
 from anydrop.core.typing import Array
 from anydrop.masks.mask import KeepMask, Mask
 from anydrop.masks.stored import StoredMask
@@ -55,6 +55,6 @@ class BlockMask(_Blocks, KeepMask):
 
     def select(self, backend: Backend, x: Array, affine: Affine, out: Array | None) -> Array:
         """Return what `Backend.select` makes of x with this mask; x and `out` are checked."""
-        if isinstance(self.seeds, Mask):
+        if isinstance(self.seeds, Mask) and affine == scaled(affine.scale):
             return backend.select_blocks(x, self.seeds, self.sizes, affine.scale, out)
         return super().select(backend, x, affine, out)

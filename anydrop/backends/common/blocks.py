@@ -18,13 +18,21 @@ def eroded(xp: Namespace, kept: Array, sizes: tuple[int, ...]) -> Array:
         Lengths of a block along each axis, by which less one the result is shorter.
     """
     for axis, size in enumerate(sizes):
-        # What a block of 2 n elements keeps, two of n side by side keep.
-        reach = 1
-        while reach < size:
-            by = min(reach, size - reach)
+        for by in distances(size):
             kept = xp.logical_and(_from(kept, axis, 0, -by), _from(kept, axis, by, None))
-            reach += by
     return kept
+
+
+def distances(size: int) -> list[int]:
+    """Return at which distances two elements are brought together, one distance after the other.
+
+    What a block of 2 n elements keeps, two of n side by side keep: so few of them do for `size`.
+    """
+    found, reach = list[int](), 1
+    while reach < size:
+        found.append(min(reach, size - reach))
+        reach += found[-1]
+    return found
 
 
 def _from(x: Array, axis: int, start: int, stop: int | None) -> Array:

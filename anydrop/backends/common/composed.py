@@ -103,7 +103,7 @@ class Composed(Arrays):
         def derivative(gradient: Array) -> Array:
             return self.perturb(gradient, recipe, std, True) if relative else gradient
 
-        return _written(self.recompute(perturbed, derivative, x), out)
+        return written(self.recompute(perturbed, derivative, x), out)
 
     def choose(
         self,
@@ -141,7 +141,7 @@ class Composed(Arrays):
             def dropped(gradient: Array) -> Array:
                 return self.select(gradient, xp.logical_not(kept(gradient)), 1.0)
 
-            return _written(self.recompute(dropped, dropped, previous), out)
+            return written(self.recompute(dropped, dropped, previous), out)
 
         def chosen(new: Array, previous: Array) -> Array:
             # NumPy's `where` is in native byte order.
@@ -151,7 +151,7 @@ class Composed(Arrays):
         def shares(gradient: Array) -> tuple[Array, Array]:
             return self.choose(gradient, None, keep), self.choose(None, gradient, keep)
 
-        return _written(self.recompute(chosen, shares, new, previous), out)
+        return written(self.recompute(chosen, shares, new, previous), out)
 
     def keep_blocks(self, recipe: Recipe, sizes: tuple[int, ...], like: Array) -> Array:
         """Return the keep mask of blocks that begin where the mask of a recipe drops.
@@ -206,7 +206,7 @@ class Composed(Arrays):
         def derivative(gradient: Array) -> Array:
             return self.select_blocks(gradient, recipe, sizes, scale)
 
-        return _written(self.recompute(selected, derivative, x), out)
+        return written(self.recompute(selected, derivative, x), out)
 
     def select_add(
         self,
@@ -250,7 +250,7 @@ class Composed(Arrays):
             wide = wide + self._wide(bias)
         # NumPy's sum of two scalars is no array.
         y = xp.asarray(self._wide(residual) + self.select(wide, keep, scale))
-        return _written(xp.astype(y, residual.dtype, copy=False), out)
+        return written(xp.astype(y, residual.dtype, copy=False), out)
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
         """Return x summed over the axes along which an array of `shape` broadcasts to its shape.
@@ -341,7 +341,7 @@ class Composed(Arrays):
         return forward(*arrays)
 
 
-def _written(y: Array, out: Array | None) -> Array:
+def written(y: Array, out: Array | None) -> Array:
     """Return an array, in `out` if that is given."""
     if out is None:
         return y

@@ -55,6 +55,7 @@ def standard_normal(
     count = words ^ (upper * WORD)
     at = octave(xp, count)
     row = xp.astype((at << SEGMENTS) + (count >> at), xp.int32)
+    # In two steps: a shift of uint32 by 32 bits, as in the lowest octave, is not defined.
     place = ((count << (31 - at)) << 1) & WORD
     columns = xp.asarray(table().T, dtype=words.dtype, device=device)
     c0, c1, c2, c3 = (xp.take(columns[i, ...], row) for i in range(4))

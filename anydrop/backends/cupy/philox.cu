@@ -1,8 +1,9 @@
 // The stream, version 1, for CUDA: one pass over memory that draws and applies what it draws.
 //
 // sources.py puts the table of the normal numbers, QUANTILE, before this, and appends a line
-// KERNEL(...) for each kernel that is wanted. launch.py packs the arguments. The tests compile this file with the host's C++ compiler too, behind a header that stands
-// in for the block below, so nothing else here may be known to CUDA alone.
+// KERNEL(...) for each kernel that is wanted. launch.py packs the arguments. The tests compile this
+// file with the host's C++ compiler too, behind a header that stands in for the block below, so
+// nothing else here may be known to CUDA alone.
 
 typedef unsigned char u8;
 typedef unsigned short u16;

@@ -20,6 +20,7 @@ from anydrop.backends.common.blocks import eroded
 from anydrop.backends.common.normals import standard_normal
 from anydrop.backends.jax.private import within_explicit_axes
 from anydrop.core import stream
+from anydrop.core.quantile import SEGMENTS
 from anydrop.core.typing import Array
 
 
@@ -243,7 +244,7 @@ def _normals(words: Array, layout: Layout, dtype: str) -> Array:
 
 
 def _octave_of(xp: Any, count: Array) -> Array:
-    return np.uint32(26) - lax.clz(count | np.uint32(32))
+    return np.uint32(31 - SEGMENTS) - lax.clz(count | np.uint32(1 << SEGMENTS))
 
 
 def _high_half(a: Array, b: Array) -> Array:

@@ -119,7 +119,7 @@ class NumpyBackend(Backend):
         affine: Affine,
         out: Array | None = None,
     ) -> Array:
-        """Return what `select` makes of x with packed bits; see `Composed.select_packed`."""
+        """Return what `select` makes of x with packed bits; see `Backend.select_packed`."""
         x, kernels = np.asarray(x), self.kernels_for(x.size)
         y = np.empty_like(x, subok=False) if out is None else out
         plain = works.is_plain(x) and works.is_plain(y) and works.are_apart(x, y)
@@ -172,7 +172,7 @@ class NumpyBackend(Backend):
     def perturb(
         self, x: Array, recipe: Recipe, std: float, relative: bool, out: Array | None = None
     ) -> Array:
-        """Return ``x * (1 + std * z)`` or ``x + std * z``; see `Composed.perturb`.
+        """Return ``x * (1 + std * z)`` or ``x + std * z``; see `Backend.perturb`.
 
         One pass over memory, in which the noise is drawn.
         """
@@ -199,7 +199,7 @@ class NumpyBackend(Backend):
         keep: Recipe | Array,
         out: Array | None = None,
     ) -> Array:
-        """Return ``where(keep, new, previous)``, in one pass over memory; see `Composed.choose`."""
+        """Return ``where(keep, new, previous)``, in one pass over memory; see `Backend.choose`."""
         if previous is None or not isinstance(keep, Recipe):
             return super().choose(new, previous, keep, out)
         arrays = [np.asarray(x) for x in (new, previous) if x is not None]
@@ -234,7 +234,7 @@ class NumpyBackend(Backend):
     def sum_selected(
         self, x: Array, keep: Recipe | Array, scale: float, shape: tuple[int, ...], dtype: str
     ) -> Array:
-        """Return `select` summed to a shape; see `Composed.sum_selected`.
+        """Return `select` summed to a shape; see `Backend.sum_selected`.
 
         Rows of plain memory are added as they are selected.
         """
@@ -262,7 +262,7 @@ class NumpyBackend(Backend):
         return self._kernels if small and self._until_numba == math.inf else None
 
     def normals(self, recipe: Recipe, like: Array) -> Array:
-        """Return standard normal numbers; see `Composed.normals`."""
+        """Return standard normal numbers; see `Backend.normals`."""
         dtype = COMPUTE[self.dtype_name(like)]
         drawn = np.empty(recipe.keep_shape, dtype)
         if drawn.size:
@@ -273,7 +273,7 @@ class NumpyBackend(Backend):
         return drawn
 
     def keep_blocks(self, recipe: Recipe, sizes: tuple[int, ...], like: Array) -> Array:
-        """Return the keep mask of blocks; see `Composed.keep_blocks`."""
+        """Return the keep mask of blocks; see `Backend.keep_blocks`."""
         kernels = self.kernels_for(math.prod(recipe.keep_shape))
         kept = blocks.keep(kernels, self._pool, recipe, sizes)
         return super().keep_blocks(recipe, sizes, like) if kept is None else kept
@@ -286,7 +286,7 @@ class NumpyBackend(Backend):
         scale: float,
         out: Array | None = None,
     ) -> Array:
-        """Return ``where(keep, x * scale, 0)``; see `Composed.select_blocks`."""
+        """Return ``where(keep, x * scale, 0)``; see `Backend.select_blocks`."""
         x = np.asarray(x)
         kernels = self.kernels_for(x.size)
         y = blocks.select(kernels, self._pool, x, recipe, sizes, scale, out)

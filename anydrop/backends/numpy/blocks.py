@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from anydrop.backends.common.blocks import distances
 from anydrop.backends.common.threads import Pool
 from anydrop.backends.numpy import works
 from anydrop.core.recipe import UNCHANGED, Affine, Recipe, scaled
@@ -59,6 +60,7 @@ def geometry(recipe: Recipe, sizes: tuple[int, ...], shape: tuple[int, ...]) -> 
         return None
     first, last = with_blocks[0], with_blocks[-1]
     same = [places[a] == shape[a] for a in range(len(shape))]
+    # On a shared axis between those with blocks, each byte would serve several rows.
     if not all(same[a] or sizes[a] > 1 for a in range(first, last)):
         return None
     own, shared = list[int](), list[int]()
@@ -68,6 +70,7 @@ def geometry(recipe: Recipe, sizes: tuple[int, ...], shape: tuple[int, ...]) -> 
         stride *= shape[axis]
     behind = math.prod(places[last + 1 :])
     repeat = math.prod(shape[last + 1 :]) // behind
+    # Axes behind them are served if all of them are shared, or none.
     if repeat != 1 and behind != 1:
         return None
     strides = [math.prod(places[axis + 1 :]) for axis in range(len(places))]
@@ -75,13 +78,7 @@ def geometry(recipe: Recipe, sizes: tuple[int, ...], shape: tuple[int, ...]) -> 
     size = math.prod(places[first:])
     band = min(length, max(1, LONGER * reach, BAND // step - reach))
     bands = -(-length // band)
-    distances, inner = list[int](), list[int]()
-    for axis in with_blocks:
-        done = 1
-        while done < sizes[axis]:
-            by = min(done, sizes[axis] - done)
-            distances.append(by * strides[axis])
-            done += by
+    inner = list[int]()
     for axis in reversed(range(first, last)):
         inner.extend((shape[axis], strides[axis]))
     regions = math.prod(places[:first])
@@ -100,7 +97,7 @@ def geometry(recipe: Recipe, sizes: tuple[int, ...], shape: tuple[int, ...]) -> 
         x_region=math.prod(shape[first:]),
         x_stride=math.prod(shape[first + 1 :]),
         copies=math.prod(shape[:first]) // regions,
-        distances=distances,
+        distances=[by * strides[axis] for axis in with_blocks for by in distances(sizes[axis])],
         inner_axes=inner,
         own_axes=own,
         shared_axes=shared,
@@ -112,7 +109,7 @@ def keep(kernels: ModuleType, pool: Pool, recipe: Recipe, sizes: tuple[int, ...]
     kept = np.empty(
         [n - size + 1 for n, size in zip(recipe.keep_shape, sizes, strict=True)], np.bool_
     )
-    return kept if _is_drawn(kernels, pool, kept, kept, recipe, sizes, UNCHANGED) else None
+    return kept if _draw(kernels, pool, kept, kept, recipe, sizes, UNCHANGED) else None
 
 
 def select(
@@ -126,11 +123,11 @@ def select(
 ) -> Array | None:
     """Return what `Backend.select_blocks` makes of x, or None if no kernel can."""
     y = np.empty_like(x, subok=False) if out is None else out
-    apart = x is y or not np.may_share_memory(x, y)
-    return y if apart and _is_drawn(kernels, pool, x, y, recipe, sizes, scaled(scale)) else None
+    done = works.are_apart(x, y) and _draw(kernels, pool, x, y, recipe, sizes, scaled(scale))
+    return y if done else None
 
 
-def _is_drawn(
+def _draw(
     kernels: ModuleType,
     pool: Pool,
     x: Array,
@@ -139,7 +136,7 @@ def _is_drawn(
     sizes: tuple[int, ...],
     affine: Affine,
 ) -> bool:
-    """Draw blocks for x and write to y, if there is a kernel for it; tell whether there is.
+    """Draw blocks for x and write to y, if there is a kernel for it; tell whether that is done.
 
     If y is of bool, it becomes the keep mask.
     """

@@ -1,6 +1,6 @@
 """The stream in plain NumPy: what draws the masks where numba is not installed.
 
-What makes a `Kernel` or a `Summing` here is interchangeable with what has its name in
+What makes a `Kernel` or a `KernelOfTwo` here is interchangeable with what has its name in
 `anydrop.backends.numpy.compiled`: it takes the same arguments and gives the same bits.
 """
 
@@ -37,8 +37,8 @@ LARGE = 2.0**127
 
 # Takes x, y, where their elements begin, a key, a step and the first index; see `kernel`.
 Kernel = Callable[[Array, Array, int, stream.Key, int, int], None]
-# Takes x, the residual, y, and the same; see `summing`.
-Summing = Callable[[Array, Array, Array, int, stream.Key, int, int], None]
+# Takes x, a second array, y, and the same; see `summing` and `choosing`.
+KernelOfTwo = Callable[[Array, Array, Array, int, stream.Key, int, int], None]
 
 
 def kernel(
@@ -77,10 +77,8 @@ def kernel(
     use = {np.dtype(bool): keep, np.dtype(np.uint32): copy}.get(dtype, select)
 
     def draw(x: Array, y: Array, start: int, key: stream.Key, step: int, first: int) -> None:
-        words = Words(key, step)
-        for a, b, starts, repeat in pieces(placement, first, start, start + len(y)):
-            here = slice(a - start, b - start)
-            use(x[here], y[here].reshape(-1, repeat), words.draw(starts, (b - a) // repeat))
+        for here, repeat, words in _draw_pieces(placement, key, step, first, start, len(y)):
+            use(x[here], y[here].reshape(-1, repeat), words)
 
     return draw
 
@@ -91,7 +89,7 @@ def summing(
     threshold: int,
     scale: float,
     bias: Array | None = None,
-) -> Summing:
+) -> KernelOfTwo:
     """Return the function that draws and sums with these constants.
 
     Parameters
@@ -116,11 +114,9 @@ def summing(
     def draw(
         x: Array, residual: Array, y: Array, start: int, key: stream.Key, step: int, first: int
     ) -> None:
-        words = Words(key, step)
-        for a, b, starts, repeat in pieces(placement, first, start, start + len(y)):
-            here = slice(a - start, b - start)
-            wide = biased(x[here], a, bias)
-            select(wide, wide.reshape(-1, repeat), words.draw(starts, (b - a) // repeat))
+        for here, repeat, words in _draw_pieces(placement, key, step, first, start, len(y)):
+            wide = biased(x[here], start + here.start, bias)
+            select(wide, wide.reshape(-1, repeat), words)
             add(wide, residual[here], y[here])
 
     return draw
@@ -137,7 +133,7 @@ def _selecting(threshold: int, affine: Affine) -> Callable[[Array, Array, Array]
     return select
 
 
-def choosing(dtype: Any, placement: Placement, threshold: int) -> Summing:
+def choosing(dtype: Any, placement: Placement, threshold: int) -> KernelOfTwo:
     """Return the function that draws and chooses with these constants.
 
     Parameters
@@ -151,19 +147,17 @@ def choosing(dtype: Any, placement: Placement, threshold: int) -> Summing:
         Takes what that of `summing` takes: the new numbers, the previous ones and y, which may be
         either of them. It writes ``where(keep, new, previous)``.
     """
-    least = np.uint32(threshold)
+    least, bits = np.uint32(threshold), _bits_dtype(dtype)
 
     def draw(
         new: Array, previous: Array, y: Array, start: int, key: stream.Key, step: int, first: int
     ) -> None:
-        words, bits = Words(key, step), _bits_dtype(dtype)
         between = np.empty(min(CHUNK, len(y)), dtype)
-        for a, b, starts, repeat in pieces(placement, first, start, start + len(y)):
-            kept = (words.draw(starts, (b - a) // repeat) >= least)[:, None]
-            here = slice(a - start, b - start)
+        for here, repeat, words in _draw_pieces(placement, key, step, first, start, len(y)):
+            kept = (words >= least)[:, None]
             new_bits, previous_bits, y_bits, turn = (
                 part.reshape(-1, repeat).view(bits)
-                for part in (new[here], previous[here], y[here], between[: b - a])
+                for part in (new[here], previous[here], y[here], between[: len(y[here])])
             )
             # What turns the previous number into the new one, or nothing.
             np.bitwise_xor(new_bits, previous_bits, out=turn)
@@ -178,12 +172,9 @@ def dropping(dtype: Any, placement: Placement, threshold: int) -> Kernel:
     least, bits = np.uint32(threshold), _bits_dtype(dtype)
 
     def draw(x: Array, y: Array, start: int, key: stream.Key, step: int, first: int) -> None:
-        words = Words(key, step)
-        for a, b, starts, repeat in pieces(placement, first, start, start + len(y)):
-            dropped = (words.draw(starts, (b - a) // repeat) < least)[:, None]
-            x_bits, y_bits = (
-                part[a - start : b - start].reshape(-1, repeat).view(bits) for part in (x, y)
-            )
+        for here, repeat, words in _draw_pieces(placement, key, step, first, start, len(y)):
+            dropped = (words < least)[:, None]
+            x_bits, y_bits = (part[here].reshape(-1, repeat).view(bits) for part in (x, y))
             np.multiply(x_bits, dropped, out=y_bits)
 
     return draw
@@ -241,10 +232,10 @@ def _drawing(dtype: Any, placement: Placement, use: Any) -> Kernel:
     """Return the function that hands over pieces of x and y, and of normal numbers of a dtype."""
 
     def draw(x: Array, y: Array, start: int, key: stream.Key, step: int, first: int) -> None:
-        words, normals = Words(key, step), Normals(dtype, min(CHUNK, len(y)))
-        for a, b, starts, repeat in pieces(placement, first, start, start + len(y)):
-            z = normals.of(words.draw(starts, (b - a) // repeat))[:, None]
-            source, target = (part[a - start : b - start].reshape(-1, repeat) for part in (x, y))
+        normals = Normals(dtype, min(CHUNK, len(y)))
+        for here, repeat, words in _draw_pieces(placement, key, step, first, start, len(y)):
+            z = normals.of(words)[:, None]
+            source, target = (part[here].reshape(-1, repeat) for part in (x, y))
             with np.errstate(all="ignore"):
                 use(source, target, z)
 
@@ -275,6 +266,19 @@ def add(wide: Array, residual: Array, y: Array) -> None:
             np.add(residual, wide, out=y)
         else:
             y[...] = np.add(residual.astype(wide.dtype), wide, out=wide)
+
+
+def _draw_pieces(
+    placement: Placement, key: stream.Key, step: int, first: int, start: int, n: int
+) -> Iterator[tuple[slice, int, Array]]:
+    """Draw the words of n elements from `start` on, piece by piece.
+
+    Yields where a piece lies in the arrays, how many of its elements share a word, and its words,
+    which are valid until the next piece.
+    """
+    words = Words(key, step)
+    for a, b, starts, repeat in pieces(placement, first, start, start + n):
+        yield slice(a - start, b - start), repeat, words.draw(starts, (b - a) // repeat)
 
 
 def pieces(

@@ -1,8 +1,9 @@
 """The stream in numba: one pass over memory that draws, scales and selects.
 
-Its `kernel` and `summing` are interchangeable with those of `anydrop.backends.numpy.chunked`: they
-take the same arguments and give the same bits. Beside them are kernels of memory by its addresses,
-and of arrays of any strides. The functions that numba compiles are in the folder `kernels`.
+What makes a `Kernel` or a `KernelOfTwo` here is interchangeable with what has its name in
+`anydrop.backends.numpy.chunked`: it takes the same arguments and gives the same bits. Beside these
+are kernels of memory by its addresses, of arrays of any strides, of masks of one bit an element,
+and of connected blocks. The functions that numba compiles are in the folder `kernels`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numba import from_dtype, njit, types
 from anydrop.backends.base import dtype_name
 from anydrop.backends.common.strides import MergedAxis, merged
 from anydrop.backends.numpy import chunked
-from anydrop.backends.numpy.chunked import Kernel, Summing
+from anydrop.backends.numpy.chunked import Kernel, KernelOfTwo
 from anydrop.backends.numpy.kernels import entries, rules, tiles
 from anydrop.backends.numpy.kernels.rules import Rule
 from anydrop.core import place
@@ -91,7 +92,7 @@ def dropping(dtype: Any, placement: Placement, threshold: int) -> Kernel:
     return kernel(dtype, placement, threshold, rule=rules.Drop)
 
 
-def choosing(dtype: Any, placement: Placement, threshold: int) -> Summing:
+def choosing(dtype: Any, placement: Placement, threshold: int) -> KernelOfTwo:
     """Return the function that takes one of two elements; see `chunked.choosing`."""
     return _of_two((dtype, dtype), placement, threshold, scaled(1.0), None, rules.Choose)
 
@@ -122,7 +123,7 @@ def summing(
     threshold: int,
     scale: float,
     bias: Array | None = None,
-) -> Summing:
+) -> KernelOfTwo:
     """Return the function that draws and sums with these constants; see `chunked.summing`."""
     return _of_two(dtypes, placement, threshold, scaled(scale), bias, rules.Add)
 
@@ -134,11 +135,11 @@ def _of_two(
     affine: Affine,
     bias: Array | None,
     rule: Callable[..., Rule],
-) -> Summing:
+) -> KernelOfTwo:
     """Return the function that makes an element of two arrays, and of a bias if there is one."""
     numbers, factors = _constants(dtypes[0], placement, threshold, affine)
     wide = None if bias is None else bias.dtype
-    compiled = _compiled_sum(entries.sums_of, rule, *dtypes, wide, isinstance(numbers, int))
+    compiled = _compiled_of_two(entries.runs_of_two, rule, *dtypes, wide, isinstance(numbers, int))
     x_bits, bits = map(_bits, dtypes)
     biases = () if bias is None else (bias,)
 
@@ -207,7 +208,7 @@ def tiled(
     else:
         x, _, *biases = (array.dtype for array in arrays)
         wide = biases[0] if biases else None
-        compiled = _compiled_sum(entries.summed_tiles_of, rule, x, y.dtype, wide)
+        compiled = _compiled_of_two(entries.tiles_of_two, rule, x, y.dtype, wide)
 
     def draw(start: int, stop: int) -> None:
         target, *sources = addresses
@@ -282,7 +283,7 @@ PLACE = types.uint32, types.uint32, types.uint64, types.uint64  # key, step and 
 def _compiled(
     make: Any, rule: Callable[..., Rule], dtype: Any, one_run: bool = False
 ) -> tuple[Any, Any]:
-    """Return a kernel, and before it the dtype that arrays are viewed as, None for their own.
+    """Return the dtype that arrays are viewed as, None for their own, and a kernel of them.
 
     Parameters
     ----------
@@ -308,17 +309,17 @@ def _compiled(
 
 
 @lru_cache
-def _compiled_sum(
+def _compiled_of_two(
     make: Any, rule: Callable[..., Rule], x: Any, dtype: Any, bias: Any, one_run: bool = False
 ) -> Any:
-    """Return a kernel of `entries` with a second array.
+    """Return a kernel of `entries` of x and a second array, and of a bias if there is one.
 
     `x` and `bias` are dtypes, the latter None without a bias; `dtype` is that of the second array
     and of the result.
     """
     elements = _element(x), _element(dtype), None if bias is None else _element(bias)
     source, target, third = elements
-    if make is entries.sums_of:
+    if make is entries.runs_of_two:
         arrays = [_plain(source), _plain(target), _plain(target, readonly=False)]
         if third:
             arrays.insert(2, _plain(third))

@@ -38,14 +38,14 @@ class Normals:
         their leading bits, and the place in the segment by those that follow.
         """
         n = len(words)
-        place, at, near, far, left = self._memory[:, :n]
-        sign, number = left.view(np.int32)[:n], words.view(np.int32)
+        place, at, near, far, signs = self._memory[:, :n]
+        sign, number = signs.view(np.int32)[:n], words.view(np.int32)
         np.right_shift(number, 31, out=sign)
         np.bitwise_xor(number, sign, out=number)
         np.copyto(place.view(np.float64), number)
         np.right_shift(place, UINT64(BELOW), out=at)
         rows = at.view(np.int64)
-        # All rows are there, and this way of looking is the fastest.
+        # No row is out of range, and of NumPy's modes "wrap" is the fastest.
         for pair, found in zip(_pairs(), (near, far), strict=True):
             np.take(pair, rows, out=found, mode="wrap")
         np.left_shift(place, UINT64(64 - BELOW), out=place)
@@ -78,8 +78,8 @@ class Normals:
 def _pairs() -> tuple[Array, Array]:
     """Return the coefficients of each segment, two in 64 bits, by the leading bits of its counts.
 
-    They are c0 and c1, and c3 and c2, the first in the low half. Between the rows there is memory
-    that nobody touches.
+    They are c0 and c1, and c3 and c2, the first in the low half. No count has the leading bits
+    between those of two rows, so most of this memory is never touched.
     """
     columns = table().T.astype(UINT64)
     row = np.arange(columns.shape[1])

@@ -21,7 +21,8 @@ from anydrop.core.typing import Array
 BLOCK, WIDTH = 2**16, 2**11
 # Elements below which a second thread costs more than it saves.
 CROSSOVER = 2**20
-# Elements of a row that are selected and added at a time, by one call of a kernel.
+# Elements of a row that are selected and added at a time, by one call of a kernel; and of the
+# shortest row that is worth such calls.
 PIECE, SHORTEST = 2**14, 2**12
 
 

@@ -58,6 +58,7 @@ def normals(recipe: Recipe, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def _high_half(a: Tensor, b: Tensor) -> Tensor:
+    # The product has no sign: `b`, a coefficient or what is left of one, is below 2**31.
     return a * b >> 32
 
 

@@ -64,7 +64,7 @@ def kernel_for(device: torch.device) -> str:
 
 
 def kernels(name: str) -> ModuleType:
-    """Return the module of a kernel, by name: it has ``keep`` and ``select``."""
+    """Return the module of a kernel, by name: it has ``keep``, and a function for each operator."""
     return _triton() if name == "triton" else {"cpu": host, "int64": int64}[name]
 
 

@@ -5,9 +5,6 @@ window's offset may be tensors on the device, which the kernel reads there: noth
 device, and a captured graph may replay with another step.
 """
 
-# Triton has no types, and compiles its functions by those of their arguments at run time.
-# mypy: disable-error-code="import-untyped, no-untyped-def, no-untyped-call, untyped-decorator"
-
 from __future__ import annotations
 
 import struct

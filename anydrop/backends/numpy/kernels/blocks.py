@@ -50,7 +50,7 @@ def blocks(draw, x, y, start, stop, k0, k1, step, first, numbers, factors, kind)
         drawn = seeds[:n]
         place = region * size + begin * stride
         draw((drawn,), drawn, place, k0, k1, step, first, placed, factors, kind)
-        covered, close = _eroded(kept, other, n, distances)
+        surviving, close = _eroded(kept, other, n, distances)
         lines = ONE if row == ZERO else here * inner
         width = here * stride if row == ZERO else row
         n = ZERO
@@ -58,7 +58,7 @@ def blocks(draw, x, y, start, stop, k0, k1, step, first, numbers, factors, kind)
             for line in range(lines):
                 of = UINT64(r) * size + _offset(UINT64(line), inner_axes)
                 for i in range(width):
-                    close[n + UINT64(i)] = covered[of + UINT64(i)]
+                    close[n + UINT64(i)] = surviving[of + UINT64(i)]
                 n += width
         # Regions of x follow each other, too, unless there are others between them.
         groups = ONE if copies == ONE else count
@@ -81,7 +81,7 @@ def one_row(x, y, start, k0, k1, step, first, numbers, factors, kind):
 
 @njit
 def _eroded(kept, other, n, distances):
-    """Return two arrays: where no block covers an element, and the other; the first has n places.
+    """Return where no block covers an element, and the array that is free; `kept` has n places.
 
     All axes at once: what meets across the end of a row is not used. LLVM vectorizes a loop between
     two arrays, not one within an array.

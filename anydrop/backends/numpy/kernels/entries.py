@@ -98,11 +98,12 @@ def blocks_of(kind, element, one_run):
     return blocks_at
 
 
-def sums_of(kind, element, added, bias, one_run):
-    """Return `run`, or `rows`, of x, a residual and y, and of a bias if there is one.
+def runs_of_two(kind, element, added, bias, one_run):
+    """Return `run`, or `rows`, of x, a second array and y, and of a bias if there is one.
 
-    `element` is the dtype of x, `added` that of the residual and of y, and `bias` that of the bias,
-    or None. The bias is repeated: at its end it begins again.
+    The second array is a residual, or what is chosen where x is not. `element` is the dtype of x,
+    `added` that of the second array and of y, and `bias` that of the bias, or None. The bias is
+    repeated: at its end it begins again.
     """
     files = FILES
 
@@ -138,8 +139,8 @@ def sums_of(kind, element, added, bias, one_run):
     return sums_in if bias is None else biased_in
 
 
-def summed_tiles_of(kind, element, added, bias):
-    """Return `tiles` of what `sums_of` takes, by addresses; the bias has the shape of x."""
+def tiles_of_two(kind, element, added, bias):
+    """Return `tiles` of what `runs_of_two` takes, by addresses; the bias has the shape of x."""
     files = FILES
 
     def tiles_at(x, residual, y, n, start, stop, k0, k1, step, first, numbers, factors):

@@ -1,7 +1,7 @@
 """The standard normal numbers of words, in place; see `anydrop.core.quantile`.
 
-Two passes of a group of words are faster than one: LLVM vectorizes both, where it would make one
-with the table's loads in its midst an element at a time.
+A group of words takes two passes, since LLVM vectorizes both. A single one, with the table's loads
+in its midst, it would not vectorize, and that would take longer.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from anydrop.backends.numpy.kernels.philox import SHIFT_32, WORDS
 from anydrop.backends.numpy.kernels.rules import NOISE
 from anydrop.core import quantile, stream
 
-# Two coefficients of a row in one number: the loads take most of the time.
 UINT32, UINT64 = np.uint32, np.uint64
 # Contiguous, or numba would not cache what looks at them.
 C0, C1, C2, C3 = np.ascontiguousarray(quantile.table().T).astype(UINT64)
+# Two coefficients of a row in one number: the loads take most of the time.
 C0_C1, C2_C3 = C0 << SHIFT_32 | C1, C2 << SHIFT_32 | C3
 LOW = UINT64(stream.WORD)
 SEGMENTS, SIGN, ROW = UINT32(quantile.SEGMENTS), UINT32(2**31), UINT32(2**10 - 1)

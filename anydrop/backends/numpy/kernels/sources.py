@@ -1,4 +1,6 @@
-"""The arrays that are read: a tuple of x, or of x, the residual and, if there is one, the bias.
+"""The arrays that are read: a tuple of x, or of x, a second array and, if there is one, a bias.
+
+The second one is a residual, or what is chosen where x is not.
 
 numba compiles a function anew for each length of the tuple. Places in the arrays are a tuple of the
 same length.
@@ -55,7 +57,7 @@ def _moved(at, n, steps):
 
 
 def ask_ahead(sources, y, at):
-    """Prefetch a group of x, of the residual and of y; a bias is short and stays in the cache."""
+    """Prefetch a group of x, of a second array and of y; a bias is short and stays in the cache."""
 
 
 @overload(ask_ahead)
