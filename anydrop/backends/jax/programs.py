@@ -106,9 +106,7 @@ def perturb(x: Array, words: Array, std: Array, layout: Layout, relative: bool) 
 
 
 @partial(jax.jit, static_argnums=3)
-def choose_drawn(
-    new: Array | None, previous: Array | None, words: Array, layout: Layout
-) -> Array:
+def choose_drawn(new: Array | None, previous: Array | None, words: Array, layout: Layout) -> Array:
     """Return ``where(keep, new, previous)``, or the share of one of them; see `select_drawn`."""
 
     def chosen(new: Array | None, previous: Array | None, words: Array) -> Array:
