@@ -201,7 +201,8 @@ def _select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Arra
 
 def _choose(new: Array | None, previous: Array | None, kept: Array) -> Array:
     # Without a product by one, which would flush subnormals.
-    zero = jnp.zeros((), (previous if new is None else new).dtype)
+    like: Array = previous if new is None else new
+    zero = jnp.zeros((), like.dtype)
     return jnp.where(kept, zero if new is None else new, zero if previous is None else previous)
 
 
