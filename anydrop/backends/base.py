@@ -26,7 +26,7 @@ class Backend(Composed):
 
     Three methods are the contract: `keep` draws a mask, `select` applies one, and `draw` lets the
     library's own generator draw one. The others have defaults, here or in the classes that this one
-    is made of, `Composed` and `Arrays`.
+    is made of, ``Composed`` and ``Arrays``.
 
     A library that implements the array API standard needs no backend: this class serves it. For
     another library, or to be faster, subclass this class, override what you need, and register
