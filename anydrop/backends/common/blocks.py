@@ -28,7 +28,8 @@ def distances(size: int) -> list[int]:
 
     What a block of 2 n elements keeps, two of n side by side keep: so few of them do for `size`.
     """
-    found, reach = list[int](), 1
+    found: list[int] = []  # and not list[int](), which no compiler of PyTorch traces
+    reach = 1
     while reach < size:
         found.append(min(reach, size - reach))
         reach += found[-1]

@@ -76,6 +76,9 @@ class JaxBackend(Backend):
         out: Array | None = None,
     ) -> Array:
         """Return ``where(keep, new, previous)``; see `Backend.choose`."""
+        given = previous if new is None else new
+        if 0 in given.shape:  # type: ignore[union-attr]
+            return given  # of which XLA, on a mesh with explicit axes, would see no device
         with jax.enable_x64(True):
             if isinstance(keep, Recipe):
                 words, layout = recipes.words_and_layout(keep)
