@@ -10,6 +10,8 @@ import anydrop
 from anydrop.backends.base import Backend
 from anydrop.backends.common.threads import Pool
 from anydrop.backends.numpy.backend import NumpyBackend
+from anydrop.backends.numpy.works import SHORT
+from anydrop.core.quantile import numerator
 from anydrop.testing.reference import bits
 from anydrop.testing.subject import dtype_of
 
@@ -147,3 +149,32 @@ def test_nan_and_infinity_that_are_not_chosen_leave_no_trace(backend):
     assert np.array_equal(backend.choose(x, np.ones_like(x), recipe)[~kept], np.ones((~kept).sum()))
     assert not backend.choose(None, x, recipe)[kept].any()
     assert not np.signbit(backend.choose(None, -x, recipe)[kept]).any()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_long_block_that_an_expanded_array_repeats(backend, threads):
+    """Pieces of threads begin anywhere in it, and go on at its beginning."""
+    pool = Pool(threads=1) if threads == 1 else eager(threads)
+    shared = NumpyBackend(use_numba=backend.kernel == "numba", pool=pool)
+    for outer in ((4,), (2, 3), (1, 3)):
+        x = np.broadcast_to(numbers((SHORT + 5,), "float32"), (*outer, SHORT + 5))
+        recipe = masked(x.shape)
+        for name, case in cases(x, x, recipe):
+            if name != "choose":  # of two arrays
+                # Without `out`, the result would be laid out in another order.
+                got = case(shared, np.empty(x.shape, x.dtype))
+                assert bits(got) == bits(case(DEFINITION, None)), name
+
+
+def test_words_at_the_seams_of_octaves_and_segments():
+    """Where a count becomes a float32 that must not be rounded up to the next octave."""
+    if not available("numba"):
+        pytest.skip("numba is not installed here; nox -s tests-numpy runs this")
+    from anydrop.backends.numpy.kernels.normals import _normals
+
+    counts = {2**power + by for power in range(32) for by in range(-300, 300)}
+    counts = {count for count in counts if 0 <= count < 2**31}
+    words = np.array(sorted(counts | {2**32 - 1 - count for count in counts}), "u4")
+    numbers_of = words.copy()
+    _normals(numbers_of, np.uint64(len(words)))
+    assert numbers_of.view("i4").tolist() == [numerator(word) for word in words.tolist()]
