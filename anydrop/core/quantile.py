@@ -5,9 +5,10 @@ numbers lie: its quantile. It is a whole multiple of 2**-28, and integers alone 
 the same bits wherever integers have. `numerator` is the definition, and every other spelling is
 held to it bit for bit. A change of any bit is a new version, never an edit.
 
-Words count from their own end of the range, so that both halves are alike: 0 is farthest out. Each
-octave of these counts has 32 segments, each segment a row of the table in ``normals.bin``, and each
-row a polynomial of the third degree. ``tests/vectors/make_normals.py`` makes the table.
+A word is counted from the nearer end of the range, so that both halves are alike: the number of
+count 0 is the farthest from zero. Each octave of counts has 32 segments. Each segment has a row in
+the table ``normals.bin``: the coefficients of a polynomial of the third degree.
+``tests/vectors/make_normals.py`` makes the table.
 """
 
 from __future__ import annotations

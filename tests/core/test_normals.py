@@ -28,12 +28,11 @@ def sample():
     octaves = np.maximum(np.arange(ROWS) // 32 - 1, 0)
     firsts = (np.arange(ROWS) - 32 * octaves) << octaves
     seams = np.add.outer(np.append(firsts, COUNTS), np.arange(-9, 9)).ravel()
-    the_worst = [68174057]
     of_each_size = np.exp2(31 * rng.random(1_500_000)).astype(np.int64)
     all_of_them = (
         np.arange(2**16),
         seams,
-        the_worst,
+        [THE_WORST],
         of_each_size,
         rng.integers(0, COUNTS, 1_500_000),
     )
@@ -42,8 +41,8 @@ def sample():
 
 
 SAMPLE = sample()
-# How far the quantile of some of these counts is from zero.
-SOME = SAMPLE[::8]
+# How far the quantile of some of these counts is from zero; the worst is the first.
+SOME = np.append(np.uint64(THE_WORST), SAMPLE[::8])
 MAGNITUDES = np.asarray([-NormalDist().inv_cdf((c + 0.5) / 2**32) for c in SOME.tolist()])
 
 
@@ -90,6 +89,9 @@ def test_properties():
     assert set(SAMPLE[: 2**16]) == set(range(2**16))
     assert set(walked(SHIPPED, SAMPLE)[0]) == set(range(ROWS))
     assert not broken(SHIPPED)
+    error = np.abs(walked(SHIPPED, SOME)[1] * 2.0**-28 - MAGNITUDES)
+    assert error.argmax() == 0
+    assert error[0] > ERROR - 1e-11
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ Each method here is right for every library with a namespace. A backend override
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -22,21 +21,9 @@ from anydrop.core.typing import Array
 class Composed(Arrays):
     """Noise, choices, blocks and sums, for `Backend`."""
 
-    @abc.abstractmethod
-    def keep(self, recipe: Recipe, like: Array) -> Array:
-        """Return the boolean keep mask of a recipe; see `Backend.keep`."""
-
-    @abc.abstractmethod
-    def select(
-        self,
-        x: Array,
-        keep: Recipe | Array | None,
-        scale: float,
-        shift: float | None = None,
-        fill: float = 0.0,
-        out: Array | None = None,
-    ) -> Array:
-        """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`."""
+    # Both are methods of `Backend`.
+    keep: Callable[[Recipe, Array], Array]
+    select: Callable[..., Array]
 
     def normals(self, recipe: Recipe, like: Array) -> Array:
         """Return standard normal numbers, one for each word of a recipe.

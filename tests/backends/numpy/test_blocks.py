@@ -2,18 +2,24 @@
 
 import numpy as np
 import pytest
-from subjects import eager
+from subjects import available, eager
 
 import anydrop
+
+if not available("numba"):
+    pytest.skip(
+        "numba is not installed here; nox -s tests-numpy runs this", allow_module_level=True
+    )
+
 from anydrop.backends.common.blocks import eroded
 from anydrop.backends.common.threads import Pool
-from anydrop.backends.numpy import blocks
+from anydrop.backends.numpy import blocks, compiled
 from anydrop.backends.numpy.backend import NumpyBackend
 from anydrop.testing.reference import bits
+from anydrop.testing.subject import dtype_of
 
-compiled = pytest.importorskip("anydrop.backends.numpy.compiled")
-
-DTYPES = "float16", "bfloat16", "float32", "float64", "complex64", "complex128"
+DTYPES = ["float16", "float32", "float64", "complex64", "complex128"]
+DTYPES += ["bfloat16"] * available("ml_dtypes")
 # Shapes of x, sizes of blocks and shared axes.
 CASES = {
     "1d": ((3, 4, 50), (1, 1, 5), ()),
@@ -53,11 +59,10 @@ def seeds(shape, sizes, shared=(), window=False):
 
 
 def array(shape, dtype):
-    if dtype == "bfloat16":
-        dtype = pytest.importorskip("ml_dtypes").bfloat16
     rng = np.random.default_rng(0)
     parts = rng.standard_normal((2, *shape))
-    x = (parts[0] + 1j * parts[1] if "complex" in str(dtype) else parts[0]).astype(dtype)
+    x = parts[0] + 1j * parts[1] if "complex" in dtype else parts[0]
+    x = x.astype(dtype_of(dtype))
     x.reshape(-1)[::5] = np.nan
     x.reshape(-1)[::7] = -0.0
     return x

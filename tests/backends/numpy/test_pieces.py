@@ -4,11 +4,13 @@ from functools import cache
 
 import numpy as np
 import pytest
+from subjects import available
 
 import anydrop
 from anydrop.backends.numpy import chunked, normals
 from anydrop.core.quantile import numerator
 from anydrop.testing.reference import bits
+from anydrop.testing.subject import dtype_of
 
 KEY, STEP = (0x12345678, 0x9ABCDEF0), 2**40 + 3
 LONG = 2 * chunked.CHUNK + 5
@@ -27,7 +29,8 @@ PLACEMENTS = {
     "past 2**34": spread((2, 100), window=anydrop.Window((0, 2**34 - 50), (2, 2**34 + 99))),
 }
 each_placement = pytest.mark.parametrize("name", PLACEMENTS)
-DTYPES = "float16", "bfloat16", "float32", "float64", "complex64", "complex128"
+DTYPES = ["float16", "float32", "float64", "complex64", "complex128"]
+DTYPES += ["bfloat16"] * available("ml_dtypes")
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
@@ -43,11 +46,10 @@ def words_at(name):
 
 
 def arrays(dtype, n, count=1):
-    if dtype == "bfloat16":
-        dtype = pytest.importorskip("ml_dtypes").bfloat16
     rng = np.random.default_rng(0)
     parts = rng.standard_normal((2, count, n))
-    x = (parts[0] + 1j * parts[1] if "complex" in str(dtype) else parts[0]).astype(dtype)
+    x = parts[0] + 1j * parts[1] if "complex" in dtype else parts[0]
+    x = x.astype(dtype_of(dtype))
     x[:, ::5] = np.nan
     x[:, ::7] = -0.0
     return list(x)

@@ -1,7 +1,7 @@
 """The standard normal numbers of words, in place; see `anydrop.core.quantile`.
 
-A group of words takes two passes, since LLVM vectorizes both. A single one, with the table's loads
-in its midst, it would not vectorize, and that would take longer.
+A group of words takes two passes, since LLVM vectorizes both. It would not vectorize a single pass
+with the loads from the table in its middle, which would take longer.
 """
 
 from __future__ import annotations
