@@ -41,6 +41,12 @@ BACKENDS = {
         ["dask", "distributed", "numba", "ml_dtypes"],
     ),
 }
+# The pages of the documentation, without what a build writes beside them.
+PAGES = [
+    str(page)
+    for page in sorted(Path("docs").rglob("*.md"))
+    if not any(part.startswith("_") for part in page.parts)
+]
 EVERYTHING = sorted({package for packages, _ in BACKENDS.values() for package in packages})
 REQUIRED = sorted({module for _, modules in BACKENDS.values() for module in modules})
 
@@ -102,7 +108,7 @@ def tests_all(session: nox.Session) -> None:
     )
     session.run(
         *("python", "-m", "pytest", "--doctest-modules", "--doctest-glob=*.md"),
-        *("anydrop", "README.md", *sorted(map(str, Path("docs").glob("*.md")))),
+        *("anydrop", "README.md", *PAGES),
     )
 
 
@@ -133,7 +139,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
-    session.install("-e", ".[fast,docs]")
+    session.install("-e", ".[fast,torch,jax,docs]")
     session.run(
         *("sphinx-build", "-W", "--keep-going", "-n", "-b", "html", "docs", "docs/_build/html"),
         *session.posargs,

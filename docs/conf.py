@@ -1,30 +1,19 @@
 """Configuration of the documentation."""
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
-from unittest.mock import patch
 
 from docutils.nodes import Text, literal_block
 from sphinx.errors import ExtensionError
-from sphinx.ext.autodoc.mock import mock
-from sphinx.util.inspect import signature as signature_of
-from sphinx.util.inspect import stringify_signature
 
 import anydrop
+import anydrop.torch
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-import model_tables  # noqa: E402
-import performance_tables  # noqa: E402
 import pictures  # noqa: E402
-import situation_tables  # noqa: E402
-import support_tables  # noqa: E402
-
-if not find_spec("torch"):  # The reference of `anydrop.torch` needs its docstrings alone.
-    with mock(["torch", "anydrop.backends.torch"]), patch("anydrop.backends.resolve"):
-        import anydrop.torch
+from tables import models, performance, situations, support  # noqa: E402
 
 project = "anydrop"
 author = "the anydrop developers"
@@ -32,14 +21,16 @@ copyright = f"2026, {author}"
 release = version = anydrop.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
     "sphinx-mathjax-offline",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "_tables"]
+exclude_patterns = ["_build", "_tables", "examples"]
+templates_path = ["_templates"]
 nitpicky = True
 # Words of numpydoc's type language, and of annotations, that are no objects to link to.
 nitpick_ignore_regex = [
@@ -64,8 +55,34 @@ nitpick_ignore = [("py:obj", name) for name in PARAMETERS.split()]
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
+# The tutorials are run at each build. A cell that raises fails it.
+nb_execution_mode = "force"
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_merge_streams = True
 autodoc_typehints = "none"
 autosummary_generate = True
+# What the page of a class shows, where that is not all of its public methods.
+autosummary_context = {
+    "shown": {
+        "anydrop.Mask": "from_seed, apply, keep, digest, keep_shape, threshold, placement",
+        "anydrop.StoredMask": "apply, keep, digest, keep_shape",
+        "anydrop.BlockMask": "keep",
+        "anydrop.DropConnectMask": "keep, apply",
+        "anydrop.DropoutAddMask": "keep, apply",
+        "anydrop.Noise": "keep, apply, shape",
+        "anydrop.ZoneoutMask": "keep, apply",
+        "anydrop.schedules.Schedule": "__call__, to_json",
+        "anydrop.torch.Module": "forward, seed, step, place, reseed",
+    }
+}
+# `dropout` and `Dropout` need two files where file names ignore case.
+autosummary_filename_map = {
+    f"{module}.{name}": f"{module}.{name}-class"
+    for module in ("anydrop", "anydrop.torch")
+    for name in anydrop.__all__
+    if name[0].isupper()
+}
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 # So `dropout` is a link, also in docstrings.
@@ -86,10 +103,10 @@ def draw_pictures(app):
 
 def write_tables(app):
     """Write what the tests and the bench found: in the tests' tables, and in files beside this."""
-    situation_tables.write(HERE / "_tables")
-    model_tables.write(HERE / "_tables")
-    support_tables.write(HERE / "_tables")
-    performance_tables.write(HERE / "_tables", HERE / "_pictures")
+    situations.write(HERE / "_tables")
+    models.write(HERE / "_tables")
+    support.write(HERE / "_tables")
+    performance.write(HERE / "_tables", HERE / "_pictures")
 
 
 def check_that_every_public_name_is_documented(app, env):
@@ -98,14 +115,7 @@ def check_that_every_public_name_is_documented(app, env):
     public = {f"anydrop.{name}" for name in anydrop.__all__ if name != "__version__"}
     missing = (public | {f"anydrop.torch.{name}" for name in anydrop.torch.__all__}) - documented
     if missing:
-        raise ExtensionError(f"docs/reference.md lacks the public names {sorted(missing)}")
-
-
-def sign_by_init(app, what, name, obj, options, signature, returns):
-    """Show what the modules for PyTorch take, which a mocked base class hides."""
-    if what == "class" and name.startswith("anydrop.torch."):
-        signature = stringify_signature(signature_of(obj.__init__, bound_method=True), False)
-    return signature, returns
+        raise ExtensionError(f"docs/reference/index.md lacks the public names {sorted(missing)}")
 
 
 def end_blocks_with_their_last_line(app, doctree):
@@ -118,7 +128,6 @@ def end_blocks_with_their_last_line(app, doctree):
 
 def setup(app):
     """Connect the above to Sphinx."""
-    app.connect("autodoc-process-signature", sign_by_init)
     app.connect("doctree-read", end_blocks_with_their_last_line)
     app.connect("builder-inited", draw_pictures)
     app.connect("builder-inited", write_tables)

@@ -81,7 +81,7 @@ LIBRARIES = {
             "traced": no("it has no compiler; a stream that is captured keeps its step"),
             "parts": yes("tell by `window=` where a part lies"),
             "eager": yes(),
-            "device": yes("NVIDIA's alone; it has run on [an H200](gpu.md)"),
+            "device": yes("NVIDIA's alone; it has run on [an H200](/explanation/gpu.md)"),
         },
         {
             "bfloat16": yes(
@@ -98,8 +98,8 @@ LIBRARIES = {
             "parts": yes("each shard of a `DTensor` draws its window"),
             "eager": yes(),
             "device": yes(
-                "by Triton on CUDA: it has run on [an NVIDIA H200](gpu.md); on others by plain "
-                "PyTorch, which has not been tried there"
+                "by Triton on CUDA, which has run on [an NVIDIA H200](/explanation/gpu.md); "
+                "by plain PyTorch on other devices, which has not been tried there"
             ),
         },
         {"bfloat16": yes("Triton's interpreter, of the tests, does not round it; a GPU does")},
@@ -112,7 +112,9 @@ LIBRARIES = {
             "traced": yes("`jit`, `scan`, `shard_map`; also a window's offset"),
             "parts": yes("sharded arrays stay sharded, and no device talks to another"),
             "eager": yes(),
-            "device": yes("by XLA: it has run on [an NVIDIA H200](gpu.md), and not on others"),
+            "device": yes(
+                "by XLA: it has run on [an NVIDIA H200](/explanation/gpu.md), and not on others"
+            ),
         },
         {
             "bfloat16": _FLUSHED,

@@ -1,4 +1,4 @@
-"""A micro autograd engine whose dropout stores no mask: the worked example of docs/backward.md."""
+"""A small autograd engine whose dropout stores no mask: the example of docs/how_to/backward.md."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A transformer's encoder in plain NumPy: the worked example of docs/torch_convert.md.
+"""A transformer's encoder in plain NumPy: the worked example of docs/how_to/convert.md.
 
 Its attributes have the names of PyTorch's modules. So `anydrop.seed_layers` gives its layers the
 seeds that `anydrop.torch.convert` gives the places of the PyTorch model.

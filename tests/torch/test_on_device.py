@@ -1,6 +1,6 @@
 """Modules on a CUDA device: masks, gradients, checkpoints, compiled programs, graphs, memory.
 
-Each module's masks, and each situation of docs/torch.md, are compared with those of the CPU.
+Each module's masks, and each situation of docs/reference/torch.md, are compared with the CPU's.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A backend for tinyarray: the worked example of docs/backends.md."""
+"""A backend for tinyarray: the worked example of docs/how_to/backend.md."""
 
 import numpy as np
 import tinyarray

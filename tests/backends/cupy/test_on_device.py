@@ -308,7 +308,7 @@ def test_two_devices():
 
 def test_the_worked_example_of_the_documentation():
     """Where there is no device the page's CuPy lines are skipped; here they are not."""
-    page = Path(__file__).parents[3] / "docs" / "cupy.md"
+    page = Path(__file__).parents[3] / "docs" / "reference" / "cupy.md"
     text = page.read_text().replace("# doctest: +SKIP", "")
     test = doctest.DocTestParser().get_doctest(text, {}, "cupy.md", str(page), 0)
     result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test)

@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests/helpers:tests/torch/helpers python -m model_families
 
-writes docs/model_families.json anew, from which the documentation makes its table.
+writes docs/results/model_families.json anew, from which the documentation makes its table.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerB
 import anydrop
 from anydrop.torch.conversion.convert import convert
 
-FILE = Path(anydrop.__file__).parent.parent / "docs" / "model_families.json"
+FILE = Path(anydrop.__file__).parent.parent / "docs" / "results" / "model_families.json"
 LAYERDROP = "LayerDrop, which skips whole layers by `torch.rand`"
 
 

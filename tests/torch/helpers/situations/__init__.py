@@ -6,7 +6,7 @@ not those of the forward's mask, or a mask is drawn twice, or another than it sh
 
     PYTHONPATH=tests/helpers:tests/torch/helpers python -m situations
 
-writes docs/situations.json anew, from which the documentation makes its table.
+writes docs/results/situations.json anew, from which the documentation makes its table.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import anydrop.torch
 from situations import checkpoints, compiled, eager, states, transforms
 from situations.trial import Make, SilentError
 
-FILE = Path(anydrop.__file__).parent.parent / "docs" / "situations.json"
+FILE = Path(anydrop.__file__).parent.parent / "docs" / "results" / "situations.json"
 SITUATIONS: dict[str, Callable[[Make], None]] = {
     name: function
     for module in (eager, checkpoints, states, transforms, compiled)

@@ -1,4 +1,4 @@
-"""Writes docs/situations.json."""
+"""Writes docs/results/situations.json."""
 
 import json
 
