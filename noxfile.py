@@ -1,5 +1,8 @@
 """Every check of the project, each in an environment of its own: ``nox --list`` shows them."""
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import nox
@@ -9,6 +12,7 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
+VERSION = Path("anydrop", "_version.py")
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 TEST, LINT, TYPES = (
@@ -165,3 +169,68 @@ def bench(session: nox.Session) -> None:
     """Time it beside what people use, and write tables and pictures; ``-- --help`` has options."""
     session.install("-e", ".[fast,torch,jax,dask,progress]", "matplotlib>=3.9")
     session.run("python", "tests/benchmarks/bench.py", *session.posargs)
+
+
+# A link or a picture in the README whose target is a file of the repository.
+RELATIVE = re.compile(r"(!?)\[([^\]]*)\]\((?![a-z]+:|#)([^)]*)\)")
+
+
+def for_an_index(readme: str) -> str:
+    """Return the README with links that also work where a package index shows it.
+
+    Links to files of the repository lead to the address `Source` in the metadata. Without such an
+    address only their text is left, and a picture's description.
+    """
+    if not (source := PYPROJECT["project"].get("urls", {}).get("Source")):
+        return RELATIVE.sub(lambda link: f"*{link[2]}*" if link[1] else link[2], readme)
+    places = {"!": "raw", "": "blob"}
+    return RELATIVE.sub(
+        lambda link: f"{link[1]}[{link[2]}]({source}/{places[link[1]]}/HEAD/{link[3]})", readme
+    )
+
+
+def interpreters() -> list[str]:
+    """Return a Python of each version that the metadata names and that is installed here."""
+    named = [line.rpartition(" ")[2] for line in PYPROJECT["project"]["classifiers"]]
+    versions = [name for name in named if re.fullmatch(r"3\.\d+", name)]
+    folders = [*Path.home().glob(".pyenv/versions/*/bin")]
+    found = []
+    for name in (f"python{version}" for version in versions):
+        places = [shutil.which(name), *(shutil.which(name, path=str(path)) for path in folders)]
+        for place in filter(None, places):  # a launcher may be there without its Python
+            if subprocess.run([place, "--version"], capture_output=True).returncode == 0:
+                found.append(place)
+                break
+    return found
+
+
+@nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """Build and check what is uploaded, and try it on every Python that is installed here.
+
+    It builds the last commit into ``dist``, not the working tree.
+    """
+    session.install("build", "twine", "check-wheel-contents", "validate-pyproject[all]")
+    session.run("validate-pyproject", "pyproject.toml")
+    work = Path(session.create_tmp()).resolve()
+    shutil.rmtree(work)
+    session.run("git", "clone", "-q", ".", str(work / "source"), external=True)
+    readme = work / "source" / "README.md"
+    readme.write_text(for_an_index(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    session.run("python", "-m", "build", "--outdir", "dist", str(work / "source"))
+    version = re.search(r'^__version__ = "(.+)"', VERSION.read_text(), re.MULTILINE)[1]
+    built = sorted(Path("dist").resolve().glob(f"anydrop-{version}[.-]*"))
+    session.run("twine", "check", "--strict", *map(str, built))
+    session.run("check-wheel-contents", *(str(path) for path in built if path.suffix == ".whl"))
+    smoke = Path("tests", "helpers", "smoke.py").resolve()
+    if not (pythons := interpreters()):
+        session.error("none of the Python versions in the metadata is installed here")
+    for python in pythons:
+        for path in built:
+            place = work / f"{Path(python).name}-{path.suffix[1:]}"
+            session.run(python, "-m", "venv", str(place), external=True, env={"PYTHONPATH": ""})
+            own = str(place / ("Scripts" if (place / "Scripts").is_dir() else "bin") / "python")
+            session.run(own, "-m", "pip", "install", "-q", str(path), external=True)
+            with session.chdir(work):
+                session.run(own, "-m", "anydrop", "verify", external=True)
+                session.run(own, str(smoke), version, external=True)
