@@ -1,4 +1,4 @@
-"""Writes the table of model families from what was found in them, which is kept beside this."""
+"""Writes the table of model families from docs/results/model_families.json."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def write(folder):
-    """Write the table: a row for each family, whose last column says what is left, in words."""
+    """Write the table into a folder: a row for each family, with what is left in words."""
     rows = json.loads((RESULTS / "model_families.json").read_text(encoding="utf-8")).values()
     ways = [name for name in next(iter(rows)) if name not in ("model", "left")]
     lines = [
