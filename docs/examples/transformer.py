@@ -12,7 +12,7 @@ import anydrop
 class SelfAttention:
     def __init__(self, heads, p):
         self.heads = heads
-        # `convert` gives PyTorch's attention a child module of this name, which draws its masks.
+        # In PyTorch, `convert` gives attention a child module of this name.
         self.anydrop = anydrop.Dropout(p)
 
     def __call__(self, x, weights, name):
