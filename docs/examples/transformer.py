@@ -1,7 +1,7 @@
-"""A transformer's encoder in plain NumPy: the worked example of docs/how_to/convert.md.
+"""A transformer's encoder in plain NumPy: the worked example of docs/how_to/port.md.
 
-Its attributes have the names of PyTorch's modules. So `anydrop.seed_layers` gives its layers the
-seeds that `anydrop.torch.convert` gives the places of the PyTorch model.
+Its attributes have the names of PyTorch's modules. `anydrop.seed_layers` makes the seed of a layer
+from its name, so each layer gets the seed that `anydrop.torch.convert` gives this place in PyTorch.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ import anydrop
 class SelfAttention:
     def __init__(self, heads, p):
         self.heads = heads
-        # `convert` gives PyTorch's attention a child of this name, which draws its masks.
+        # In PyTorch, `convert` gives attention a child module of this name.
         self.anydrop = anydrop.Dropout(p)
 
     def __call__(self, x, weights, name):

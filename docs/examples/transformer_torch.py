@@ -1,6 +1,6 @@
-"""The network of transformer.py as a PyTorch model, converted and trained for some steps.
+"""The network of transformer.py as a PyTorch model, which is converted and trained.
 
-``python docs/examples/transformer_torch.py`` writes the masks that the documentation draws.
+``python docs/examples/transformer_torch.py`` writes the masks that the documentation shows.
 """
 
 import json
@@ -34,7 +34,7 @@ class Classifier(nn.Module):
 
 
 def watched(model):
-    """Return a dict to which each place of a converted model writes its last mask, by name."""
+    """Return a dict by name, into which each place of a converted model writes its last mask."""
     masks = {}
 
     def watch(name, module, method):
@@ -49,13 +49,13 @@ def watched(model):
 
     for name, module in model.named_modules():
         if isinstance(module, anydrop.torch.Module):
-            # The child of attention is not called itself: its parent lets it draw.
+            # Attention calls `draw` of its child, and not the child itself.
             watch(name, module, "draw" if hasattr(module, "draw") else "forward")
     return masks
 
 
 def train(model, steps):
-    """Train a model, and yield each step's input, its result, and a copy of the weights before."""
+    """Train a model. Yield each step's input, its output, and a copy of the weights before it."""
     rng = np.random.default_rng(0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(steps):
@@ -69,7 +69,7 @@ def train(model, steps):
 
 
 def drawn(steps):
-    """Return the masks that the first layer draws in the last of some steps, as digits."""
+    """Train for some steps. Return the masks of the first layer in the last step, as digits."""
     torch.manual_seed(0)
     model = Classifier().double()
     anydrop.torch.convert(model, seed=0)

@@ -1,19 +1,23 @@
-"""Writes the table of model families from what was found in them, which is kept beside this."""
+"""Writes the table of model families from docs/results/model_families.json."""
 
 import json
 from pathlib import Path
 
 RESULTS = Path(__file__).parents[1] / "results"
+HEADINGS = {
+    "before": "before",
+    "convert(model)": "`convert`",
+    "convert(model, functional=True)": "`functional=True`",
+}
 
 
 def write(folder):
-    """Write the table: a row for each family, whose last column says what is left, in words."""
+    """Write the table into a folder: a row for each family, with what is left in words."""
     rows = json.loads((RESULTS / "model_families.json").read_text(encoding="utf-8")).values()
-    ways = [name for name in next(iter(rows)) if name not in ("model", "left")]
     lines = [
-        ["model", *(f"`{way}`" if "(" in way else way for way in ways), "what is left"],
-        [":--", *[":-:"] * len(ways), ":--"],
-        *([row["model"], *(str(row[way]) for way in ways), row["left"]] for row in rows),
+        ["model", *HEADINGS.values(), "what is left"],
+        [":--", *[":-:"] * len(HEADINGS), ":--"],
+        *([row["model"], *(str(row[way]) for way in HEADINGS), row["left"]] for row in rows),
     ]
     folder.mkdir(exist_ok=True)
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
