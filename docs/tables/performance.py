@@ -29,8 +29,8 @@ SUMMARY = {
     "NumPy: `x * ((rng.random(x.shape) < keep) / keep)`": (
         "NumPy: times as fast as NumPy's expression"
     ),
-    "the same, and anydrop writes into a given array": "... into a given array",
-    "NumPy: the same with normal numbers, for Gaussian dropout": (
+    "the same, but anydrop writes into a given array": "... into a given array",
+    "NumPy: `x * (1 + std * rng.standard_normal(...))`, both into a given array": (
         "NumPy, Gaussian dropout, into a given array: times as fast as NumPy's normals"
     ),
     "PyTorch: `F.dropout`, forward": "PyTorch, forward: times as fast as F.dropout",
