@@ -1,5 +1,6 @@
-/* The random stream of anydrop, version 1, in C. Prints the first 32 elements of a mask: 1 is kept,
-   0 is dropped. With the table anydrop/core/normals.bin, also prints the first 4 normal numbers.
+/* The random stream of anydrop, version 1. Prints the first 32 elements of a mask:
+   1 is kept, 0 is dropped. With the table anydrop/core/normals.bin, also prints the
+   first 4 normal numbers.
    cc stream.c -o stream -lm && ./stream KEY0 KEY1 STEP P [TABLE] */
 #include <math.h>
 #include <stdint.h>
