@@ -84,8 +84,14 @@ ENDINGS += (", PyTorch", ", requires grad")
 FASTER, BESIDE = ": times as fast as ", ": time beside "
 
 
+def unbroken(cell: str) -> str:
+    """Return a number and its mark or bound with a space at which no line breaks."""
+    return cell.replace(" ", "\N{NO-BREAK SPACE}") if len(cell) < 13 else cell
+
+
 def table(columns: list[str], rows: list[list[str]]) -> str:
-    lines = [columns, [":--", *([":-:"] * (len(columns) - 1))], *rows]
+    lines = [columns, [":--", *([":-:"] * (len(columns) - 1))]]
+    lines += [[name, *map(unbroken, cells)] for name, *cells in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
