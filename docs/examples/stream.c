@@ -1,5 +1,6 @@
-/* The stream of anydrop, version 1, in C: prints the first 32 fates of a mask, and, given the table
-   anydrop/core/normals.bin, the first 4 normal numbers.
+/* The random stream of anydrop, version 1. Prints the first 32 elements of a mask:
+   1 is kept, 0 is dropped. With the table anydrop/core/normals.bin, also prints the
+   first 4 normal numbers.
    cc stream.c -o stream -lm && ./stream KEY0 KEY1 STEP P [TABLE] */
 #include <math.h>
 #include <stdint.h>
@@ -26,7 +27,7 @@ static int read_table(const char *path) {
     unsigned char b[sizeof table];
     FILE *file = fopen(path, "rb");
     if (!file || fread(b, 1, sizeof b, file) != sizeof b) return 0;
-    for (int i = 0; i < 4 * 864; i++) /* little-endian, on whatever machine */
+    for (int i = 0; i < 4 * 864; i++) /* little-endian, on any machine */
         table[i / 4][i % 4] = b[4 * i] | b[4 * i + 1] << 8 | b[4 * i + 2] << 16
                               | (uint32_t)b[4 * i + 3] << 24;
     return 1;
@@ -34,7 +35,7 @@ static int read_table(const char *path) {
 
 static double normal(uint32_t w) {
     int upper = w >> 31, octave = 0;
-    uint32_t count = upper ? ~w : w; /* from its own end of the range */
+    uint32_t count = upper ? ~w : w; /* from the nearer end of the range */
     while (count >> octave >= 64) octave++;
     const uint32_t *c = table[32 * octave + (count >> octave)];
     uint64_t t = (uint32_t)((uint64_t)count << (32 - octave)); /* the place in the segment */
@@ -46,7 +47,7 @@ int main(int argc, char **argv) {
     if (argc < 5) return fprintf(stderr, "usage: %s KEY0 KEY1 STEP P [TABLE]\n", argv[0]), 2;
     uint32_t k0 = strtoul(argv[1], 0, 10), k1 = strtoul(argv[2], 0, 10);
     uint64_t step = strtoull(argv[3], 0, 10);
-    /* nearbyint rounds halves to even, as Python's round does */
+    /* nearbyint rounds halves to even, like Python's round */
     double limit = nearbyint(strtod(argv[4], 0) * 4294967296.0);
     uint32_t threshold = limit > 4294967295.0 ? 4294967295u : (uint32_t)limit;
     for (uint64_t i = 0; i < 32; i++) putchar('0' + (word(i, step, k0, k1) >= threshold));

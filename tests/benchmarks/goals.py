@@ -1,4 +1,4 @@
-"""What is to be reached, as ratios of the medians of contestants of one contest."""
+"""The goals: ratios of the medians of two contestants in one contest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ LARGE, LARGEST = 2**24, 2**27
 
 
 class Ratio(NamedTuple):
-    """A goal: how one contestant's time is to compare with another's, whatever p is."""
+    """A goal: a bound on the ratio of two contestants' times, for every p.
+
+    `text` is "what: time beside another's" or "what: times as fast as another". If it is
+    "... what", the rest is that of the goal before.
+    """
 
     text: str
     group: str
@@ -58,7 +62,7 @@ GOALS = (
         *("numpy", "forward", LARGE, names.INTO, names.MULTIPLY, 1.2),
     ),
     at_most(
-        "... on one thread",
+        "NumPy, into a given array, one thread: time beside a multiply's",
         *("numpy", "forward", LARGE, names.INTO_ONE, names.MULTIPLY_ONE, 1.35),
     ),
     faster(
@@ -70,40 +74,40 @@ GOALS = (
         *("numpy", "forward", LARGE, names.INTO, names.EXPRESSION, 10.0),
     ),
     faster(
-        "NumPy: times as fast as F.dropout on a tensor",
+        "NumPy: times as fast as F.dropout",
         *("numpy", "forward", LARGE, names.OURS, names.F_DROPOUT, 5.0),
     ),
     faster(
-        "NumPy, into a given array: times as fast as F.dropout on a tensor",
+        "NumPy, into a given array: times as fast as F.dropout",
         *("numpy", "forward", LARGE, names.INTO, names.F_DROPOUT, 18.0),
     ),
     faster(
-        "... of float16",
+        "NumPy, float16, into a given array: times as fast as F.dropout",
         *("numpy", "forward", LARGE, names.INTO, names.F_DROPOUT, 8.0),
         dtype="float16",
     ),
     faster(
-        "a keep mask: times as fast as NumPy's random < p",
+        "NumPy, a keep mask: times as fast as rng.random(x.shape) < p",
         *("mask", "forward", LARGE, names.KEEP, names.RANDOM, 8.0),
     ),
     at_most(
-        "NumPy, a bias, dropout and a residual's sum into a given array: time beside a bare sum's",
+        "NumPy, dropout_add with a bias, into a given array: time beside a sum's",
         *("sum", "forward", LARGE, names.INTO, names.ADD, 1.25),
     ),
     faster(
-        "NumPy, gaussian dropout into a given array: times as fast as NumPy's normals",
+        "NumPy, Gaussian dropout, into a given array: times as fast as NumPy's normals",
         *("noise", "NumPy", LARGE, names.INTO, names.NORMALS, 2.5),
     ),
     faster(
-        "... without numba",
+        "NumPy without numba, Gaussian dropout: times as fast as NumPy's normals",
         *("noise", "NumPy", LARGE, names.PLAIN, names.NORMALS, 0.7),
     ),
     at_most(
-        "NumPy, zoneout into a given array: time beside a bare sum's",
+        "NumPy, zoneout, into a given array: time beside a sum's",
         *("zoneout", "forward", LARGE, names.INTO, names.ADD_STATES, 1.3),
     ),
     at_most(
-        "NumPy, DropBlock2d (blocks of 7 x 7) into a given array: time beside a multiply's",
+        "NumPy, DropBlock2d, blocks of 7 x 7, into a given array: time beside a multiply's",
         *("blocks", "forward", LARGE, names.INTO, names.MULTIPLY, 3.0),
     ),
     at_most(
@@ -111,7 +115,7 @@ GOALS = (
         *("numpy", "forward", LARGE, names.PLAIN, names.EXPRESSION, 1.0),
     ),
     faster(
-        "two threads: times as fast as one",
+        "NumPy, into a given array, two threads: times as fast as one thread",
         *("numpy", "forward", LARGE, names.INTO_TWO, names.INTO_ONE, 1.8),
     ),
     faster(
@@ -123,51 +127,52 @@ GOALS = (
         *("torch", "forward and backward", LARGE, names.OURS, names.F_DROPOUT, 3.0),
     ),
     faster(
-        "PyTorch, a bias, dropout and a residual's sum, forward: times as fast as eager",
+        "PyTorch, dropout_add with a bias, forward: times as fast as three operations",
         *("torch", "sum", LARGE, names.OURS, names.EAGER, 4.0),
     ),
     faster(
-        "... forward: times as fast as torch.compile of it",
+        "PyTorch, dropout_add with a bias, forward: times as fast as torch.compile of the three",
         *("torch", "sum", LARGE, names.OURS, names.COMPILED, 1.0),
     ),
     faster(
-        "... forward and backward: times as fast as eager",
+        "PyTorch, dropout_add with a bias, forward and backward: times as fast as three operations",
         *("torch", "sum, forward and backward", LARGE, names.OURS, names.EAGER, 2.5),
     ),
     faster(
-        "... forward and backward: times as fast as torch.compile of it",
+        "PyTorch, dropout_add with a bias, forward and backward: "
+        "times as fast as torch.compile of the three",
         *("torch", "sum, forward and backward", LARGE, names.OURS, names.COMPILED, 1.0),
     ),
     faster(
-        "PyTorch, gaussian dropout: times as fast as PyTorch's normals",
+        "PyTorch, Gaussian dropout: times as fast as PyTorch's normals",
         *("noise", "PyTorch", LARGE, names.OURS, names.RANDN_LIKE, 3.0),
     ),
     faster(
-        "JAX under jit, gaussian dropout: times as fast as JAX's normals",
+        "JAX under jit, Gaussian dropout: times as fast as JAX's normals",
         *("noise", "JAX", LARGE, names.OURS, names.JAX_NORMAL, 1.8),
     ),
     faster(
-        "JAX under jit: times as fast as bernoulli with threefry",
+        "JAX under jit: times as fast as jax.random.bernoulli, threefry",
         *("jax", "forward", LARGE, names.OURS, names.THREEFRY, 3.5),
     ),
     faster(
-        "... with rbg",
+        "JAX under jit: times as fast as jax.random.bernoulli, rbg",
         *("jax", "forward", LARGE, names.OURS, names.RBG, 2.5),
     ),
     at_most(
-        "a layer's call on 8 float32, NumPy: time beside F.dropout's on a tensor",
+        "NumPy, a layer, 8 elements: time beside F.dropout's",
         *("small", "forward", 8, names.LAYER, names.F_DROPOUT, 0.7),
     ),
     at_most(
-        "... on a tensor",
+        "PyTorch, a layer, 8 elements: time beside F.dropout's",
         *("small", "forward", 8, names.TENSOR, names.F_DROPOUT, 1.0),
     ),
     at_most(
-        "... on a tensor that requires grad",
+        "PyTorch, a layer, 8 elements, requires grad: time beside F.dropout's",
         *("small", "forward", 8, names.FOLLOWED, names.F_FOLLOWED, 1.0),
     ),
     at_most(
-        "a layer's call on 64 x 256 float32, NumPy: time beside the expression's",
+        "NumPy, a layer, 64 x 256 elements: time beside NumPy's expression's",
         *("small", "forward", 2**14, names.LAYER, names.EXPRESSION, 0.5),
     ),
     *(
@@ -180,27 +185,31 @@ GOALS = (
         for ours in (names.UNSEEDED, names.SEEDED)
     ),
     at_most(
-        "a transformer's training step, converted: dropout's own cost beside that of PyTorch's",
+        "what dropout adds to a converted transformer's training step: time beside nn.Dropout's",
         *("transformer", "training step", 8 * 128 * 256, names.CONVERTED, names.STOCK, 0.6),
         *(True, (names.CONVERTED_WITHOUT, names.STOCK_WITHOUT)),
     ),
     *(
         at_most(
-            f"{what}, into a given array: time beside a multiply's",
+            f"NumPy, {name}, into a given array: time beside a multiply's",
             *("shared", what, LARGE, names.INTO, names.MULTIPLY, 1.3),
         )
-        for what in ("spatial", "locked", "drop path")
+        for what, name in {
+            "spatial": "Dropout2d",
+            "locked": "LockedDropout",
+            "drop path": "DropPath",
+        }.items()
     ),
     *(
         at_most(
-            f"Dask, 16 chunks of {n / 1e6:.1f}M in all: time beside NumPy's",
+            f"Dask, {n / 1e6:.1f} million elements in 16 chunks: time beside NumPy's",
             *("dask", "forward", n, names.CHUNKS, names.WHOLE, 1.3),
         )
         for n in (LARGE, LARGEST)
     ),
 )
 
-# Of what is no ratio, by its name in the measures: at most so much.
+# Upper bounds for measures that are not ratios, by their names in the results.
 BOUNDS = {
     KEPT.format("a layer with a seed (some hundred in all)"): 0.0005,
     KEPT.format("autograd, of a tensor (some kB in all)"): 0.005,
@@ -212,7 +221,7 @@ BOUNDS = {
 
 
 class Outcome(NamedTuple):
-    """What was seen of a goal, at its worst, and whether that suffices."""
+    """The worst result for a goal, and whether it meets the goal."""
 
     text: str
     bound: str
@@ -223,7 +232,7 @@ class Outcome(NamedTuple):
 def outcomes(
     times: list[Times], measures: dict[str, float], goals: Sequence[Ratio] = GOALS
 ) -> list[Outcome]:
-    """Return what came of every goal whose contests, or measures, are here."""
+    """Return the outcome of every goal whose contests or measures are given."""
     seconds = {one.key: one.seconds for one in times}
     found = []
     for goal in goals:

@@ -1,4 +1,4 @@
-"""The contestants' names, by which goals, tables and pictures find their times."""
+"""The names of the contestants and measures: keys of the stored results."""
 
 from typing import NamedTuple
 
@@ -15,14 +15,14 @@ ONE, ALL = "one thread", "all threads"
 
 COPY = "np.copyto"
 
-# Of a keep mask, and of a sum with a bias and a residual.
+# For keep masks, and for dropout_add.
 KEEP, RANDOM = "mask.keep(like=x)", "rng.random(x.shape) < p"
 ADD, ADD_ONE = "np.add(x, residual, out)", "np.add(x, residual, out), one thread"
 SUM_EXPRESSION = "residual + (x + bias) * ((rng.random(x.shape) < keep) / keep)"
 EAGER = "residual + F.dropout(x + bias)"
 COMPILED = f"torch.compile of {EAGER}"
 
-# Of noise, and of zoneout.
+# For noise and zoneout.
 NORMALS = "x * (1 + std * rng.standard_normal(dtype=x.dtype)), into out, all threads"
 NORMALS_ONE = NORMALS.replace("all threads", "one thread")
 RANDN_LIKE = "(torch.randn_like(x) * std + 1) * x"
@@ -41,11 +41,11 @@ FUNCTION, MODULE = "anydrop.dropout, NumPy", "torch.nn.Dropout"
 UNSEEDED, SEEDED = "anydrop.torch.Dropout", "anydrop.torch.Dropout, with a seed"
 FOLLOWED, F_FOLLOWED = f"{TENSOR}, requires grad", f"{F_DROPOUT}, requires grad"
 
-# Of a model's training step.
+# For a model's training step.
 STOCK, CONVERTED = "PyTorch's own model", "anydrop.torch.convert(model, seed=0)"
 STOCK_WITHOUT, CONVERTED_WITHOUT = f"{STOCK}, p = 0", f"{CONVERTED}, p = 0"
 
-# Of what is measured and not raced.
+# Measures, which are no contests.
 KEPT = "bytes an element that {} keeps from forward to backward"
 PEAK = "MB beyond the results of a forward and a backward, {}"
 FIRST_CALL, IMPORT = (
@@ -55,16 +55,16 @@ FIRST_CALL, IMPORT = (
 
 
 class Processor(NamedTuple):
-    """What one of LLVM's names stands for.
+    """What LLVM's name of a processor stands for.
 
     Attributes
     ----------
     text : str
-        In words.
+        Its name in words.
     needs : str
-        The feature that a machine needs to be one.
+        The feature that a machine needs to run the code.
     features : str
-        What numba is to be told of it, so that it chooses the form of the kernels.
+        The features to pass to numba, which choose the form of the kernels.
     """
 
     text: str
@@ -77,5 +77,5 @@ PROCESSORS = {
     "x86-64-v4": Processor("with AVX-512", "avx512bw", AVX2),
     "x86-64-v3": Processor("with AVX2", "avx2", AVX2),
     "x86-64-v2": Processor("with SSE4.2 and no AVX", "sse4.2"),
-    "x86-64": Processor("with SSE2 alone", "sse2"),
+    "x86-64": Processor("with SSE2 only", "sse2"),
 }

@@ -1,4 +1,4 @@
-"""The backend of tinyarray against anydrop's public conformance suite."""
+"""Runs anydrop's conformance suite on the backend of tinyarray."""
 
 import pytest
 import tinyarray

@@ -1,4 +1,4 @@
-"""An array library that nobody has heard of: a list of numbers with a shape."""
+"""A tiny array library: a list of numbers with a shape."""
 
 import math
 

@@ -10,10 +10,10 @@ HOST = NumpyBackend()
 
 
 class TinyBackend(Backend):
-    """Draws on the host and copies, as a first version of any backend may."""
+    """Draws with NumPy and copies, which is enough for a first version."""
 
     kernel = "host"
-    namespace = None  # of the array API standard
+    namespace = None  # tinyarray has no namespace of the array API standard
 
     def keep(self, recipe, like):
         return self.from_numpy(HOST.keep(recipe, None), like)
