@@ -27,7 +27,15 @@ def test_the_citation_is_of_this_version():
     assert re.findall(r"^version: (.*)$", text, re.MULTILINE) == [anydrop.__version__]
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/explanation/how_it_is_built.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "CONTRIBUTING.md",
+        "RELEASING.md",
+        "docs/explanation/how_it_is_built.md",
+        "docs/how_to/variant.md",
+    ],
+)
 def test_that_named_files_are_there(page):
     places = (ROOT, *(ROOT / "anydrop" / part for part in ("", "backends", "backends/numpy")))
     assert not missing((ROOT / page).read_text(), *places)
