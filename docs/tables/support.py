@@ -23,7 +23,7 @@ def mark(cell):
 
 
 def title(name):
-    return f"**{TITLES.get(name, name)}**"
+    return TITLES.get(name, name)
 
 
 def item(name, note):
@@ -34,7 +34,7 @@ def table(columns):
     """Return a table with a row for each library."""
     rows = [["", *(FEATURES[column] for column in columns)], ["---", *([":-:"] * len(columns))]]
     for name, library in LIBRARIES.items():
-        rows.append([TITLES.get(name, name), *(mark(library.features[column]) for column in columns)])
+        rows.append([title(name), *(mark(library.features[column]) for column in columns)])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
@@ -44,7 +44,7 @@ def notes():
     for name, library in LIBRARIES.items():
         cells = [(FEATURES[key], library.features[key]) for key in (*CALLS, *PROGRAMS)]
         said = [item(column, cell.note) for column, cell in cells if cell.note]
-        lists.append("\n".join([title(name), "", *said]))
+        lists.append("\n".join([f"**{title(name)}**", "", *said]))
     return "\n\n".join(lists)
 
 
@@ -58,7 +58,7 @@ def dtypes():
                 together.setdefault(library.dtypes[dtype], []).append(f"`{dtype}`")
         for cell, names in together.items():
             note = cell.note if cell.works else f"not supported, because {cell.note}"
-            lines.append(item(f"{title(name)}, {', '.join(names)}", note))
+            lines.append(item(f"**{title(name)}**, {', '.join(names)}", note))
     return "\n".join(lines)
 
 
@@ -70,8 +70,8 @@ def write(folder):
         "programs": table(PROGRAMS),
         "notes": notes(),
         "dtypes": dtypes(),
-        "by_the_standard": "\n".join(item(title(n), t) for n, t in BY_THE_STANDARD.items()),
-        "unserved": "\n".join(item(title(n), t) for n, t in UNSERVED.items()),
+        "by_the_standard": "\n".join(item(f"**{title(n)}**", t) for n, t in BY_THE_STANDARD.items()),
+        "unserved": "\n".join(item(f"**{title(n)}**", t) for n, t in UNSERVED.items()),
     }
     for name, text in texts.items():
         (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
