@@ -62,6 +62,11 @@ def dtypes():
     return "\n".join(lines)
 
 
+def others(notes):
+    """Return a list of libraries, each with its note."""
+    return "\n".join(item(f"**{title(name)}**", note) for name, note in notes.items())
+
+
 def write(folder):
     """Write two tables of features, the notes to them, the dtypes, and the other libraries."""
     folder.mkdir(exist_ok=True)
@@ -70,8 +75,8 @@ def write(folder):
         "programs": table(PROGRAMS),
         "notes": notes(),
         "dtypes": dtypes(),
-        "by_the_standard": "\n".join(item(f"**{title(n)}**", t) for n, t in BY_THE_STANDARD.items()),
-        "unserved": "\n".join(item(f"**{title(n)}**", t) for n, t in UNSERVED.items()),
+        "by_the_standard": others(BY_THE_STANDARD),
+        "unserved": others(UNSERVED),
     }
     for name, text in texts.items():
         (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
