@@ -1,6 +1,6 @@
-"""What each array library can do here: one table for the documentation and the tests' skips.
+"""What works with which array library: one table for the documentation and for the tests' skips.
 
-Nothing in the package reads it: a backend says of itself what it is.
+Nothing else in the package reads it. A backend describes itself.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import NamedTuple
 
 
 class Cell(NamedTuple):
-    """Whether something works, and what there is to say about it."""
+    """Whether something works, and a note about it."""
 
     works: bool
     note: str = ""
 
 
 def yes(note: str = "") -> Cell:
-    """Return the cell of what works."""
+    """Return the cell of something that works."""
     return Cell(True, note)
 
 
 def no(because: str) -> Cell:
-    """Return the cell of what does not work, with the reason."""
+    """Return the cell of something that does not work, with the reason."""
     return Cell(False, because)
 
 
@@ -31,110 +31,121 @@ NOTHING: Mapping[str, Cell] = MappingProxyType({})
 
 
 class Library(NamedTuple):
-    """The row of an array library that is served.
+    """The row of a supported array library.
 
     Parameters
     ----------
     features : mapping of str to Cell
         One cell for each of `FEATURES`.
     dtypes : mapping of str to Cell
-        What is to be said of single dtypes. Those of the contract that are not named just work.
+        Notes about single dtypes. A dtype of the contract that has no note works.
     """
 
     features: Mapping[str, Cell]
     dtypes: Mapping[str, Cell] = NOTHING
 
 
-# What a library may do or not, beside what all of them do: masks, outputs, windows, shared axes.
+# The columns. Masks, outputs, windows and shared axes work with every library.
 FEATURES = {
     "out": "`out=`",
     "rng": "`rng=`",
-    "gradients": "gradients by the library itself",
-    "traced": "in a compiled function, with a traced `step`",
-    "parts": "arrays in parts",
-    "eager": "results at once",
-    "device": "on a GPU",
+    "gradients": "autograd",
+    "traced": "compiled",
+    "parts": "parts",
+    "eager": "eager",
+    "device": "GPU",
 }
 
-_NO_GRADIENTS = no("it has none of its own; `Dropout.backward`, or the same call on the gradient")
-_NO_COMPILER = no("it has no compiler")
-_FLUSHED = yes("XLA turns subnormal numbers to zeros on the CPU")
+_NO_GRADIENTS = no("the library has none")
+_NO_COMPILER = no("the library has no compiler")
+_WINDOW = yes("pass `window=` to say where the part lies")
+_FLUSHED = yes("XLA turns subnormal numbers into zeros on the CPU")
 
 LIBRARIES = {
     "numpy": Library(
         {
             "out": yes(),
-            "rng": yes("`numpy.random.Generator`, `RandomState`, the module `numpy.random`"),
+            "rng": yes("`numpy.random.Generator`, `RandomState` or the module `numpy.random`"),
             "gradients": _NO_GRADIENTS,
             "traced": _NO_COMPILER,
-            "parts": yes("tell by `window=` where a part lies"),
+            "parts": _WINDOW,
             "eager": yes(),
-            "device": no("NumPy's arrays are the host's"),
+            "device": no("NumPy arrays are in the CPU's memory"),
         },
-        {"bfloat16": yes("with `ml_dtypes` installed")},
+        {"bfloat16": yes("needs `ml_dtypes`")},
     ),
     "cupy": Library(
         {
             "out": yes(),
-            "rng": yes("`cupy.random.Generator`, `RandomState`, the module `cupy.random`"),
+            "rng": yes("`cupy.random.Generator`, `RandomState` or the module `cupy.random`"),
             "gradients": _NO_GRADIENTS,
-            "traced": no("it has no compiler; a stream that is captured keeps its step"),
-            "parts": yes("tell by `window=` where a part lies"),
+            "traced": no("the library has no compiler. A captured CUDA graph repeats its step"),
+            "parts": _WINDOW,
             "eager": yes(),
-            "device": yes("NVIDIA's alone; it has run on [an H200](/explanation/gpu.md)"),
+            "device": yes("NVIDIA only. It has run on [an H200](/explanation/gpu.md)"),
         },
         {
             "bfloat16": yes(
-                "with `ml_dtypes` installed; in the machine's own byte order, as all dtypes"
+                "needs `ml_dtypes`. Arrays of all dtypes must have the machine's own byte order"
             )
         },
     ),
     "torch": Library(
         {
-            "out": yes("where a gradient runs through `x`: `x` itself, and no leaf"),
-            "rng": yes("`torch.Generator` of the tensor's device"),
-            "gradients": yes("autograd, forward mode, `torch.func`; no mask is saved"),
-            "traced": yes("`torch.compile(fullgraph=True)`, `export`, `make_fx`"),
-            "parts": yes("each shard of a `DTensor` draws its window"),
+            "out": yes(
+                "if `x` requires a gradient, `out` must be `x` itself, and `x` must not be a leaf"
+            ),
+            "rng": yes("a `torch.Generator` on the tensor's device"),
+            "gradients": yes("backward mode, forward mode and `torch.func`. No mask is saved"),
+            "traced": yes("`torch.compile(fullgraph=True)`, `torch.export` and `make_fx`"),
+            "parts": yes("each shard of a `DTensor` draws its part of the whole mask"),
             "eager": yes(),
             "device": yes(
-                "by Triton on CUDA, which has run on [an NVIDIA H200](/explanation/gpu.md); "
-                "by plain PyTorch on other devices, which has not been tried there"
+                "on CUDA by Triton, which has run on [an NVIDIA H200](/explanation/gpu.md). "
+                "Other devices use plain PyTorch, which has not been tried on them"
             ),
         },
-        {"bfloat16": yes("Triton's interpreter, of the tests, does not round it; a GPU does")},
+        {
+            "bfloat16": yes(
+                "the tests run the Triton kernel in an interpreter, which does not round to it. "
+                "A GPU does"
+            )
+        },
     ),
     "jax": Library(
         {
-            "out": no("its arrays are immutable"),
-            "rng": yes("a key of `jax.random`, of the new kind or the old"),
-            "gradients": yes("`grad`, `jvp`, `vmap`, `checkpoint`; no mask among the residuals"),
-            "traced": yes("`jit`, `scan`, `shard_map`; also a window's offset"),
-            "parts": yes("sharded arrays stay sharded, and no device talks to another"),
+            "out": no("JAX arrays are immutable"),
+            "rng": yes("a key of `jax.random`, new-style or old-style"),
+            "gradients": yes("`grad`, `jvp`, `vmap` and `checkpoint`. No mask is saved"),
+            "traced": yes(
+                "`jit`, `scan` and `shard_map`. The offset of a window may be traced, too"
+            ),
+            "parts": yes("sharded arrays stay sharded, and the devices don't communicate"),
             "eager": yes(),
             "device": yes(
-                "by XLA: it has run on [an NVIDIA H200](/explanation/gpu.md), and not on others"
+                "by XLA. It has run on [an NVIDIA H200](/explanation/gpu.md), and on no other "
+                "accelerator"
             ),
         },
         {
             "bfloat16": _FLUSHED,
             "float32": _FLUSHED,
             "complex64": _FLUSHED,
-            "float64": yes(f"with x64 enabled; {_FLUSHED.note}"),
-            "complex128": yes(f"with x64 enabled; {_FLUSHED.note}"),
+            "float64": yes(f"needs x64 mode. {_FLUSHED.note}"),
+            "complex128": yes(f"needs x64 mode. {_FLUSHED.note}"),
         },
     ),
     "dask": Library(
         {
-            "out": no("a graph has no memory to write to before it is computed"),
-            "rng": yes("`dask.array.random.Generator`, `RandomState`"),
+            "out": no("a Dask array is a graph, and has no memory to write to"),
+            "rng": yes("`dask.array.random.Generator` or `RandomState`"),
             "gradients": _NO_GRADIENTS,
-            "traced": no("a graph's step is known when it is built"),
-            "parts": yes("any chunking, of NumPy or CuPy chunks, gives the one mask"),
-            "eager": no("each operation adds to a graph, which is computed when asked for"),
-            "device": no("where its chunks are CuPy's; not run on one yet"),
+            "traced": no("the step must be known when the graph is built"),
+            "parts": yes("any chunks, of NumPy or CuPy arrays, give the same mask"),
+            "eager": no("each call adds to a graph. `compute()` runs it"),
+            "device": no("chunks of CuPy arrays have not been tried on a GPU yet"),
         },
-        {"bfloat16": yes("with `ml_dtypes` installed")},
+        {"bfloat16": yes("needs `ml_dtypes`")},
     ),
     "array_api_strict": Library(
         {
@@ -142,28 +153,29 @@ LIBRARIES = {
             "rng": no("the standard has no generators"),
             "gradients": _NO_GRADIENTS,
             "traced": _NO_COMPILER,
-            "parts": yes("tell by `window=` where a part lies"),
+            "parts": _WINDOW,
             "eager": yes(),
-            "device": no("its devices are imitations, by which a mixing of devices is caught"),
+            "device": no("its devices are simulated, to find code that mixes devices"),
         },
         {
             "float16": no("the standard has no half types"),
             "bfloat16": no("the standard has no half types"),
-            "float64": yes("on the devices that have it"),
-            "complex128": yes("on the devices that have it"),
+            "float64": yes("only on its devices that have it"),
+            "complex128": yes("only on its devices that have it"),
         },
     ),
 }
 
-# Libraries that implement the standard by themselves. The contract's own code serves them, and no
-# test here does: what was seen once, by hand, in 2026-11.
+# Libraries that implement the standard themselves. They run on the contract's own code. The tests
+# cover only cubed. These results were seen once, by hand, in 2026-11.
 BY_THE_STANDARD = {
-    "cubed": "0.27: the published masks, slowly (a minute for the million elements of "
-    "`anydrop verify`); arrays with a `spec=` of their own are refused, so set the spec by "
+    "cubed": "version 0.27 draws the published masks. It is slow: `anydrop verify` takes a minute "
+    "for a million elements. Arrays with their own `spec=` are refused, so set the spec with "
     "`cubed.config`",
-    "dpnp": "0.20 on OpenCL's CPU device: every published mask, and NumPy's numbers bit by bit",
-    "ndonnx": "0.23: the published masks, also from an exported model; a kept -0 comes out as +0, "
-    "and it has no DLPack, which digests need",
-    "mparray": "0.2: the right masks; float32 and complex64 are not rounded to 32 bits, and it has "
-    "no DLPack, which digests need",
+    "dpnp": "version 0.20 draws all published masks on OpenCL's CPU device. Its outputs have the "
+    "same bits as NumPy's",
+    "ndonnx": "version 0.23 draws the published masks, also from an exported model. A kept -0 "
+    "becomes +0. The library has no DLPack, so there are no digests",
+    "mparray": "version 0.2 draws the right masks. It does not round float32 and complex64 to 32 "
+    "bits. The library has no DLPack, so there are no digests",
 }

@@ -1,7 +1,7 @@
 """A pre-norm transformer block in plain NumPy, before and after `anydrop.DropoutAdd`.
 
-Both are trained by hand. Their dropout layers have the same names, so `anydrop.seed_layers` gives
-them the same masks.
+The backward passes are written by hand. The dropout layers of both blocks have the same names, so
+`anydrop.seed_layers` gives them the same masks.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ class After:
         return g
 
 
-# The sublayers, each with its norm. The last bias is left to the block.
+# The sublayers. Each begins with its norm. The block adds the last bias of each.
 
 
 class Attention:
