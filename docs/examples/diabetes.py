@@ -23,7 +23,7 @@ class Model(NamedTuple):
     progression: np.ndarray
 
     def predict(self, bmi: np.ndarray) -> np.ndarray:
-        """Return the progression at each body mass index; the layers' modes decide about dropout."""
+        """Return the progression at each body mass index, with the layers in whatever mode."""
         x = (bmi[:, None] - self.bmi.mean()) / self.bmi.std()
         y = self.network.forward(x, training=None)
         return y[:, 0] * self.progression.std() + self.progression.mean()
