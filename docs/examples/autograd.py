@@ -6,7 +6,7 @@ import anydrop
 
 
 class Tensor:
-    """An array that knows what it was made of, and how to pull a gradient back to that."""
+    """An array that remembers its parents, and how to pass a gradient back to them."""
 
     def __init__(self, data, parents=(), pull_back=None):
         self.data, self.parents, self.pull_back = np.asarray(data), parents, pull_back
@@ -47,5 +47,5 @@ class Dropout:
         y = self.layer(x.data)
         if not self.layer.training:
             return Tensor(y, (x,), lambda g: (g,))
-        recipe = self.layer.recipe  # a few numbers, good for this very call
+        recipe = self.layer.recipe  # a few numbers that describe this call's mask
         return Tensor(y, (x,), lambda g: (recipe.apply(g),))

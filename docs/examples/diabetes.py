@@ -1,7 +1,7 @@
 """A regression for Monte Carlo dropout: a network in plain NumPy around anydrop's layers.
 
-The data come with scikit-learn: how far diabetes progressed within a year in 442 patients, here by
-their body mass index alone (Efron et al., "Least angle regression", 2004).
+The data come with scikit-learn: how far diabetes progressed within a year in 442 patients (Efron
+et al., "Least angle regression", 2004). The network sees only their body mass index.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Model(NamedTuple):
     progression: np.ndarray
 
     def predict(self, bmi: np.ndarray) -> np.ndarray:
-        """Return the progression at each body mass index, with the layers in their own modes."""
+        """Return the progression at each body mass index, with the layers in whatever mode."""
         x = (bmi[:, None] - self.bmi.mean()) / self.bmi.std()
         y = self.network.forward(x, training=None)
         return y[:, 0] * self.progression.std() + self.progression.mean()
@@ -36,8 +36,8 @@ def train(steps: int = 1500, p: float = 0.1, seed: int = 0) -> Model:
     weights, batches = np.random.SeedSequence(seed).spawn(2)
     network = Perceptron((1, 64, 64, 1), (0.0, p, p), seed=weights, move=np.asarray)
     rng = np.random.default_rng(batches)
-    # The kinks of the first ReLUs lie among the data. With biases of 0 all would be at x = 0,
-    # where no unit had anything to drop.
+    # Spread the kinks of the first ReLUs over the data. With biases of 0, all kinks would be at
+    # x = 0, where every unit is 0 and dropout changes nothing.
     network.parameters[1] = -network.parameters[0][0] * rng.uniform(-3, 3, 64)
     optimiser = Adam(network.parameters)
     x, y = (((v - v.mean()) / v.std())[:, None] for v in (bmi, target))
