@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from anydrop.backends import registered
+from anydrop.demo.pictures.style import BLUE, GREEN, GREY, INK, ORANGE, SMALL, TEXT
+from pictures.panels import colours
 from pictures.rooms import edges, edges_between_floors, floors, name_of, purpose, rows_of_backends
-from pictures.style import BLUE, GREEN, GREY, INK, ORANGE, SMALL, TEXT, WIDTH, colours
 
 # In inches: a floor's box, what is between the rooms of one floor and between floors, and lanes.
 WIDE, HIGH, NEAR, FAR, LANE = 6.1, 0.5, 0.07, 0.24, 0.28
@@ -74,7 +75,7 @@ def house() -> Figure:
     lanes = {room: WIDE + LANE for room in boxes if any(target == room for _, target in outer)}
     lanes = {room: x + LANE * i for i, (room, x) in enumerate(lanes.items())}
     width, depth = WIDE + LANE * (len(lanes) + 1), -min(box.y for box in boxes.values())
-    figure = Figure(figsize=(WIDTH, WIDTH * depth / width))
+    figure = Figure(figsize=(8.6, 8.6 * depth / width))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(-0.05, width), ylim=(-depth - 0.05, 0.05))
     axis.axis("off")
@@ -83,9 +84,9 @@ def house() -> Figure:
     for room, box in boxes.items():
         box.draw(axis, 0.1)
         y, name = box.top - HIGH / 2, name_of(room) if room else "anydrop"
-        axis.text(0.14, y, name, va="center", weight="bold", fontsize=TEXT + 0.5, color=INK)
+        axis.text(0.14, y, name, va="center", weight="bold", fontsize=TEXT, color=INK)
         text = "" if room == "backends" else textwrap.fill(purpose(room), 58)
-        axis.text(1.5, y, text, va="center", fontsize=SMALL + 0.5, color=INK)
+        axis.text(1.5, y, text, va="center", fontsize=SMALL, color=INK)
         targets = [target for target in lanes if (room, target) in outer]
         if targets:
             last = max(lanes[target] for target in targets)
