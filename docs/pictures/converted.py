@@ -61,6 +61,6 @@ def converted() -> Figure:
         axes[0].set_title(name, fontsize=TEXT, color=INK, loc="left", family="monospace")
     for axis, title in zip(rows[0], ("PyTorch, converted", "JAX", "NumPy"), strict=True):
         style = {"fontsize": TEXT + 1, "weight": "bold", "color": INK, "ha": "center"}
-        axis.text(0.5, 1.42, title, transform=axis.transAxes, **style)
+        axis.text(0.5, 1.5, title, transform=axis.transAxes, **style)
     legend(figure, 0.08)
     return figure

@@ -10,7 +10,7 @@ from docutils import nodes
 from sphinx.transforms import SphinxTransform
 
 #: What a picture has at most to fit on a phone with readable text, in CSS pixels.
-NARROW = 570
+NARROW = 630
 
 
 class LightAndDark(SphinxTransform):

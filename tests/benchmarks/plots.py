@@ -102,7 +102,7 @@ def sizes(seconds: Seconds) -> Figure:
             below = {"loc": "upper left", "bbox_to_anchor": (-0.03, -0.19)}
             axis.legend(fontsize=8.5, frameon=False, **below)
     figure.axes[0].set_ylabel("nanoseconds per element")
-    figure.suptitle("Forward pass, float32, p = 0.1", fontsize=12, color=INK)
+    figure.suptitle("Forward pass, float32, p = 0.1", fontsize=12, color=INK, x=0.01, ha="left")
     figure.tight_layout()
     return figure
 
@@ -162,7 +162,7 @@ def roofline(at: Mapping[str, Any], kernel: dict[str, float], machine: dict[str,
     axis.xaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axis.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: f"{y:g}" if y in (2, 5) else ""))
-    axis.set(xlim=span)
+    axis.set(xlim=span, ylim=(axis.get_ylim()[0] * 0.75, None))
     figure.tight_layout()
     return figure
 
