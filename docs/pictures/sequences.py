@@ -69,14 +69,14 @@ def zoneout() -> Figure:
     under(axes[0], "time \N{RIGHTWARDS ARROW}")
     kept_and_dropped(axes[1], "new", "previous")
     unit = 2
-    axes[3].plot(proposed[:, unit], color=GREY, lw=1.4)
-    axes[3].step(range(STEPS), states[:, unit], where="mid", color=INK, lw=1.4)
+    axes[3].plot(proposed[:, unit], color=QUIET, lw=1)
+    axes[3].step(range(STEPS), states[:, unit], where="mid", color=INK, lw=2)
     for new, colour in ((True, BLUE), (False, ORANGE)):
         at = np.flatnonzero(taken[:, unit] == new)
         axes[3].plot(at, states[at, unit], "o", color=colour, ms=4.5)
     bare(axes[3])
     axes[3].set_title("third unit", fontsize=TEXT, color=INK)
-    under(axes[3], "grey: new states\nblack: output")
+    under(axes[3], "thin: new states\nthick: output")
     arrows(figure, axes[:3])
     return figure
 
