@@ -13,6 +13,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import pictures  # noqa: E402
+from pictures.on_pages import LightAndDark  # noqa: E402
 from tables import models, performance, situations, support  # noqa: E402
 
 project = "anydrop"
@@ -92,7 +93,8 @@ copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
 html_title = "anydrop"
-html_static_path = []
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {"navigation_with_keys": True}
 
 
@@ -128,6 +130,7 @@ def end_blocks_with_their_last_line(app, doctree):
 
 def setup(app):
     """Connect the above to Sphinx."""
+    app.add_transform(LightAndDark)
     app.connect("doctree-read", end_blocks_with_their_last_line)
     app.connect("builder-inited", draw_pictures)
     app.connect("builder-inited", write_tables)

@@ -1,10 +1,4 @@
-"""The network of transformer.py as a PyTorch model, which is converted and trained.
-
-``python docs/examples/transformer_torch.py`` writes the masks that the documentation shows.
-"""
-
-import json
-from pathlib import Path
+"""The network of transformer.py as a PyTorch model, converted and trained for some steps."""
 
 import numpy as np
 import torch
@@ -13,7 +7,6 @@ from torch.nn.functional import cross_entropy
 
 import anydrop.torch
 
-MASKS = Path(__file__).parent / "transformer_masks.json"
 LAYERS, HEADS, P = 2, 2, 0.2
 SHAPE = (1, 8, 16)
 
@@ -66,22 +59,3 @@ def train(model, steps):
         optimizer.zero_grad()
         cross_entropy(y, target).backward()
         optimizer.step()
-
-
-def drawn(steps):
-    """Train for some steps. Return the masks of the first layer in the last step, as digits."""
-    torch.manual_seed(0)
-    model = Classifier().double()
-    anydrop.torch.convert(model, seed=0)
-    masks = watched(model)
-    for _ in train(model, steps):
-        pass
-    return {
-        name: {"shape": mask.shape, "kept": "".join(map(str, mask.astype(int).flat))}
-        for name, mask in masks.items()
-        if name.startswith("layers.0.")
-    }
-
-
-if __name__ == "__main__":
-    MASKS.write_text(json.dumps(drawn(steps=3), indent=1) + "\n", encoding="utf-8")

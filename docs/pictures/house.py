@@ -1,4 +1,4 @@
-"""The picture of "How it is built": the rooms of the package and the imports between them."""
+"""The picture of "How it is built": the parts of the package and the imports between them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from anydrop.backends import registered
-from pictures.rooms import edges, edges_between_floors, floors, name_of, purpose, rows_of_backends
-from pictures.style import BLUE, GREEN, GREY, INK, ORANGE, SMALL, TEXT, WIDTH, colours
+from anydrop.demo.pictures.style import BLUE, GREEN, GREY, INK, ORANGE, SMALL, TEXT
+from pictures.panels import colours
+from pictures.parts import edges, edges_between_floors, floors, name_of, purpose, rows_of_backends
 
-# In inches: a floor's box, what is between the rooms of one floor and between floors, and lanes.
+# In inches: a floor's box, what is between the parts of one floor and between floors, and lanes.
 WIDE, HIGH, NEAR, FAR, LANE = 6.1, 0.5, 0.07, 0.24, 0.28
-# Within the backends: the box of a room, what is between two, and how high its rows are.
+# Within the backends: the box of a part, what is between two, and how high its rows are.
 SMALL_BOX, GAP, ROWS = 0.36, 0.14, (0.14, 1.04, 1.84)
 
 
 class Box(NamedTuple):
-    """A room on the page."""
+    """A part on the page."""
 
     x: float
     y: float
@@ -55,67 +56,67 @@ def arrow(
 
 
 def placed() -> dict[str, Box]:
-    """Return the box of each room, from the top floor down."""
+    """Return the box of each part, from the top floor down."""
     levels, boxes, y = floors(), {}, 0.0
-    for level, rooms in enumerate(levels):
+    for level, parts in enumerate(levels):
         share = level / max(len(levels) - 1, 1)
         pairs = zip(to_rgb(GREEN), to_rgb(BLUE), strict=True)
         colour = to_hex([(1 - share) * green + share * blue for green, blue in pairs])
-        for i, room in enumerate(rooms):
-            height = ROWS[-1] + SMALL_BOX + HIGH if room == "backends" else HIGH
+        for i, part in enumerate(parts):
+            height = ROWS[-1] + SMALL_BOX + HIGH if part == "backends" else HIGH
             y -= height + (0 if not boxes else NEAR if i else FAR)
-            boxes[room] = Box(0, y, WIDE, height, colour)
+            boxes[part] = Box(0, y, WIDE, height, colour)
     return boxes
 
 
 def house() -> Figure:
-    """Draw a box for each room, and to the right a lane to each room that others import from."""
+    """Draw a box for each part, and to the right a lane to each part that others import from."""
     boxes, outer = placed(), edges_between_floors()
-    lanes = {room: WIDE + LANE for room in boxes if any(target == room for _, target in outer)}
-    lanes = {room: x + LANE * i for i, (room, x) in enumerate(lanes.items())}
+    lanes = {part: WIDE + LANE for part in boxes if any(target == part for _, target in outer)}
+    lanes = {part: x + LANE * i for i, (part, x) in enumerate(lanes.items())}
     width, depth = WIDE + LANE * (len(lanes) + 1), -min(box.y for box in boxes.values())
-    figure = Figure(figsize=(WIDTH, WIDTH * depth / width))
+    figure = Figure(figsize=(8.6, 8.6 * depth / width))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(-0.05, width), ylim=(-depth - 0.05, 0.05))
     axis.axis("off")
-    leaves = {room: box.top - HIGH / 2 + 0.09 for room, box in boxes.items()}
-    enters = {room: box.top - HIGH / 2 - 0.11 for room, box in boxes.items()}
-    for room, box in boxes.items():
+    leaves = {part: box.top - HIGH / 2 + 0.09 for part, box in boxes.items()}
+    enters = {part: box.top - HIGH / 2 - 0.11 for part, box in boxes.items()}
+    for part, box in boxes.items():
         box.draw(axis, 0.1)
-        y, name = box.top - HIGH / 2, name_of(room) if room else "anydrop"
-        axis.text(0.14, y, name, va="center", weight="bold", fontsize=TEXT + 0.5, color=INK)
-        text = "" if room == "backends" else textwrap.fill(purpose(room), 58)
-        axis.text(1.5, y, text, va="center", fontsize=SMALL + 0.5, color=INK)
-        targets = [target for target in lanes if (room, target) in outer]
+        y, name = box.top - HIGH / 2, name_of(part) if part else "anydrop"
+        axis.text(0.14, y, name, va="center", weight="bold", fontsize=TEXT, color=INK)
+        text = "" if part == "backends" else textwrap.fill(purpose(part), 58)
+        axis.text(1.5, y, text, va="center", fontsize=SMALL, color=INK)
+        targets = [target for target in lanes if (part, target) in outer]
         if targets:
             last = max(lanes[target] for target in targets)
-            axis.plot([WIDE, last], [leaves[room]] * 2, color=GREY, lw=1.1, zorder=0)
+            axis.plot([WIDE, last], [leaves[part]] * 2, color=GREY, lw=1.1, zorder=0)
         for target in targets:
-            axis.plot(lanes[target], leaves[room], "o", ms=5, color=boxes[target].colour, zorder=3)
-    for room, x in lanes.items():
-        start = max(leaves[other] for other, target in outer if target == room)
-        axis.plot([x, x], [start, enters[room]], color=boxes[room].colour, lw=1.6, zorder=1)
-        arrow(axis, (x, enters[room]), (WIDE, enters[room]), boxes[room].colour, linewidth=1.6)
+            axis.plot(lanes[target], leaves[part], "o", ms=5, color=boxes[target].colour, zorder=3)
+    for part, x in lanes.items():
+        start = max(leaves[other] for other, target in outer if target == part)
+        axis.plot([x, x], [start, enters[part]], color=boxes[part].colour, lw=1.6, zorder=1)
+        arrow(axis, (x, enters[part]), (WIDE, enters[part]), boxes[part].colour, linewidth=1.6)
     draw_backends(axis, boxes["backends"])
     draw_legend(axis, WIDE + 0.3, boxes["backends"].y)
     return figure
 
 
 def draw_backends(axis: Axes, outside: Box) -> None:
-    """Draw the libraries' folders between the rooms that they share and those above them."""
+    """Draw the libraries' folders between the parts that they share and those above them."""
     shared, libraries, above = rows = rows_of_backends()
     boxes: dict[str, Box] = {}
-    for y, rooms in zip(ROWS, rows, strict=True):
-        step = (WIDE - GAP) / len(rooms)
-        for i, room in enumerate(rooms):
+    for y, parts in zip(ROWS, rows, strict=True):
+        step = (WIDE - GAP) / len(parts)
+        for i, part in enumerate(parts):
             place = GAP + i * step, outside.y + y, step - GAP, SMALL_BOX
-            boxes[room] = box = Box(*place, outside.colour)
-            box.draw(axis, 0.0 if room in libraries else 0.25)
-            name = "__init__.py, the registry" if room == "backends" else name_of(room)
+            boxes[part] = box = Box(*place, outside.colour)
+            box.draw(axis, 0.0 if part in libraries else 0.25)
+            name = "__init__.py, the registry" if part == "backends" else name_of(part)
             style = {"ha": "center", "va": "center", "color": INK, "zorder": 5}
             axis.text(box.middle, box.y + SMALL_BOX / 2, name, fontsize=TEXT, **style)
-    # Where a room's imports leave it: those above the libraries pass between two of them.
-    leaves = {room: boxes[room].middle for room in libraries}
+    # Where a part's imports leave it: those above the libraries pass between two of them.
+    leaves = {part: boxes[part].middle for part in libraries}
     leaves |= {r: boxes[libraries[-1 - i]].x - GAP / 2 for i, r in enumerate(above)}
     for i, target in enumerate(t for t in shared if any((r, t) in edges() for r in leaves)):
         y, colour = boxes[target].top + 0.16 + 0.12 * i, outside.colour
@@ -123,30 +124,30 @@ def draw_backends(axis: Axes, outside: Box) -> None:
         ends = [boxes[target].middle + 0.2, *(leaves[r] for r in importers)]
         axis.plot([min(ends), max(ends)], [y, y], color=colour, lw=1.4, zorder=3)
         arrow(axis, (ends[0], y), (ends[0], boxes[target].top), colour)
-        for room in importers:
-            axis.plot([leaves[room]] * 2, [boxes[room].y, y], color=GREY, lw=1.1, zorder=2.5)
-            axis.plot(leaves[room], y, "o", ms=4, color=colour, zorder=4)
-    for room, target in edges():
-        colour = ORANGE if room in libraries else outside.colour
-        if any({room, target} <= set(row) for row in rows):
-            left, right = sorted((boxes[room], boxes[target]))
+        for part in importers:
+            axis.plot([leaves[part]] * 2, [boxes[part].y, y], color=GREY, lw=1.1, zorder=2.5)
+            axis.plot(leaves[part], y, "o", ms=4, color=colour, zorder=4)
+    for part, target in edges():
+        colour = ORANGE if part in libraries else outside.colour
+        if any({part, target} <= set(row) for row in rows):
+            left, right = sorted((boxes[part], boxes[target]))
             y = left.y + SMALL_BOX / 2
             ends = [(left.x + left.width, y), (right.x, y)]
-            arrow(axis, *(ends if boxes[room] is left else ends[::-1]), colour)
-        elif room in libraries and target in above:
-            x = boxes[room].middle + 0.15
-            arrow(axis, (x, boxes[room].top), (x, boxes[target].y), colour)
-    for room in libraries:
-        if any(path.startswith(f"anydrop.{room}.") for path in registered().values()):
-            x = boxes[room].middle - 0.15 * ((room, "backends") in edges())
-            ends = (x, boxes["backends"].y), (x, boxes[room].top)
+            arrow(axis, *(ends if boxes[part] is left else ends[::-1]), colour)
+        elif part in libraries and target in above:
+            x = boxes[part].middle + 0.15
+            arrow(axis, (x, boxes[part].top), (x, boxes[target].y), colour)
+    for part in libraries:
+        if any(path.startswith(f"anydrop.{part}.") for path in registered().values()):
+            x = boxes[part].middle - 0.15 * ((part, "backends") in edges())
+            ends = (x, boxes["backends"].y), (x, boxes[part].top)
             arrow(axis, *ends, INK, linewidth=1, linestyle=(0, (3, 2)))
 
 
 def draw_legend(axis: Axes, x: float, y: float) -> None:
     """Say what the lines are."""
     lines = {
-        "a dot: it imports from\nthe room at the arrow": {"color": BLUE, "marker": "o", "ms": 5},
+        "a dot: this imports from\nwhere the arrow ends": {"color": BLUE, "marker": "o", "ms": 5},
         "an exception": {"color": ORANGE, "lw": 1.8},
         "loaded by its name, at\nthe first array": {"color": INK, "lw": 1, "ls": (0, (3, 2))},
     }

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import anydrop
-from pictures.style import BLUE, GREY, INK, ORANGE
+from anydrop.demo.pictures.style import BLUE, GREY, INK, ORANGE, QUIET, SMALL, TEXT
+from pictures.panels import WIDTH
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import diabetes
@@ -29,7 +30,7 @@ def monte_carlo() -> Figure:
 
     result = anydrop.monte_carlo(predict, bmi, samples=400, seed=1, same_masks=True)
 
-    figure = Figure(figsize=(9, 4.2))
+    figure = Figure(figsize=(WIDTH, 4.4))
     above, below = figure.subplots(
         2, 1, sharex=True, gridspec_kw={"height_ratios": [3.4, 1], "hspace": 0.08}
     )
@@ -42,19 +43,19 @@ def monte_carlo() -> Figure:
     above.plot(bmi, result.mean, color=BLUE, linewidth=2.2)
     above.set(ylim=(-140, 560), ylabel="progression in a year")
     above.set_title(
-        "Diabetes by body mass index: MC dropout is unsure where there are no data",
-        fontsize=12,
+        "Away from the data, the samples disagree",
+        fontsize=TEXT,
         color=INK,
         loc="left",
     )
     notes = (
         (54.6, result.mean[-8] + 16, "mean", BLUE, "right"),
         (54.6, 470, "± 1 and 2 std", BLUE, "right"),
-        (24, 372, "442 patients", "#888888", "center"),
-        (19.2, -90, f"{LINES} of 400 samples, one mask for all inputs", ORANGE, "left"),
+        (24, 372, "442 patients", QUIET, "center"),
+        (19.2, -110, f"{LINES} of 400 samples,\none mask for all inputs", ORANGE, "left"),
     )
     for x, y, text, colour, side in notes:
-        above.text(x, y, text, color=colour, fontsize=10, ha=side)
+        above.text(x, y, text, color=colour, fontsize=SMALL, ha=side)
 
     below.fill_between(bmi, 0, result.std, color=BLUE, alpha=0.3, linewidth=0)
     below.plot(bmi, result.std, color=BLUE, linewidth=1.6)
@@ -63,9 +64,9 @@ def monte_carlo() -> Figure:
     for axis in (above, below):
         for edge in edges:
             axis.axvline(edge, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-        axis.tick_params(colors=INK, labelsize=9)
+        axis.tick_params(colors=INK, labelsize=SMALL)
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
-    below.text(np.mean(edges), below.get_ylim()[1] * 0.8, "the data", fontsize=9, ha="center")
+    below.text(np.mean(edges), below.get_ylim()[1] * 0.8, "the data", fontsize=SMALL, ha="center")
     figure.align_ylabels()
     return figure

@@ -7,22 +7,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 import anydrop
+from anydrop.demo.pictures.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PAPER, SMALL, TEXT
 from anydrop.schedules import Constant, Cosine, Linear, WarmUp
-from pictures.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PALE,
-    SMALL,
-    TEXT,
+from pictures.panels import (
     WIDTH,
     arrows,
     bare,
     colours,
-    fates,
     kept_and_dropped,
+    kept_in_blue,
     panels,
     show,
     under,
@@ -40,7 +33,7 @@ def attention() -> Figure:
     keep = mask.keep(like=weights)[0, 0]
     figure, (axes,) = panels(2.9, (1, 1, 1, 0.55), gap=0.42)
     show(axes[0], colours(weights[0, 0]), "weights")
-    show(axes[1], fates(keep), "mask")
+    show(axes[1], kept_in_blue(keep), "mask")
     show(axes[2], with_dropped(colours(y[0, 0]), keep), "output")
     axes[0].set_yticks(range(n), words, fontsize=SMALL)
     axes[0].set_xticks(range(n), words, fontsize=SMALL, rotation=90)
@@ -63,9 +56,9 @@ def connections() -> Figure:
     weights = np.random.default_rng(0).uniform(0.15, 1, (6, 5))
     y, mask = anydrop.drop_connect(weights, 0.4, seed=0, return_mask=True)
     keep = mask.keep(like=weights)
-    figure, (axes,) = panels(2.7, (1, 1, 1, 1.5), gap=0.28)
+    figure, (axes,) = panels(2.3, (1, 1, 1, 1.4), gap=0.28)
     show(axes[0], colours(weights, top=1.7), "weights", aspect="auto")
-    show(axes[1], fates(keep), "mask", aspect="auto")
+    show(axes[1], kept_in_blue(keep), "mask", aspect="auto")
     show(axes[2], with_dropped(colours(y, top=1.7), keep), "output", aspect="auto")
     axes[0].set_ylabel("6 inputs", fontsize=SMALL)
     under(axes[0], "5 outputs")
@@ -79,11 +72,11 @@ def connections() -> Figure:
             else {"color": ORANGE, "lw": 0.7, "ls": ":"}
         )
         network.plot([0, 1], [left[i], right[o]], zorder=1, **style)
-    network.plot([0] * 6, left, "o", color="white", mec=INK, ms=10, zorder=2)
-    network.plot([1] * 5, right, "o", color="white", mec=INK, ms=10, zorder=2)
+    network.plot([0] * 6, left, "o", color=PAPER, mec=INK, ms=10, zorder=2)
+    network.plot([1] * 5, right, "o", color=PAPER, mec=INK, ms=10, zorder=2)
     network.set(xlim=(-0.12, 1.12), ylim=(-0.08, 1.08))
     bare(network)
-    network.set_title("units stay, connections go", fontsize=TEXT, color=INK)
+    network.set_title("as a network", fontsize=TEXT, color=INK)
     arrows(figure, axes[:3])
     return figure
 
@@ -96,14 +89,14 @@ def depth() -> Figure:
     layers = [
         anydrop.StochasticDepth(rate, seed=seed) for rate, seed in zip(rates, seeds, strict=True)
     ]
-    fates_of = np.asarray([layer(np.ones((10_000, 1)))[:, 0] != 0 for layer in layers])
-    figure = Figure(figsize=(WIDTH, 4.1))
+    kept = np.asarray([layer(np.ones((10_000, 1)))[:, 0] != 0 for layer in layers])
+    figure = Figure(figsize=(WIDTH, 3.9))
     network, bars = figure.subplots(2, 1, gridspec_kw={"height_ratios": (1.9, 1), "hspace": 0.2})
     for row in range(shown):
         y = shown - row
         network.plot([0.1, branches + 0.95], [y, y], color=INK, lw=1.2, zorder=1)
         for branch in range(branches):
-            x, stays = branch + 1, fates_of[branch, row]
+            x, stays = branch + 1, kept[branch, row]
             colour = BLUE if stays else ORANGE
             style = {"ls": "-" if stays else ":", "lw": 1.3, "zorder": 1}
             network.plot(
@@ -124,7 +117,7 @@ def depth() -> Figure:
                     zorder=2,
                 )
             )
-            network.plot(x + 0.36, y, "o", color="white", mec=INK, ms=4, zorder=3)
+            network.plot(x + 0.36, y, "o", color=PAPER, mec=INK, ms=4, zorder=3)
         network.text(-0.02, y, f"example {row + 1}", ha="right", va="center", fontsize=SMALL)
     network.set(xlim=(-0.05, branches + 1), ylim=(0.8, shown + 0.85))
     bare(network)
@@ -134,12 +127,12 @@ def depth() -> Figure:
         color=INK,
     )
     at = np.arange(1, branches + 1)
-    bars.bar(at, 1 - fates_of.mean(axis=1), 0.55, color=ORANGE)
+    bars.bar(at, 1 - kept.mean(axis=1), 0.55, color=ORANGE)
     bars.plot(at, rates, "_", color=INK, ms=20, mew=1.6)
     bars.set(xlim=(-0.05, branches + 1), ylim=(0, 0.58), xticks=at, yticks=[0, 0.25, 0.5])
     bars.set_ylabel("share dropped", fontsize=SMALL)
     bars.set_xlabel(
-        "branch; lines: depth_rates(0.5, 12), bars: measured over 10,000 examples", fontsize=SMALL
+        "branch\nlines: depth_rates(0.5, 12); bars: measured, 10,000 examples", fontsize=SMALL
     )
     bars.tick_params(labelsize=SMALL, length=0)
     bars.spines[["top", "right"]].set_visible(False)

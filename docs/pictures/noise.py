@@ -10,25 +10,20 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
 import anydrop
-from pictures.regions import feature_maps
-from pictures.style import (
-    BLUE,
-    GREY,
-    INK,
-    ORANGE,
-    SMALL,
-    TEXT,
+from anydrop.demo.pictures.style import BLUE, GREY, INK, ORANGE, SMALL, TEXT
+from pictures.panels import (
     arrows,
     colours,
     diverging,
-    fates,
     kept_and_dropped,
+    kept_in_blue,
     mosaic,
     panels,
     show,
     under,
     with_dropped,
 )
+from pictures.regions import feature_maps
 
 MANY = 200_000
 
@@ -73,10 +68,10 @@ def alpha() -> Figure:
     x = np.random.default_rng(0).standard_normal(MANY)
     y, mask = anydrop.alpha_dropout(x, 0.2, seed=0, return_mask=True)
     low = float(y[~mask.keep(like=x)][0])
-    figure, (axes,) = panels(2.5, gap=0.12)
+    figure, (axes,) = panels(2.4, gap=0.3)
     histogram(axes[0], x, None, "input")
-    histogram(axes[1], anydrop.dropout(x, 0.2, seed=0), 0.0, "plain dropout, p = 0.2")
-    histogram(axes[2], y, low, "alpha dropout, p = 0.2")
+    histogram(axes[1], anydrop.dropout(x, 0.2, seed=0), 0.0, "plain dropout")
+    histogram(axes[2], y, low, "alpha dropout")
     return figure
 
 
@@ -90,7 +85,7 @@ def feature_alpha() -> Figure:
     low, top = x.min(), 6.0
     shown = (
         colours(x[0] - low, top=top),
-        fates(keep[0]),
+        kept_in_blue(keep[0]),
         with_dropped(colours(y[0] - low, top=top), keep[0]),
     )
     for axis, rgb, title in zip(axes, shown, ("input", "mask", "output"), strict=True):
@@ -135,7 +130,7 @@ def gaussian_dropout() -> Figure:
     axis.text(-0.1, p + 0.02, "dropout:\n0", color=ORANGE, fontsize=SMALL, ha="right")
     axis.text(1.35, 0.8, f"dropout: {1 / (1 - p):g}", color=BLUE, fontsize=SMALL, va="center")
     axis.set(xticks=[-1, 0, 1, 2, 3], ylim=(0, 0.95))
-    axis.set_title(f"mean {factors.mean():.2f}, variance {factors.var():.2f}", fontsize=TEXT)
+    axis.set_title(f"mean {factors.mean():.2f}, variance {factors.var():.2f}", fontsize=SMALL)
     return figure
 
 
@@ -148,6 +143,6 @@ def gaussian_noise() -> Figure:
     x = np.linspace(-0.8, 0.8, 200)
     axis.hist(noise, np.linspace(-0.8, 0.8, 65), density=True, color=GREY)
     axis.plot(x, normal(x, 0, std), color=INK, lw=1.2)
-    axis.set(xticks=[-0.6, -0.2, 0.2, 0.6])
-    axis.set_title(f"mean {abs(noise.mean()):.2f}, std {noise.std():.2f}", fontsize=TEXT)
+    axis.set(xticks=[-0.5, 0, 0.5])
+    axis.set_title(f"mean {abs(noise.mean()):.2f}, std {noise.std():.2f}", fontsize=SMALL)
     return figure

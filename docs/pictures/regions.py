@@ -10,19 +10,14 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
 import anydrop
-from pictures.style import (
-    BLUE,
-    GREY,
-    INK,
-    ORANGE,
-    SMALL,
-    TEXT,
+from anydrop.demo.pictures.style import BLUE, GREY, INK, ORANGE, PAPER, SMALL, TEXT
+from pictures.panels import (
     arrows,
     bare,
     colours,
     cube,
-    fates,
     kept_and_dropped,
+    kept_in_blue,
     mosaic,
     panels,
     show,
@@ -70,12 +65,16 @@ def volumes(side: int) -> np.ndarray:
 
 def _three_rows(drops: list, seeds: tuple[int, int, int], side: int, top: float) -> Figure:
     """Show input, mask and output of what drops in one, two and three dimensions."""
-    figure, axes = panels(6.0, heights=(1, 0.92, 0.62), gap=0.22)
+    figure, axes = panels(4.9, heights=(1, 0.92, 0.62), gap=0.22)
     inputs = (sequences(), feature_maps(), volumes(side))
     for row, (drop, x, seed) in enumerate(zip(drops, inputs, seeds, strict=True)):
         y, mask = drop(x, seed=seed, return_mask=True)
         keep = np.broadcast_to(mask.keep(like=x), x.shape)[0]
-        shown = colours(x[0], top=top), fates(keep), with_dropped(colours(y[0], top=top), keep)
+        shown = (
+            colours(x[0], top=top),
+            kept_in_blue(keep),
+            with_dropped(colours(y[0], top=top), keep),
+        )
         for axis, rgb in zip(axes[row], shown, strict=True):
             if row == 0:
                 show(axis, rgb, aspect="auto")
@@ -147,17 +146,17 @@ def block_rates() -> Figure:
     """Measure how often each position is dropped, and how many are for a given p."""
     generator = np.random.default_rng(0)
     ways = {
-        "as the paper has it": (blocks_of_the_paper(P, DRAWS, generator), ORANGE),
-        "here": (blocks_here(P, DRAWS), BLUE),
+        "the paper": (blocks_of_the_paper(P, DRAWS, generator), ORANGE),
+        "anydrop": (blocks_here(P, DRAWS), BLUE),
     }
-    figure, (axes,) = panels(2.6, (1, 1, 0.06, 0.3, 1.25), gap=0.12)
-    shade = LinearSegmentedColormap.from_list("shade", ["white", ORANGE, INK])
+    figure, (axes,) = panels(2.3, (1, 1, 0.06, 0.55, 1.25), gap=0.12)
+    shade = LinearSegmentedColormap.from_list("shade", [PAPER, ORANGE, INK])
     for axis, (name, (keep, colour)) in zip(axes, ways.items(), strict=False):
         rate = 1 - keep.mean(axis=0)
         image = axis.imshow(rate, cmap=shade, vmin=0, vmax=0.4)
         bare(axis)
         axis.set_title(name, fontsize=TEXT, color=colour, weight="bold")
-        under(axis, f"corner {rate[0, 0]:.3f}, centre {rate[6, 6]:.3f},\nmean {rate.mean():.3f}")
+        under(axis, f"corner {rate[0, 0]:.3f}\ncentre {rate[6, 6]:.3f}\nmean {rate.mean():.3f}")
     bar = figure.colorbar(image, cax=axes[2], ticks=[0, P, 0.2, 0.3, 0.4])
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=SMALL, length=0)
@@ -171,9 +170,9 @@ def block_rates() -> Figure:
     line.plot([0, 0.5], [0, 0.5], color=GREY, lw=1)
     line.plot(asked, paper, "o-", color=ORANGE, lw=1.6, ms=4)
     line.plot(asked, here, "o-", color=BLUE, lw=1.6, ms=4)
-    line.text(0.36, 0.4, "here", color=BLUE, fontsize=TEXT, ha="right", weight="bold")
-    line.text(0.5, 0.12, "the paper", color=ORANGE, fontsize=TEXT, ha="right", weight="bold")
-    line.set(xlabel="p that was asked for", xticks=[0, 0.25, 0.5], yticks=[0, 0.25, 0.5])
-    line.set_title("share that was dropped", fontsize=TEXT, color=INK)
+    line.text(0.34, 0.4, "anydrop", color=BLUE, fontsize=TEXT, ha="right", weight="bold")
+    line.text(0.52, 0.1, "the paper", color=ORANGE, fontsize=TEXT, ha="right", weight="bold")
+    line.set(xlabel="p", xticks=[0, 0.25, 0.5], yticks=[0, 0.25, 0.5])
+    line.set_title("share dropped", fontsize=TEXT, color=INK)
     line.spines[["top", "right"]].set_visible(False)
     return figure

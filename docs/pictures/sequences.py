@@ -8,20 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 import anydrop
-from pictures.style import (
-    BLUE,
-    GREY,
-    INK,
-    ORANGE,
-    PALE,
-    SMALL,
-    TEXT,
+from anydrop.demo.pictures.style import BLUE, GREY, INK, ORANGE, PALE, PAPER, QUIET, SMALL, TEXT
+from pictures.panels import (
     WIDTH,
     arrows,
     bare,
     colours,
-    fates,
     kept_and_dropped,
+    kept_in_blue,
     panels,
     show,
     under,
@@ -44,15 +38,15 @@ def locked() -> Figure:
     y, mask = anydrop.locked_dropout(x, p, time_axis=1, seed=8, return_mask=True)
     keep = np.broadcast_to(mask.keep(like=x), x.shape)[0]
     plain = anydrop.dropout(x, p, seed=8)[0] != 0
-    figure, (axes,) = panels(2.9, (1, 1, 1, 1), gap=0.3)
+    figure, (axes,) = panels(2.4, (1, 1, 1, 1), gap=0.3)
     show(axes[0], colours(x[0].T, top=1.7), "input", aspect="auto")
-    show(axes[1], fates(keep.T), "locked mask", aspect="auto")
+    show(axes[1], kept_in_blue(keep.T), "locked mask", aspect="auto")
     show(axes[2], with_dropped(colours(y[0].T, top=1.7), keep.T), "output", aspect="auto")
-    show(axes[3], fates(plain.T), "plain dropout's mask", aspect="auto")
+    show(axes[3], kept_in_blue(plain.T), "plain mask", aspect="auto")
     axes[0].set_ylabel("features", fontsize=SMALL)
     under(axes[0], "time \N{RIGHTWARDS ARROW}")
     kept_and_dropped(axes[1])
-    under(axes[3], "another at each step", ORANGE)
+    under(axes[3], "changes at each step", ORANGE)
     arrows(figure, axes[:3])
     return figure
 
@@ -62,27 +56,27 @@ def zoneout() -> Figure:
     proposed = series()[0]
     layer = anydrop.Zoneout(0.3, seed=1)
     state, states, taken = np.zeros(FEATURES), [], []
-    for new in proposed:
-        state = layer(new, state)
+    for update in proposed:
+        state = layer(update, state)
         states.append(state)
         taken.append(layer.mask)
     states, taken = np.asarray(states), np.asarray(taken)
-    figure, (axes,) = panels(2.9, (1, 1, 1, 1.25), gap=0.3)
+    figure, (axes,) = panels(2.4, (1, 1, 1, 1.25), gap=0.3)
     show(axes[0], colours(proposed.T, top=1.2), "new states", aspect="auto")
-    show(axes[1], fates(taken.T), "masks", aspect="auto")
+    show(axes[1], kept_in_blue(taken.T), "masks", aspect="auto")
     show(axes[2], colours(states.T, top=1.2), "output", aspect="auto")
     axes[0].set_ylabel("units", fontsize=SMALL)
     under(axes[0], "time \N{RIGHTWARDS ARROW}")
     kept_and_dropped(axes[1], "new", "previous")
     unit = 2
-    axes[3].plot(proposed[:, unit], color=GREY, lw=1.4)
-    axes[3].step(range(STEPS), states[:, unit], where="mid", color=INK, lw=1.4)
-    for fate, colour in ((True, BLUE), (False, ORANGE)):
-        at = np.flatnonzero(taken[:, unit] == fate)
+    axes[3].plot(proposed[:, unit], color=QUIET, lw=1)
+    axes[3].step(range(STEPS), states[:, unit], where="mid", color=INK, lw=2)
+    for new, colour in ((True, BLUE), (False, ORANGE)):
+        at = np.flatnonzero(taken[:, unit] == new)
         axes[3].plot(at, states[at, unit], "o", color=colour, ms=4.5)
     bare(axes[3])
     axes[3].set_title("third unit", fontsize=TEXT, color=INK)
-    under(axes[3], "grey: new states, black: output")
+    under(axes[3], "thin: new states\nthick: output")
     arrows(figure, axes[:3])
     return figure
 
@@ -97,10 +91,10 @@ def chips(axis: Axes, words: list[str], y: float, fills: list[str], inks: list[s
                 0.56,
                 boxstyle="round,pad=0,rounding_size=0.1",
                 facecolor=fill,
-                edgecolor=GREY if fill == "white" else fill,
+                edgecolor=GREY if fill == PAPER else fill,
             )
         )
-        axis.text(place + 0.5, y + 0.27, word, ha="center", va="center", fontsize=SMALL, color=ink)
+        axis.text(place + 0.5, y + 0.27, word, ha="center", va="center", fontsize=8.5, color=ink)
 
 
 def embedding() -> Figure:
@@ -113,7 +107,7 @@ def embedding() -> Figure:
     top, bottom = figure.subfigures(2, 1, height_ratios=(2.4, 1))
     axes = top.subplots(1, 3, gridspec_kw={"wspace": 0.3})
     show(axes[0], colours(table, top=1.7), "table", aspect="auto")
-    show(axes[1], fates(np.broadcast_to(keep, table.shape)), "mask", aspect="auto")
+    show(axes[1], kept_in_blue(np.broadcast_to(keep, table.shape)), "mask", aspect="auto")
     show(axes[2], with_dropped(colours(y, top=1.7), keep), "output", aspect="auto")
     axes[0].set_yticks(range(len(words)), words, fontsize=SMALL)
     axes[0].tick_params(length=0)
@@ -126,12 +120,12 @@ def embedding() -> Figure:
         axis,
         text,
         0.2,
-        ["white" if stay else PALE for stay in stays],
+        [PAPER if stay else PALE for stay in stays],
         [INK if stay else ORANGE for stay in stays],
     )
     axis.set(xlim=(0, len(text)), ylim=(-0.1, 1.2))
     bare(axis)
-    axis.set_title("every occurrence of a word shares its fate", fontsize=TEXT, color=INK, y=0.72)
+    axis.set_title("a dropped word is dropped wherever it occurs", fontsize=TEXT, color=INK, y=0.72)
     arrows(top, axes)
     return figure
 
@@ -146,23 +140,23 @@ def tokens() -> Figure:
     )
     keep = mask.keep(like=ids)
     protected = ids < 3
-    figure = Figure(figsize=(WIDTH, 2.3))
-    axis = figure.subplots()
-    ends = ["#767676" if end else INK for end in protected]
-    chips(axis, text, 2.4, ["white"] * len(text), ends)
+    figure = Figure(figsize=(WIDTH, 1.9))
+    axis = figure.add_axes((0, 0, 1, 1))
+    ends = [QUIET if end else INK for end in protected]
+    chips(axis, text, 2.4, [PAPER] * len(text), ends)
     fills = [
         GREY if end else BLUE if stay else ORANGE for end, stay in zip(protected, keep, strict=True)
     ]
-    fate = [
+    said = [
         "always" if end else "kept" if stay else "dropped"
         for end, stay in zip(protected, keep, strict=True)
     ]
-    chips(axis, fate, 1.4, fills, ["white"] * len(text))
+    chips(axis, said, 1.4, fills, [PAPER] * len(text))
     chips(
         axis,
         [words[token] for token in y],
         0.4,
-        ["white" if stay else PALE for stay in keep],
+        [PAPER if stay else PALE for stay in keep],
         [ORANGE if not stay else ink for stay, ink in zip(keep, ends, strict=True)],
     )
     for line, name in zip((2.4, 1.4, 0.4), ("input", "mask", "output"), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-# Colour-blind safe, after Okabe and Ito.
-INK, BLUE, ORANGE, GREEN, PINK, GREY = (
-    *("#222222", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C8C8C"),
-)
+from anydrop.demo.pictures import style
+from anydrop.demo.pictures.style import BLUE, FAINT, GREEN, INK, ORANGE, PINK, QUIET
+
 DTYPES = {"float16": PINK, "float32": BLUE, "float64": GREEN}
 SIZES = {"float16": 2, "float32": 4, "float64": 8}
 LARGE = 2**24
@@ -24,27 +24,27 @@ Seconds = Mapping[Key, Mapping[str, Any]]
 
 
 def draw(found: dict[str, Any], folder: Path) -> None:
-    """Write every picture of a run to a folder."""
+    """Write every picture of a run to a folder, for light pages and for dark ones."""
     seconds: Seconds = {one.key: one.seconds for one in times_of(found)}
     figures = {
-        "bench-sizes": sizes(seconds),
-        "bench-crossover": crossover(seconds, found["crossover"]),
+        "bench-sizes": partial(sizes, seconds),
+        "bench-crossover": partial(crossover, seconds, found["crossover"]),
     }
     native = found["processors"]["native"]
     dots = {dtype: Key("numpy", "forward", LARGE, dtype, 0.1) for dtype in DTYPES}
     # NumPy multiplies float16 by software, which is no measure of the memory.
     if any(dots[dtype] in seconds for dtype in ("float32", "float64")):
         at = {dtype: seconds[key] for dtype, key in dots.items() if key in seconds}
-        figures["bench-roofline"] = roofline(at, native, found["machine"])
+        figures["bench-roofline"] = partial(roofline, at, native, found["machine"])
     for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight", facecolor="white")
+        style.write(figure, folder / f"{name}.png")
 
 
 def plain(axis: Axes, title: str) -> None:
     """Take the frame off, but for the axes, and set the title."""
     axis.set_title(title, fontsize=10.5, color=INK, loc="left")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(visible=True, color="#E6E6E6", linewidth=0.7)
+    axis.grid(visible=True, color=FAINT, linewidth=0.7)
     axis.set_axisbelow(True)
     axis.tick_params(labelsize=9, colors=INK)
 
@@ -59,20 +59,20 @@ def count(n: float, _: Any = None) -> str:
 
 LINES = {
     "NumPy": {
-        ("numpy", names.EXPRESSION): ("NumPy's expression", GREY, "-"),
+        ("numpy", names.EXPRESSION): ("NumPy's expression", QUIET, "-"),
         ("numpy", names.PLAIN): ("anydrop without numba", BLUE, ":"),
         ("numpy", names.OURS): ("anydrop", BLUE, "-"),
         ("numpy", names.INTO): ("anydrop, into a given array", BLUE, "--"),
         ("numpy", names.MULTIPLY): ("a multiply, into a given array", ORANGE, "--"),
     },
     "PyTorch": {
-        ("torch", names.F_DROPOUT): ("F.dropout", GREY, "-"),
+        ("torch", names.F_DROPOUT): ("F.dropout", QUIET, "-"),
         ("torch", names.OURS): ("anydrop", BLUE, "-"),
         ("torch", names.MULTIPLIED): ("a multiply", ORANGE, "-"),
     },
     "JAX, under jit": {
-        ("jax", names.THREEFRY): ("bernoulli, threefry", GREY, "-"),
-        ("jax", names.RBG): ("bernoulli, rbg", GREY, "--"),
+        ("jax", names.THREEFRY): ("bernoulli, threefry", QUIET, "-"),
+        ("jax", names.RBG): ("bernoulli, rbg", QUIET, "--"),
         ("jax", names.OURS): ("anydrop", BLUE, "-"),
         ("jax", names.MULTIPLIED): ("a multiply", ORANGE, "-"),
     },
@@ -81,27 +81,28 @@ LINES = {
 
 def sizes(seconds: Seconds) -> Figure:
     """Draw nanoseconds an element over the size, for each library."""
-    figure = Figure(figsize=(11, 4.6))
+    figure = Figure(figsize=(9, 4.4))
     rows = figure.subplots(1, 3, sharey=True)
     for axis, (title, lines) in zip(rows, LINES.items(), strict=True):
-        plain(axis, f"{title}: a forward pass")
-        for (group, name), (label, colour, style) in lines.items():
+        plain(axis, title)
+        for (group, name), (label, colour, dashes) in lines.items():
             points = sorted(
                 (key.elements, one[name].median / key.elements * 1e9)
                 for key, one in seconds.items()
                 if key[:2] == (group, "forward") and key[3:] == ("float32", 0.1)
             )
             if points:
-                line = {"color": colour, "linestyle": style, "marker": "o", "ms": 3.5}
+                line = {"color": colour, "linestyle": dashes, "marker": "o", "ms": 3.5}
                 axis.plot(*zip(*points, strict=True), label=label, **line)
-        axis.set(xscale="log", yscale="log", xlabel="elements, float32, p = 0.1")
+        axis.set(xscale="log", yscale="log", xlabel="elements")
         axis.xaxis.set_major_formatter(FuncFormatter(count))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         if axis.lines:
             below = {"loc": "upper left", "bbox_to_anchor": (-0.03, -0.19)}
             axis.legend(fontsize=8.5, frameon=False, **below)
-    figure.axes[0].set_ylabel("ns an element")
+    figure.axes[0].set_ylabel("nanoseconds per element")
+    figure.suptitle("Forward pass, float32, p = 0.1", fontsize=12, color=INK, x=0.01, ha="left")
     figure.tight_layout()
     return figure
 
@@ -122,7 +123,7 @@ def roofline(at: Mapping[str, Any], kernel: dict[str, float], machine: dict[str,
     span = [1 / 40, 1 / 3]
     axis.plot(span, [bandwidth * x / 1e9 for x in span], color=ORANGE, linewidth=2)
     axis.annotate(
-        f"memory: {bandwidth / 1e9:.0f} GB/s, by a multiply",
+        f"memory: {bandwidth / 1e9:.0f} GB/s, as a multiply reaches",
         (span[1], bandwidth * span[1] / 1e9),
         xytext=(-16, -4),
         textcoords="offset points",
@@ -147,21 +148,21 @@ def roofline(at: Mapping[str, Any], kernel: dict[str, float], machine: dict[str,
         reached = y / min(roof, bandwidth * x / 1e9)
         axis.plot(x, y, "o", color=colour, ms=9)
         axis.annotate(
-            f"{y:.1f} G elements/s\n{reached:.0%} of the lower roof",
+            f"{y:.1f} billion elements/s\n{reached:.0%} of the lower roof",
             (x, y),
             xytext=(11, -22),
             textcoords="offset points",
             color=colour,
             fontsize=9,
         )
-    axis.set(xscale="log", yscale="log", xlabel="elements a byte of memory traffic")
-    axis.set_ylabel("10⁹ elements a second")
+    axis.set(xscale="log", yscale="log", xlabel="elements per byte of memory traffic")
+    axis.set_ylabel("10⁹ elements per second")
     ticks = [1 / moved[dtype] for dtype in at]
     axis.set_xticks(ticks, [f"1/{moved[dtype]}\n{dtype}" for dtype in at])
     axis.xaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axis.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: f"{y:g}" if y in (2, 5) else ""))
-    axis.set(xlim=span)
+    axis.set(xlim=span, ylim=(axis.get_ylim()[0] * 0.75, None))
     figure.tight_layout()
     return figure
 
@@ -174,18 +175,18 @@ def crossover(seconds: Seconds, shared: int) -> Figure:
     figure = Figure(figsize=(9, 3.4))
     kernels = ("numba", "NumPy")
     for axis, kernel in zip(figure.subplots(1, 2, sharey=True), kernels, strict=True):
-        plain(axis, f"kernels in {kernel}")
+        plain(axis, f"{kernel} kernels")
         axis.axhline(1, color=INK, linewidth=1)
         if kernel == "numba":
-            axis.axvline(shared, color=GREY, linewidth=1, linestyle="--")
+            axis.axvline(shared, color=QUIET, linewidth=1, linestyle="--")
             axis.annotate(
-                "shared from here on",
+                "several threads from here on",
                 (shared, 0.03),
                 xycoords=("data", "axes fraction"),
                 xytext=(4, 0),
                 textcoords="offset points",
                 fontsize=8.5,
-                color=GREY,
+                color=QUIET,
             )
         for dtype, colour in DTYPES.items():
             points = sorted(
@@ -199,6 +200,6 @@ def crossover(seconds: Seconds, shared: int) -> Figure:
         axis.set(xscale="log", xlabel="elements")
         axis.xaxis.set_major_formatter(FuncFormatter(count))
         axis.legend(fontsize=8, frameon=False, loc="upper left")
-    figure.axes[0].set_ylabel("one thread's time / all threads'")
+    figure.axes[0].set_ylabel("speed-up by all threads")
     figure.tight_layout()
     return figure

@@ -200,7 +200,10 @@ def pictures_of(tmp_path, *keys):
         ],
     }
     plots.draw(found, tmp_path)
-    return sorted(file.stem for file in tmp_path.glob("*.png"))
+    drawn = {file.stem for file in tmp_path.glob("*.png")}
+    light = {name for name in drawn if not name.endswith("-dark")}
+    assert drawn == light | {f"{name}-dark" for name in light}
+    return sorted(light)
 
 
 @pytest.mark.skipif(not available("matplotlib"), reason="matplotlib is not installed here")

@@ -7,28 +7,34 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
-WITH = "#0072B2"
-WITHOUT = "#D55E00"
-DROPPED = "#EFAA2E"
-INK = "#222222"
-QUIET = "#767676"
-FAINT = "#D9D9D9"
-SMALL, TEXT, TITLE = 9.5, 11.0, 14.0
-#: Matplotlib's settings while pictures are drawn.
+from anydrop.demo.pictures.style import (
+    BLUE,
+    FAINT,
+    INK,
+    ORANGE,
+    QUIET,
+    SETTINGS,
+    SMALL,
+    TEXT,
+    TITLE,
+)
+
+WITH, WITHOUT = BLUE, ORANGE
+#: Matplotlib's settings while the demo draws.
 STYLE: dict[Any, Any] = {
+    **SETTINGS,
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), QUIET),
     **dict.fromkeys(("axes.spines.top", "axes.spines.left", "axes.spines.right"), False),
     **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 0),
     **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), SMALL),
     **dict.fromkeys(("font.size", "axes.titlesize"), TEXT),
-    **{"axes.titlecolor": INK, "axes.edgecolor": FAINT},
+    **{"axes.edgecolor": FAINT},
 }
 
 
 def figure(height: float, title: str, subtitle: str) -> Figure:
     """Return an empty figure, in inches, under a title that states what is to be seen."""
-    made = Figure(figsize=(9.2, height), dpi=120, facecolor="white")
+    made = Figure(figsize=(9.2, height), dpi=120)
     made.text(0.038, 1 - 0.42 / height, title, size=TITLE, weight="bold", color=INK)
     made.text(0.038, 1 - 0.72 / height, subtitle)
     return made

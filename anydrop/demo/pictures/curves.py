@@ -8,6 +8,7 @@ import numpy as np
 
 from anydrop.demo import pictures
 from anydrop.demo.data import Setting
+from anydrop.demo.pictures import style
 from anydrop.demo.tables import Pair
 
 
@@ -45,17 +46,17 @@ def draw(setting: Setting, pair: Pair, path: Path) -> None:
         label = f"{text}  {y:.1f} %"
         axes.text(1.017 * last, above, label, color=colour, weight=weight, va="center")
     right = 100 * (1 - setting.wrong)
-    axes.axhline(right, color=pictures.QUIET, linewidth=1, linestyle=":", zorder=0)
+    axes.axhline(right, color=style.QUIET, linewidth=1, linestyle=":", zorder=0)
     text = f"{right:.0f} % of the training labels are right"
-    axes.text(last, right + 1, text, size=pictures.SMALL, ha="right", va="bottom")
+    axes.text(last, right + 1, text, size=style.SMALL, ha="right", va="bottom")
     # How good stopping in time would have been.
     peak = int(np.argmax(without.mean(axis=0)))
     best = float(without[:, peak].mean())
     text, x = f"{best:.1f} % at best", epochs[peak] - last / 70
-    axes.text(x, best + 1.5, text, size=pictures.SMALL, color=pictures.WITHOUT)
+    axes.text(x, best + 1.5, text, size=style.SMALL, color=pictures.WITHOUT)
 
     bottom = 50 if min(ends)[0] > 50 else 0
     axes.set(xlim=(0, last), ylim=(bottom, 101), xlabel="epoch")
     axes.set_yticks(ticks := range(bottom, 101, 10), [f"{tick} %" for tick in ticks])
-    axes.grid(axis="y", color=pictures.FAINT, linewidth=0.6)
+    axes.grid(axis="y", color=style.FAINT, linewidth=0.6)
     made.savefig(path)

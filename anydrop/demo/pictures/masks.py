@@ -10,14 +10,15 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from anydrop.demo import pictures
 from anydrop.demo.data import Host
 from anydrop.demo.network import Perceptron
+from anydrop.demo.pictures import style
 from anydrop.demo.training import Library
 
 Cell = tuple[Host, Host]
 STEPS = 5
 #: Each row's darkest colour, and what stands beside it.
 ROWS = (
-    ("#CFCFCF", "keep mask", "of the 64 pixels"),
-    (pictures.INK, "input", "survivors are\nscaled up"),
+    (style.FAINT, "keep mask", "of the 64 pixels"),
+    (style.INK, "input", "survivors are\nscaled up"),
     (pictures.WITH, "hidden layer", "256 units, the\nactive ones blue"),
 )
 
@@ -43,16 +44,16 @@ def draw(network: Perceptron, image: Host, library: Library, path: Path) -> None
         3, 1 + STEPS, left=0.178, right=0.965, bottom=0.03, top=0.765, wspace=0.1, hspace=0.1
     )
     for i, (darkest, head, text) in enumerate(ROWS):
-        made.text(0.038, 0.685 - i / 4, head, weight="bold", color=pictures.INK)
-        made.text(0.038, 0.67 - i / 4, text, size=pictures.SMALL, va="top")
-        colours = LinearSegmentedColormap.from_list("", ["#FFFFFF", darkest])
+        made.text(0.038, 0.685 - i / 4, head, weight="bold", color=style.INK)
+        made.text(0.038, 0.67 - i / 4, text, size=style.SMALL, va="top")
+        colours = LinearSegmentedColormap.from_list("", [style.PAPER, darkest])
         for t, column in enumerate(columns):
             values, keep = column[i]
             # The root shows faint units as well.
             shades = colours(np.minimum(values, 1) if i < 2 else (values / brightest) ** 0.5)
-            shades[~keep] = to_rgba(pictures.DROPPED)
+            shades[~keep] = to_rgba(style.AMBER)
             axes = made.add_subplot(grid[i, t])
-            axes.pcolormesh(shades, edgecolor="white", linewidth=0.4)
+            axes.pcolormesh(shades, edgecolor=style.PAPER, linewidth=0.4)
             axes.set(aspect="equal", ylim=(len(values), 0))
             pictures.frame(axes)
             if i == 0:

@@ -1,39 +1,38 @@
-"""What the pictures have in common: colours, and panels of values and of fates."""
+"""What the pictures are made of: panels of values and of masks, arrows, and lines below them."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, FigureBase
-from matplotlib.patches import FancyArrowPatch
+from matplotlib.patches import FancyArrowPatch, Patch
 
-# Colour-blind safe, after Okabe and Ito. Blue is kept, orange dropped, ink the data.
-INK, BLUE, ORANGE, GREEN, GREY = "#222222", "#0072B2", "#D55E00", "#009E73", "#B8B8B8"
-PALE = "#F6CFB5"
-SMALL, TEXT = 9.0, 10.0
-WIDTH = 8.6
+from anydrop.demo.pictures.style import BLUE, GREY, INK, ORANGE, PALE, PAPER, SMALL, TEXT
+
+WIDTH = 6.4
 
 
 def colours(values: np.ndarray, colour: str = INK, top: float = 1.0) -> np.ndarray:
-    """Return RGB from white for 0 to a colour for `top`."""
+    """Return RGB from the page's for 0 to a colour for `top`."""
     share = np.clip(np.asarray(values, float) / top, 0, 1)[..., None]
-    return 1 - share * (1 - np.asarray(to_rgb(colour)))
+    return (1 - share) * to_rgb(PAPER) + share * to_rgb(colour)
 
 
 def diverging(values: np.ndarray, top: float) -> np.ndarray:
-    """Return RGB from orange for -`top` by white to blue for `top`."""
+    """Return RGB from orange for -`top` to blue for `top`."""
     values = np.asarray(values, float)
     return np.where(
         values[..., None] > 0, colours(values, BLUE, top), colours(-values, ORANGE, top)
     )
 
 
-def fates(keep: np.ndarray) -> np.ndarray:
+def kept_in_blue(keep: np.ndarray) -> np.ndarray:
     """Return RGB of a keep mask: blue is kept, orange dropped."""
     return np.where(np.asarray(keep)[..., None], to_rgb(BLUE), to_rgb(ORANGE))
 
@@ -44,8 +43,10 @@ def with_dropped(rgb: np.ndarray, keep: np.ndarray) -> np.ndarray:
 
 
 def mosaic(maps: np.ndarray, columns: int = 3) -> np.ndarray:
-    """Lay RGB maps of shape (n, height, width, 3) out in rows, a white line between them."""
-    framed = np.pad(maps, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=1.0)
+    """Lay RGB maps of shape (n, height, width, 3) out in rows, a line between them."""
+    n, height, width, _ = maps.shape
+    framed = np.full((n, height + 1, width + 1, 3), to_rgb(PAPER))
+    framed[:, :-1, :-1] = maps
     rows = [np.concatenate(framed[i : i + columns], 1) for i in range(0, len(maps), columns)]
     return np.concatenate(rows)[:-1, :-1]
 
@@ -59,12 +60,12 @@ def bare(axis: Axes) -> None:
 def show(
     axis: Axes, rgb: np.ndarray, title: str = "", lines: int = 1, aspect: str = "equal"
 ) -> None:
-    """Show RGB of shape (rows, columns, 3) as cells, with white lines every so many of them."""
+    """Show RGB of shape (rows, columns, 3) as cells, with lines every so many of them."""
     rows, columns = rgb.shape[:2]
     axis.imshow(rgb, interpolation="nearest", aspect=aspect)
     if lines:
-        axis.hlines(np.arange(lines, rows, lines) - 0.5, -0.5, columns - 0.5, "white", lw=0.8)
-        axis.vlines(np.arange(lines, columns, lines) - 0.5, -0.5, rows - 0.5, "white", lw=0.8)
+        axis.hlines(np.arange(lines, rows, lines) - 0.5, -0.5, columns - 0.5, PAPER, lw=0.8)
+        axis.vlines(np.arange(lines, columns, lines) - 0.5, -0.5, rows - 0.5, PAPER, lw=0.8)
     bare(axis)
     axis.spines[:].set(visible=True, color=GREY, linewidth=0.8)
     axis.set_title(title, fontsize=TEXT, color=INK)
@@ -77,10 +78,17 @@ def kept_and_dropped(axis: Axes, kept: str = "kept", dropped: str = "dropped") -
     axis.text(0.47, -0.04, dropped, ha="left", color=ORANGE, **style)
 
 
-def under(axis: Axes, text: str, colour: str = INK) -> None:
+def legend(figure: FigureBase, y: float, kept: str = "kept", dropped: str = "dropped") -> None:
+    """Say what a mask's colours are, once for a whole figure, with its top at a height."""
+    patches = [Patch(color=BLUE, label=kept), Patch(color=ORANGE, label=dropped)]
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, y), "ncols": 2}
+    figure.legend(handles=patches, frameon=False, fontsize=TEXT, **place)
+
+
+def under(axis: Axes, text: str, colour: str = INK, **font: Any) -> None:
     """Write a line under a panel."""
     style = {"transform": axis.transAxes, "fontsize": SMALL, "va": "top", "ha": "center"}
-    axis.text(0.5, -0.04, text, color=colour, **style)
+    axis.text(0.5, -0.04, text, color=colour, **style, **font)
 
 
 def arrows(figure: FigureBase, axes: Sequence[Axes]) -> None:
@@ -141,6 +149,6 @@ def cube(axis: Axes, rgb: np.ndarray, x: float = 0.0, y: float = 0.0) -> None:
                 quads.append([start, start + along, start + along + across, start + across])
                 shades.append(np.clip(colours_of[row, column] * light, 0, 1))
         axis.add_collection(
-            PolyCollection(quads, facecolors=shades, edgecolors="white", linewidths=0.35)
+            PolyCollection(quads, facecolors=shades, edgecolors=PAPER, linewidths=0.35)
         )
     axis.set_aspect("equal")
