@@ -145,7 +145,8 @@ def tokens() -> Figure:
     ends = [QUIET if end else INK for end in protected]
     chips(axis, text, 2.4, [PAPER] * len(text), ends)
     fills = [
-        GREY if end else BLUE if stay else ORANGE for end, stay in zip(protected, keep, strict=True)
+        QUIET if end else BLUE if stay else ORANGE
+        for end, stay in zip(protected, keep, strict=True)
     ]
     said = [
         "always" if end else "kept" if stay else "dropped"
