@@ -171,8 +171,9 @@ def bench(session: nox.Session) -> None:
     session.run("python", "tests/benchmarks/bench.py", *session.posargs)
 
 
-# A link or a picture in the README whose target is a file of the repository.
-RELATIVE = re.compile(r"(!?)\[([^\]]*)\]\((?![a-z]+:|#)([^)]*)\)")
+# A link in the README to a file of the repository, and a picture from there.
+LINK = re.compile(r"\[([^\]]*)\]\((?![a-z]+:|#)([^)]*)\)")
+PICTURE = re.compile(r'<img alt="([^"]*)" src="(?![a-z]+:)([^"]*)"([^>]*)>')
 
 
 def for_an_index(readme: str) -> str:
@@ -181,12 +182,10 @@ def for_an_index(readme: str) -> str:
     Links to files of the repository lead to the address `Source` in the metadata. Without such an
     address only their text is left, and a picture's description.
     """
-    if not (source := PYPROJECT["project"].get("urls", {}).get("Source")):
-        return RELATIVE.sub(lambda link: f"*{link[2]}*" if link[1] else link[2], readme)
-    places = {"!": "raw", "": "blob"}
-    return RELATIVE.sub(
-        lambda link: f"{link[1]}[{link[2]}]({source}/{places[link[1]]}/HEAD/{link[3]})", readme
-    )
+    if source := PYPROJECT["project"].get("urls", {}).get("Source"):
+        readme = PICTURE.sub(rf'<img alt="\1" src="{source}/raw/HEAD/\2"\3>', readme)
+        return LINK.sub(rf"[\1]({source}/blob/HEAD/\2)", readme)
+    return LINK.sub(r"\1", PICTURE.sub(r"*\1*", readme))
 
 
 def interpreters() -> list[str]:

@@ -75,8 +75,9 @@ def test_that_no_sentence_is_too_long(page):
 @every_page
 def test_that_links_lead_to_files(page):
     """As a repository viewer reads them. Sphinx checks them too, with their anchors."""
-    text = page.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?![a-z]+:|#|/)([^)#\s]+)", BLOCK.sub("", text)):
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\((?![a-z]+:|#|/)([^)#\s]+)", text)
+    for target in [*links, *re.findall(r'<img .*src="([^"]+)"', text)]:
         if not {"_pictures", "_tables"} & {*Path(target).parts}:
             assert (page.parent / target).exists(), target
 
