@@ -45,10 +45,12 @@ def sentences(text):
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r"^( *\||#|\().*$", "\n", text, flags=re.MULTILINE)
     text = re.sub(r"^ *([-*:]|\d+\.) ", "\n\n", text, flags=re.MULTILINE)
-    text = re.sub(r"`[^`]*`", "code", text)
+    text = re.sub(r"`[^`]*`", "Code", text)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
     for paragraph in re.split(r"\n\s*\n", text):
-        yield from re.split(r"(?<=[.!?:])[*_)]*\s+(?=[^a-z\d])", " ".join(paragraph.split()))
+        yield from re.split(
+            r"(?<=[.!?:])[*_)]*\s+(?=[^a-z\d]|numba|anydrop)", " ".join(paragraph.split())
+        )
 
 
 TEXTS = {"note", "tip", "warning", "figure", "admonition", "important"}
