@@ -84,7 +84,7 @@ def same_masks_whatever_torch_seed(make: Make) -> None:
 
 
 def deepcopy_pickle(make: Make) -> None:
-    """A deep copy draws other masks, and a pickled model goes on with the same masks."""
+    """A deep copy draws different masks, and a pickled model continues with the same ones."""
     net = Net(make)
     trials = [Trial(copy.deepcopy(net)), Trial(copy.deepcopy(net)), Trial(net)]
     for trial in trials:
