@@ -1,9 +1,14 @@
-"""Writes the table of PyTorch's situations from what the tests found, which is kept beside this."""
+"""Writes the table of situations in PyTorch, from what the tests found: docs/results."""
 
 import json
 from pathlib import Path
 
 RESULTS = Path(__file__).parents[1] / "results"
+HEADINGS = {
+    "nn.Dropout(p)": "`nn.Dropout`",
+    "Dropout(p)": "no seed",
+    "Dropout(p, seed=0)": "seed",
+}
 RIGHT, FOLLOWS, REFUSED = "right", "follows the generator", "refused: "
 
 
@@ -25,10 +30,9 @@ def write(folder):
     """Write the table, and below it the messages of errors."""
     table = json.loads((RESULTS / "situations.json").read_text(encoding="utf-8"))
     messages = []
-    columns = [name for name in next(iter(table.values())) if name != "situation"]
-    lines = [["", *(f"`{name}`" for name in columns)], [":--", *[":-:"] * len(columns)]]
+    lines = [["", *HEADINGS.values()], [":--", *[":-:"] * len(HEADINGS)]]
     lines += [
-        [row["situation"].removesuffix("."), *(cell(row[name], messages) for name in columns)]
+        [row["situation"].removesuffix("."), *(cell(row[name], messages) for name in HEADINGS)]
         for row in table.values()
     ]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n"

@@ -78,7 +78,7 @@ def ckpt_twice_in_a_forward(make: Make) -> None:
 
 
 def ckpt_context_fn(make: Make) -> None:
-    """A selective checkpoint that saves what random operators return, and no generator's state."""
+    """A selective checkpoint that saves what random operators return, without the random state."""
     by_step(Net(make), **SELECTIVE)
 
 
@@ -103,7 +103,7 @@ def ckpt_fffbbb_reentrant(make: Make) -> None:
 
 
 def ckpt_fffbbb_context_fn(make: Make) -> None:
-    """Such selective checkpoints: three forwards, then their backward passes."""
+    """Three forwards in such selective checkpoints, then their backward passes."""
     forwards_first(Net(make), **SELECTIVE)
 
 
@@ -123,12 +123,12 @@ def ckpt_nested_reentrant(make: Make) -> None:
 
 
 def ckpt_nested_context_fn(make: Make) -> None:
-    """Such selective checkpoints within such a one."""
+    """Such a selective checkpoint within another one."""
     by_step(Checkpointed(make, **SELECTIVE), **SELECTIVE)
 
 
 def ckpt_mixed(make: Make) -> None:
-    """Forwards with and without a checkpoint, of both kinds, then their backward passes."""
+    """Forwards with both kinds of checkpoint and without, then their backward passes."""
     trial = Trial(Net(make))
     trial.forward(around(trial.net))
     trial.forward()

@@ -39,7 +39,7 @@ def alone(backend: str, make: Make) -> None:
 
 
 def equals_eager(backend: str, make: Make) -> None:
-    """A compiled model draws the masks of the model that is not."""
+    """A compiled model draws the masks of eager code."""
     ones, found = torch.ones(N), []
     for net in (Net(make), compiled(Net(make), backend)[0]):
         torch.manual_seed(0)
@@ -92,7 +92,7 @@ def ffbb(backend: str, make: Make) -> None:
 
 
 def memory_budget(make: Make) -> None:
-    """A model that is compiled with ``torch._functorch.config.activation_memory_budget = 0.1``."""
+    """A compiled model with an ``activation_memory_budget`` of 0.1 (``inductor``)."""
     with torch._functorch.config.patch(activation_memory_budget=0.1):
         alone("inductor", make)
 

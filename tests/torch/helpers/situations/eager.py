@@ -22,7 +22,7 @@ from situations.trial import (
 
 
 def plain(make: Make) -> None:
-    """Forward, backward, and again."""
+    """Plain training steps."""
     trial = Trial(Net(make))
     trial.step()
     trial.judge()
@@ -36,7 +36,7 @@ def called_twice_in_a_forward(make: Make) -> None:
 
 
 def not_through_root(make: Make) -> None:
-    """Parts of a model are called, and not the model."""
+    """Only parts of a model are called, never the model itself."""
     trial = Trial(Net(make))
     trial.step(lambda x: trial.net.first(x) + trial.net.second(x))
     trial.judge()
@@ -60,7 +60,7 @@ def same_manual_seed_each_step(make: Make) -> None:
 
 
 def same_manual_seed_before_two_forwards(make: Make) -> None:
-    """The same seed before two checkpointed forwards, then their backward passes."""
+    """``torch.manual_seed`` with the same seed before two checkpointed forwards."""
     trial = Trial(Net(make))
     for _ in range(2):
         torch.manual_seed(0)
@@ -71,7 +71,7 @@ def same_manual_seed_before_two_forwards(make: Make) -> None:
 
 
 def same_masks_whatever_torch_seed(make: Make) -> None:
-    """A model is made and run twice, with other seeds of ``torch.manual_seed``."""
+    """A model is made and run twice, with different seeds for ``torch.manual_seed``."""
     found = []
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -84,7 +84,7 @@ def same_masks_whatever_torch_seed(make: Make) -> None:
 
 
 def deepcopy_pickle(make: Make) -> None:
-    """A deep copy draws masks of its own, and a pickled model goes on with the same."""
+    """A deep copy draws different masks, and a pickled model continues with the same ones."""
     net = Net(make)
     trials = [Trial(copy.deepcopy(net)), Trial(copy.deepcopy(net)), Trial(net)]
     for trial in trials:

@@ -22,7 +22,7 @@ def old_checkpoint_strict(make: Make) -> None:
 
 
 def new_checkpoint_into_old_model_strict(make: Make) -> None:
-    """A state without its steps is loaded strictly by a model with ``nn.Dropout``."""
+    """A state without its steps is loaded strictly into a model with ``nn.Dropout``."""
     net = Net(make)
     trial = Trial(Net(stock))
     trial.net.load_state_dict(without_steps(net.state_dict(), net))
