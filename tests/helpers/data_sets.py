@@ -14,7 +14,7 @@ N = 16
 
 
 class Dropped(Dataset[Tensor]):
-    """The recipe of docs/how_to/seeds.md."""
+    """The recipe of docs/how_to/processes.md."""
 
     def __init__(self, x: Tensor) -> None:
         self.x = x
