@@ -162,7 +162,7 @@ def test_not_within_a_run_of_monte_carlo():
         seed_layers([layer], 7)
         return layer(x)
 
-    with pytest.raises(RuntimeError, match="monte_carlo runs this layer now"):
+    with pytest.raises(RuntimeError, match="monte_carlo is running this layer"):
         anydrop.monte_carlo(predict, X, samples=2, seed=0, layers=[layer])
     assert (layer.seed, layer.step) == (1, 0)
 
@@ -191,7 +191,7 @@ def test_what_is_refused_changes_nothing(model, kind, message):
 def test_no_seed():
     with pytest.raises(TypeError, match="seed must be an int >= 0"):
         seed_layers(Network(), None)
-    with pytest.raises(ValueError, match="given as rng=: make one with seed="):
+    with pytest.raises(ValueError, match="given as rng=: make it with seed="):
         Dropout(0.5, rng=np.random).reseed(0)
 
 

@@ -152,6 +152,6 @@ def test_a_function_shares_by_itself():
 def test_a_sequence_without_a_batch_has_no_mask_to_share():
     drop = anydrop.LockedDropout(0.5, time_axis=0, seed=0)
     call = {"samples": 3, "seed": 0, "same_masks": True}
-    with pytest.raises(ValueError, match="which of the two LockedDropout got can't be told"):
+    with pytest.raises(ValueError, match="LockedDropout can't tell whether"):
         monte_carlo(drop, np.ones((7, 100)), **call)
     assert monte_carlo(drop, np.ones((7, 2, 50)), **call).std.any()

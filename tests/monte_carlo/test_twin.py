@@ -142,7 +142,7 @@ def test_a_layer_that_is_made_anew():
     """Or a copy of one: each would be at its first step in every sample."""
     drop = Dropout(0.5, seed=0)
     message = missed(lambda x: Dropout(0.5, seed=1)(drop(x)))
-    assert "in the place of one that predict makes anew, call the function with step=" in message
+    assert "instead of a layer that predict creates call the function with step=" in message
     assert "did not find" in missed(lambda x: copy.deepcopy(drop)(x))
 
 
@@ -210,5 +210,5 @@ def test_one_layer_belongs_to_one_thread():
         return drop(x)
 
     monte_carlo(predict, np.ones(3), samples=3, seed=0, layers=[drop])
-    assert "this Dropout is at work in another thread" in errors[0]
+    assert "this Dropout is running in another thread" in errors[0]
     assert (drop.seed, drop.step, drop.mask) == (3, 0, None)

@@ -177,4 +177,4 @@ def test_a_module_is_in_one_thread_at_a_time():
     result = monte_carlo(predict, X, samples=1, seed=1)
     assert torch.equal(result.mean, drawn(0, 0))
     assert len(errors) == 2
-    assert all("this Dropout is at work in another thread" in error for error in errors)
+    assert all("this Dropout is running in another thread" in error for error in errors)
