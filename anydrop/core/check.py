@@ -26,7 +26,10 @@ def probability(p: object) -> float:
         if isinstance(p, bool) or not isinstance(p, Real):
             hint = ""
             if hasattr(p, "dtype") and hasattr(p, "shape"):
-                hint = ": pass float(p), or make p a static argument of the compiled function"
+                hint = (
+                    ": p can't be an array or a traced value, so pass float(p), or make p a static "
+                    "argument of the compiled function"
+                )
             elif callable(p):
                 hint = ": give a schedule to a layer, or call it with the step"
             raise TypeError(f"p must be a real number with 0 <= p < 1, got {described(p)}{hint}")

@@ -31,7 +31,7 @@ def checked(value: object) -> Seed:
         value = value.tolist()
     if _is_sequence(value):
         return _entropy(value, "seed")
-    hint = "" if isinstance(value, (Number, str, bytes)) else ": pass a generator as rng="
+    hint = "" if isinstance(value, (Number, str, bytes)) else "; a generator goes to rng="
     wanted = "an int >= 0, a sequence of them or a numpy SeedSequence"
     return _word(check.integer(value, "seed", wanted, hint), "seed")
 
@@ -57,7 +57,7 @@ def checked_generator(rng: object) -> object:
     if isinstance(rng, (Number, str, bytes, Sequence, np.random.SeedSequence)):
         raise TypeError(
             "rng must be a generator of the library whose arrays will come, got "
-            f"{check.described(rng)}: pass a seed as seed="
+            f"{check.described(rng)}; a seed goes to seed="
         )
     return rng
 

@@ -113,7 +113,7 @@ def generators():
 
 @pytest.mark.parametrize("generator", list(generators()), ids=lambda g: type(g).__name__)
 def test_a_generator_in_the_place_of_a_seed(generator):
-    wanted = "numpy SeedSequence, got .*: pass a generator as rng=$"
+    wanted = "numpy SeedSequence, got .*; a generator goes to rng=$"
     for call in (anydrop.Dropout, lambda **keywords: anydrop.dropout(X, 0.5, **keywords)):
         with pytest.raises(TypeError, match=wanted):
             call(seed=generator)
