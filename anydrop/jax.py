@@ -1,12 +1,11 @@
-"""JAX: import this once, after JAX, if masks were made before JAX was imported.
+"""Import this after JAX if you made masks before you imported JAX.
 
-They can then be passed to `jax.jit`, `jax.lax.scan` and `jax.device_put`, as all others can without
-it.
+Such masks can then be passed to `jax.jit`, `jax.lax.scan` and `jax.device_put`, like all others.
 """
 
 try:
     import anydrop.backends.jax.recipes  # noqa: F401  (which registers them)
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"anydrop.jax needs JAX, which can't be imported here ({error}): pip install 'anydrop[jax]'"
+        f"anydrop.jax needs JAX, which can't be imported ({error}): pip install 'anydrop[jax]'"
     ) from error

@@ -170,8 +170,8 @@ def test_not_within_a_run_of_monte_carlo():
 @pytest.mark.parametrize(
     ("model", "kind", "message"),
     [
-        ({1: Dropout(0.5), "1": Dropout(0.5)}, ValueError, "two layers .* come to the name '1'"),
-        ({"a.b": Dropout(0.5), "a": {"b": Dropout(0.5)}}, ValueError, "come to the name 'a.b'"),
+        ({1: Dropout(0.5), "1": Dropout(0.5)}, ValueError, "two layers .* get the name '1'"),
+        ({"a.b": Dropout(0.5), "a": {"b": Dropout(0.5)}}, ValueError, "get the name 'a.b'"),
         ([Dropout(0.5), Dropout(0.5, rng=np.random)], ValueError, "the layer '1' draws from a gen"),
         ({object(): Dropout(0.5)}, ValueError, "under a key that is neither a str nor an int"),
         ([np.ones(3), "text", None], ValueError, "no dropout layer of anydrop was found in"),

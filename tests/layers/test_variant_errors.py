@@ -207,7 +207,9 @@ def test_rates_of_depth():
 
 def test_schedules_that_are_none():
     for plain in ({}, {"schedule": "Linear"}, {"schedule": "Sine", "p": 0.5}, {"schedule": []}):
-        with pytest.raises(ValueError, match=r"not a schedule: .* names one of Constant, Cosine"):
+        with pytest.raises(
+            ValueError, match=r"not a schedule: .* must name one of Constant, Cosine"
+        ):
             anydrop.Dropout(plain)
     with pytest.raises(ValueError, match=r"p must satisfy 0 <= p < 1, got 1\.5"):
         schedules.Linear(0.0, 1.5, 10)

@@ -104,7 +104,7 @@ def test_layers_are_named():
     model = Network()
     result = monte_carlo(model, X, samples=2, seed=1, layers=[model.drops[1]], return_samples=True)
     assert torch.equal(result.outputs, torch.stack([drawn(0, t, p=0.25) for t in range(2)]))
-    with pytest.raises(TypeError, match="layers must hold layers of anydrop, got torch"):
+    with pytest.raises(TypeError, match="layers must contain layers of anydrop, got torch"):
         monte_carlo(model, X, samples=2, seed=1, layers=[nn.Dropout()])
 
 
