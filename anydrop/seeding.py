@@ -33,9 +33,11 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Any]
     don't share masks, adding a layer changes no other one, and the same model draws the same masks
     in every library. All layers start at step 0.
 
-    Modules of `anydrop.torch` are layers, too. A module without a seed gets one, and counts its
-    steps from then on; its ``place`` is the name. A copy of a model draws the same masks as the
-    model: to change that, call this function on the copy, with another seed.
+    The modules of ``anydrop.torch`` are layers, too. A module without a seed gets one, and counts
+    its steps from then on. Its ``place`` is the name.
+
+    A copy of a model draws the same masks as the model. If it should not, call this function on the
+    copy, with another seed.
 
     Parameters
     ----------

@@ -133,7 +133,7 @@ def monte_carlo(
         If an argument is out of range. If no dropout layer was found, every `p` is 0, or no layer
         drew a mask in the first sample. If the outputs change their shape, or are not probabilities
         though `outputs` says so. If `same_masks` is given for a `predict` with a `step`, or for a
-        module of `anydrop.torch`.
+        module of ``anydrop.torch``.
     RuntimeError
         If `predict` calls a layer that was not found, or a layer in training mode that `layers`
         does not name; or if a layer is running in another thread.
