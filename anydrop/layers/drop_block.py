@@ -131,7 +131,8 @@ def drop_block1d(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> y = anydrop.drop_block1d(np.ones((100, 10, 20)), 0.2, block_size=3, seed=0, step=0)
+    >>> x = np.ones((100, 10, 20))
+    >>> y = anydrop.drop_block1d(x, 0.2, block_size=3, seed=0, step=0)
     >>> f"{(y == 0).mean():.1f}"
     '0.2'
     """
@@ -168,7 +169,8 @@ def drop_block2d(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> y = anydrop.drop_block2d(np.ones((1, 1, 6, 8)), 0.3, block_size=3, seed=3, step=0)
+    >>> x = np.ones((1, 1, 6, 8))
+    >>> y = anydrop.drop_block2d(x, 0.3, block_size=3, seed=3, step=0)
     >>> (y[0, 0] != 0).astype(int)
     array([[1, 1, 1, 1, 1, 1, 1, 1],
            [1, 1, 1, 1, 1, 1, 1, 1],
@@ -210,7 +212,8 @@ def drop_block3d(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> y = anydrop.drop_block3d(np.ones((10, 10, 9, 9, 9)), 0.2, block_size=3, seed=0, step=0)
+    >>> x = np.ones((10, 10, 9, 9, 9))
+    >>> y = anydrop.drop_block3d(x, 0.2, block_size=3, seed=0, step=0)
     >>> f"{(y == 0).mean():.1f}"
     '0.2'
     """

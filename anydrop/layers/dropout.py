@@ -58,7 +58,7 @@ def dropout(
     rng : generator of the library of `x`, optional
         Draws the mask instead of `seed`: a generator of ``numpy.random``, ``cupy.random`` or
         ``dask.array.random``, a ``torch.Generator``, or a key of ``jax.random``. Such a mask can't
-        be drawn again. For a backward pass keep it by `return_mask`, with one bit per element.
+        be drawn again. For a backward pass use `return_mask`, which stores one bit per element.
     shared_axes : int or sequence of int, optional
         Axes along which elements are dropped together. For example, ``(2, 3)`` drops whole channels
         of a (batch, channels, height, width) array. Negative axes count from the end.

@@ -66,7 +66,8 @@ def locked_dropout(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> anydrop.locked_dropout(np.ones((1, 3, 4)), 0.5, time_axis=1, seed=0, step=0)[0]
+    >>> x = np.ones((1, 3, 4))
+    >>> anydrop.locked_dropout(x, 0.5, time_axis=1, seed=0, step=0)[0]
     array([[0., 2., 2., 2.],
            [0., 2., 2., 2.],
            [0., 2., 2., 2.]])

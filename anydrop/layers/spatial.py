@@ -142,8 +142,8 @@ def dropout2d(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> images = np.ones((8, 4, 4, 16))
-    >>> y = anydrop.dropout2d(images, 0.5, seed=0, step=0, data_format="channels_last")
+    >>> x = np.ones((8, 4, 4, 16))
+    >>> y = anydrop.dropout2d(x, 0.5, seed=0, step=0, data_format="channels_last")
     >>> bool((y == y[:, :1, :1, :]).all())
     True
     """
@@ -178,7 +178,8 @@ def dropout3d(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> y = anydrop.dropout3d(np.ones((16, 4, 4, 4)), 0.5, seed=0, step=0, batched=False)
+    >>> x = np.ones((16, 4, 4, 4))
+    >>> y = anydrop.dropout3d(x, 0.5, seed=0, step=0, batched=False)
     >>> bool((y == y[:, :1, :1, :1]).all())
     True
     """

@@ -125,7 +125,7 @@ def depth_rates(p: float, depth: int, *, from_zero: bool = False) -> tuple[float
     >>> anydrop.depth_rates(0.75, 4, from_zero=True)
     (0.0, 0.25, 0.5, 0.75)
     >>> branches = [anydrop.StochasticDepth(p) for p in anydrop.depth_rates(0.5, 4)]
-    >>> list(anydrop.seed_layers(branches, 0))  # so that they don't all drop the same examples
+    >>> list(anydrop.seed_layers(branches, 0))  # so that each draws its own masks
     ['0', '1', '2', '3']
     """
     p, depth = check.probability(p), check.positive(depth, "depth")

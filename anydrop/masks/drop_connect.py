@@ -32,7 +32,9 @@ class DropConnectMask(_DropConnectMask, Description):
     --------
     >>> import numpy as np, anydrop
     >>> weights = np.ones((2, 3))
-    >>> y, mask = anydrop.drop_connect(weights, 0.5, examples=4, seed=0, step=0, return_mask=True)
+    >>> y, mask = anydrop.drop_connect(
+    ...     weights, 0.5, examples=4, seed=0, step=0, return_mask=True
+    ... )
     >>> mask.apply(np.ones((4, 2, 3)))  # the sum over the examples
     array([[2., 6., 6.],
            [4., 6., 6.]])

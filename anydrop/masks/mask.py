@@ -230,7 +230,8 @@ class Mask(Recipe, KeepMask):
         Examples
         --------
         >>> import numpy as np, anydrop
-        >>> anydrop.Mask.from_seed((7,), 0.5, seed=0).keep(like=np.empty(0)).astype(int)
+        >>> mask = anydrop.Mask.from_seed((7,), 0.5, seed=0)
+        >>> mask.keep(like=np.empty(0)).astype(int)
         array([0, 1, 1, 1, 1, 1, 0])
         """
         return resolve(like).keep(self, like)
@@ -278,7 +279,8 @@ class Mask(Recipe, KeepMask):
         Examples
         --------
         >>> import anydrop
-        >>> mask = anydrop.Mask.from_seed((32, 3, 8, 8), 0.2, seed=1, step=5, shared_axes=(2, 3))
+        >>> shape = (32, 3, 8, 8)
+        >>> mask = anydrop.Mask.from_seed(shape, 0.2, seed=1, step=5, shared_axes=(2, 3))
         >>> mask.keep_shape, mask.scale
         ((32, 3, 1, 1), 1.25)
         """

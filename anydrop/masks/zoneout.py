@@ -65,8 +65,8 @@ class ZoneoutMask(_ZoneoutMask, Description):
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> new, previous = np.ones(4), np.zeros(4)
-    >>> y, mask = anydrop.zoneout(new, previous, 0.5, seed=0, step=0, return_mask=True)
+    >>> new, old = np.ones(4), np.zeros(4)
+    >>> y, mask = anydrop.zoneout(new, old, 0.5, seed=0, step=0, return_mask=True)
     >>> mask.apply(np.ones(4))  # the gradients of both states
     (array([0., 1., 1., 1.]), array([1., 0., 0., 0.]))
     """

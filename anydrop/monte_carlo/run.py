@@ -63,7 +63,8 @@ class MonteCarlo(_Statistics):
     --------
     >>> import numpy as np, anydrop
     >>> drop = anydrop.Dropout(0.5, seed=0)
-    >>> result = anydrop.monte_carlo(drop, np.ones((2, 3)), samples=100, seed=1, outputs="logits")
+    >>> x = np.ones((2, 3))
+    >>> result = anydrop.monte_carlo(drop, x, samples=100, seed=1, outputs="logits")
     >>> result.mean.shape, result.entropy.shape, result.samples
     ((2, 3), (2,), 100)
     """
@@ -168,8 +169,10 @@ def monte_carlo(
     >>> import numpy as np, anydrop
     >>> drop = anydrop.Dropout(0.5, seed=0).eval()
     >>> weights = np.asarray([3.0, 4.0])
-    >>> result = anydrop.monte_carlo(lambda x: drop(x) @ weights, np.ones(2), samples=1000, seed=1)
-    >>> print(f"{result.mean:.0f} {result.std:.0f}")  # 3 + 4, and the root of 3**2 + 4**2
+    >>> def predict(x):
+    ...     return drop(x) @ weights
+    >>> result = anydrop.monte_carlo(predict, np.ones(2), samples=1000, seed=1)
+    >>> print(f"{result.mean:.0f} {result.std:.0f}")  # 3 + 4, sqrt(3**2 + 4**2)
     7 5
     >>> drop
     Dropout(p=0.5, seed=0, step=0, training=False)

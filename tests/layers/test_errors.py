@@ -252,7 +252,7 @@ def test_rng_of_another_library():
 def test_rng_has_no_place_in_the_stream():
     rng = np.random.default_rng(0)
     bad(ValueError, "use seed= instead of rng=", seed=None, rng=rng, step=3)
-    bad(ValueError, "Use seed= instead", seed=None, rng=rng, window=Window((0, 0), (2, 3)))
+    bad(ValueError, "use seed= instead", seed=None, rng=rng, window=Window((0, 0), (2, 3)))
 
 
 @pytest.mark.parametrize("step", [-1, 2**64])

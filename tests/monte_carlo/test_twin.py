@@ -108,7 +108,7 @@ def test_a_layer_that_was_not_found(training, calls):
     hidden, before = hide(layer.train(training)), repr(layer)
     message = missed(lambda x: hidden[0](drop(x)))
     assert message.startswith(f"monte_carlo did not find {before}, which predict calls: ")
-    assert "by layers=[...]" in message
+    assert "as layers=[...]" in message
     assert repr(layer) == before
     assert (drop.seed, drop.step) == (0, 0)
     named = monte_carlo(lambda x: hidden[0](drop(x)), X, samples=2, seed=0, layers=[drop, layer])
