@@ -164,7 +164,7 @@ class Layer(State, abc.ABC):
             return y
         backend.check_stateful(counts=True)
         y, mask, plan = self._call(x, training, **inputs)
-        # The next call is planned alike, unless a schedule or a compiler may change it.
+        # The next call has the same plan, unless a schedule or a compiler may change it.
         if not (plan and type(self._step) is int and self._arguments() == self._options):
             plan = None
         key = mask.key if plan else (0, 0)

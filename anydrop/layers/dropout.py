@@ -35,7 +35,7 @@ def dropout(
     """Set random elements to 0, and scale the others by ``1 / (1 - p)``.
 
     Use it to regularize a network while it trains. The same `seed` and `step` give the same mask on
-    every library, device and memory layout, so nobody has to store it. For the backward pass, call
+    every library, device and memory layout, so it need not be stored. For the backward pass, call
     the function again, with the gradient in place of the input and the same arguments.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The demo's pictures: here what they have in common, and one module for each."""
+"""The demo's pictures: what they have in common, and one module for each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
+# Okabe and Ito's colours, which colour-blind people can tell apart.
 WITH = "#0072B2"
 WITHOUT = "#D55E00"
 DROPPED = "#EFAA2E"
@@ -27,7 +27,7 @@ STYLE: dict[Any, Any] = {
 
 
 def figure(height: float, title: str, subtitle: str) -> Figure:
-    """Return an empty figure, in inches, under a title that states what is to be seen."""
+    """Return an empty figure, of a height in inches, under a title that states its result."""
     made = Figure(figsize=(9.2, height), dpi=120, facecolor="white")
     made.text(0.038, 1 - 0.42 / height, title, size=TITLE, weight="bold", color=INK)
     made.text(0.038, 1 - 0.72 / height, subtitle)
@@ -35,6 +35,6 @@ def figure(height: float, title: str, subtitle: str) -> Figure:
 
 
 def frame(axes: Axes) -> None:
-    """Put a frame without ticks around an image."""
+    """Draw a frame without ticks around an image."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
