@@ -7,5 +7,5 @@ try:
     import anydrop.backends.jax.recipes  # noqa: F401  (which registers them)
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"anydrop.jax needs JAX, which can't be imported ({error}): pip install 'anydrop[jax]'"
+        f"anydrop.jax needs JAX, which can't be imported here ({error}): pip install 'anydrop[jax]'"
     ) from error

@@ -139,7 +139,7 @@ def test_what_is_refused():
     drop = Dropout(0.5, seed=0)
     with pytest.raises(ValueError, match="same_masks=True is for anydrop's plain layers"):
         monte_carlo(drop, X, samples=2, seed=1, same_masks=True)
-    with pytest.raises(ValueError, match="every p is 0, so all samples would be alike"):
+    with pytest.raises(ValueError, match="every p is 0, so all samples would be equal"):
         monte_carlo(nn.Sequential(Dropout(0.0), Dropout(0.0, seed=0)), X, samples=2, seed=1)
     with pytest.raises(ValueError, match="no dropout layer drew a mask in the first sample"):
         monte_carlo(lambda x: drop.eval()(x), X, samples=2, seed=1)
