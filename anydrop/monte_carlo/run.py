@@ -196,7 +196,7 @@ def monte_carlo(
     chosen = _chosen(layers, found)
     if not chosen and "step" not in taken:
         raise ValueError(
-            "predict leads to no dropout layer of anydrop: pass its layers as layers=[...], or let "
+            "predict leads to no dropout layer of anydrop: pass the layers as layers=[...], or let "
             "predict take step= and pass it to functions such as anydrop.dropout"
         )
     _warn_of(filter(is_their_dropout, things))

@@ -179,7 +179,7 @@ def test_what_is_not_looked_for_must_be_named(monkeypatch, mode):
         (lambda x: mine.predict(x), mine.drop),
     ):
         assert layers_of(predict) == []
-        assert "pass its layers as layers=[...]" in complaint(ValueError, predict)
+        assert "pass the layers as layers=[...]" in complaint(ValueError, predict)
         (drop,) = drops(1)
         message = complaint(RuntimeError, lambda x, drop=drop, predict=predict: predict(drop(x)))
         assert "as layers=[...]" in message
@@ -287,8 +287,8 @@ def complaint(error, predict, **keywords):
 
 def test_no_layer():
     assert complaint(ValueError, lambda x: x) == (
-        "predict leads to no dropout layer of anydrop: pass its layers as layers=[...], or let predict "
-        "take step= and pass it to functions such as anydrop.dropout"
+        "predict leads to no dropout layer of anydrop: pass the layers as layers=[...], or let "
+        "predict take step= and pass it to functions such as anydrop.dropout"
     )
     assert "no dropout layer" in complaint(ValueError, np.sqrt, layers=[])
     fixed = functools.partial(lambda x, step: x, step=3)
