@@ -75,7 +75,7 @@ autosummary_context = {
     "shown": {
         "anydrop.Mask": "from_seed, apply, keep, digest, keep_shape, threshold, placement",
         "anydrop.StoredMask": "apply, keep, digest, keep_shape",
-        "anydrop.BlockMask": "keep",
+        "anydrop.BlockMask": "apply, keep, digest",
         "anydrop.DropConnectMask": "keep, apply",
         "anydrop.DropoutAddMask": "keep, apply",
         "anydrop.Noise": "keep, apply, shape",

@@ -37,7 +37,7 @@ class BlockMask(_Blocks, KeepMask):
 
     See Also
     --------
-    Mask : has the methods of all masks.
+    Mask : the mask of plain dropout.
 
     Examples
     --------

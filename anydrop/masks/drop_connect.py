@@ -26,7 +26,7 @@ class DropConnectMask(_DropConnectMask, Description):
 
     See Also
     --------
-    Mask : has the methods of all masks.
+    Mask : the mask of plain dropout.
 
     Examples
     --------

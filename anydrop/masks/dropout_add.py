@@ -32,7 +32,7 @@ class DropoutAddMask(_DropoutAddMask, Description):
 
     See Also
     --------
-    Mask : has the methods of all masks.
+    Mask : the mask of plain dropout.
 
     Examples
     --------

@@ -60,7 +60,7 @@ class ZoneoutMask(_ZoneoutMask, Description):
 
     See Also
     --------
-    Mask : has the methods of all masks.
+    Mask : the mask of plain dropout.
 
     Examples
     --------
