@@ -1,4 +1,4 @@
-"""anydrop: one dropout layer for every array library, with the same mask on all of them."""
+"""Dropout for every array library. The same seed draws the same mask on all of them."""
 
 import importlib
 from types import ModuleType
@@ -53,7 +53,7 @@ from anydrop.masks.zoneout import ZoneoutMask
 from anydrop.monte_carlo.run import MonteCarlo, monte_carlo
 from anydrop.seeding import seed_layers
 
-# Other names of the same things.
+# Aliases.
 DropoutLayer = Dropout
 DropPath = StochasticDepth
 
@@ -121,7 +121,7 @@ __all__ = [
     "zoneout",
 ]
 
-# Imported by their names alone, since each imports its framework.
+# Submodules that are imported on first use, since each imports its framework.
 _FRAMEWORKS = ("jax", "torch")
 
 

@@ -20,12 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        The command line, without the program's name; that of this process by default.
+        The command line without the program's name. By default that of this process.
 
     Returns
     -------
     int
-        0 if all went well, 1 if a check failed or the output could not be written, 130 if the user
+        0 on success, 1 if a check failed or the output could not be written, and 130 if the user
         interrupted it. A wrong command line exits with 2.
 
     Examples
@@ -61,12 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.command is None:
         parser.error(f"no command given: choose one of {', '.join(commands.choices)}")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal may lack a table's letters, or those of a folder's name.
+        # A terminal may lack characters of a table or of a folder's name.
         sys.stdout.reconfigure(errors="replace")
     try:
         status = _run(chosen, demo)
         print(end="", flush=True)
-    except BrokenPipeError:  # Whoever read the output has seen enough.
+    except BrokenPipeError:  # The reader of the output has closed it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # such as a full disk
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    # Imported when chosen: the demo needs packages that verify does not.
+    # Imported here, since the demo needs packages that verify does not.
     if chosen.command == "verify":
         from anydrop import verify
 

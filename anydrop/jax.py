@@ -1,7 +1,6 @@
-"""JAX: import this once, after JAX, if masks were made before JAX was imported.
+"""Import this after JAX if you made masks before you imported JAX.
 
-They can then be passed to `jax.jit`, `jax.lax.scan` and `jax.device_put`, as all others can without
-it.
+Such masks can then be passed to `jax.jit`, `jax.lax.scan` and `jax.device_put`, like all others.
 """
 
 try:

@@ -1,7 +1,8 @@
-"""Drop probabilities that change with the step: plain data, which goes into a layer's state.
+"""Drop probabilities that change during training.
 
-A schedule is called with a step and returns the probability there. It counts the draws of its
-layer, so a run that was stopped and resumed goes on where it was.
+Pass a schedule as the `p` of a layer. It is called with the layer's step and returns the
+probability for that step. It is plain data and part of the layer's state, so a run that is stopped
+and resumed continues where it was.
 """
 
 from __future__ import annotations
@@ -17,10 +18,25 @@ from anydrop.core import check
 
 @dataclass(frozen=True)
 class Schedule(abc.ABC):
-    """A drop probability that depends on the step.
+    """Base class of schedules: a drop probability that depends on the step.
 
-    A schedule of your own is a frozen dataclass that derives from this, whose fields are numbers or
-    schedules. Layers that were saved with it can be loaded wherever it is defined.
+    To write your own, make a frozen dataclass that derives from this class, with numbers or
+    schedules as fields, and define ``__call__``. A layer saved with it can be loaded wherever the
+    class is defined.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import anydrop
+    >>> @dataclass(frozen=True)
+    ... class Halving(anydrop.schedules.Schedule):
+    ...     start: float
+    ...     every: int
+    ...     def __call__(self, step):
+    ...         return self.start / 2 ** (step // self.every)
+    >>> drop = anydrop.Dropout(Halving(0.4, every=100), seed=0)
+    >>> drop.p(250)
+    0.1
     """
 
     @abc.abstractmethod
@@ -30,36 +46,42 @@ class Schedule(abc.ABC):
         Parameters
         ----------
         step : int
-            ``0 <= step < 2**64``.
+            Step of the layer, ``0 <= step < 2**64``.
 
         Returns
         -------
         float
-            ``0 <= p < 1``.
+            Drop probability, ``0 <= p < 1``.
         """
 
     def to_json(self) -> dict[str, Any]:
-        """Return the schedule as a dict of strings and numbers."""
+        """Return the schedule as a dict of strings and numbers.
+
+        Returns
+        -------
+        dict
+            The name of the class as ``"schedule"``, and the fields by name.
+        """
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {n: v.to_json() if isinstance(v, Schedule) else v for n, v in values.items()}
         return {"schedule": _name(type(self)), **plain}
 
 
-# How many schedules may stand one within another: layers call them at each step, and save them.
+# How deep schedules may be nested, since layers call them at each step and save them.
 DEPTH = 16
 
-#: What a layer takes for a probability.
+#: The `p` that a layer takes.
 Rate: TypeAlias = float | Schedule
 
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The same probability at every step.
+    """The same probability at each step, for use inside other schedules.
 
     Parameters
     ----------
     p : float
-        ``0 <= p < 1``.
+        Drop probability, ``0 <= p < 1``.
 
     Examples
     --------
@@ -97,23 +119,25 @@ class _Ramp(Schedule):
 
     @abc.abstractmethod
     def _done(self, share: float) -> float:
-        """Return how much of the way is done when a share of the steps is."""
+        """Return the fraction of the way that is done after a fraction of the steps."""
 
 
 class Linear(_Ramp):
-    """From one probability to another in equal steps, and then the latter.
+    """Change linearly from one probability to another, and then stay there.
+
+    DropBlock increases its probability like this.
 
     Parameters
     ----------
     start, stop : float
-        Probability at step 0, and at step `steps` and after it.
+        Probability at step 0, and from step `steps` on, ``0 <= p < 1``.
     steps : int
-        How many steps the way takes, > 0 and at most 2**64.
+        Number of steps from `start` to `stop`, > 0 and at most 2**64.
 
     References
     ----------
     .. [1] G. Ghiasi et al., "DropBlock: a regularization method for convolutional networks",
-       2018, https://arxiv.org/abs/1810.12890, where p grows like this
+       2018, https://arxiv.org/abs/1810.12890
 
     Examples
     --------
@@ -128,19 +152,21 @@ class Linear(_Ramp):
 
 
 class Cosine(_Ramp):
-    """From one probability to another along half a cosine, slowly at both ends.
+    """Change from one probability to another along half a cosine, and then stay there.
+
+    The change is slow at both ends.
 
     Parameters
     ----------
     start, stop : float
-        Probability at step 0, and at step `steps` and after it.
+        Probability at step 0, and from step `steps` on, ``0 <= p < 1``.
     steps : int
-        How many steps the way takes, > 0 and at most 2**64.
+        Number of steps from `start` to `stop`, > 0 and at most 2**64.
 
     References
     ----------
     .. [1] I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm restarts",
-       2016, https://arxiv.org/abs/1608.03983, for its shape
+       2016, https://arxiv.org/abs/1608.03983, which changes learning rates along this curve
 
     Examples
     --------
@@ -156,19 +182,20 @@ class Cosine(_Ramp):
 
 @dataclass(frozen=True)
 class WarmUp(Schedule):
-    """From 0 in equal steps to where another schedule begins, which then runs from its step 0.
+    """Increase linearly from 0 to the start of another schedule, and then follow that one.
 
     Parameters
     ----------
     steps : int
-        How many steps the warm-up takes, > 0 and at most 2**64.
+        Number of steps of the warm-up, > 0 and at most 2**64.
     then : float or Schedule
-        What follows. At most 16 schedules may stand one within another.
+        Probability or schedule that follows, from its own step 0. Schedules can be nested up to 16
+        deep.
 
     References
     ----------
     .. [1] P. Morerio et al., "Curriculum dropout", 2017, https://arxiv.org/abs/1703.06229, which
-       begins without dropout as well
+       also begins without dropout
 
     Examples
     --------
@@ -193,26 +220,26 @@ class WarmUp(Schedule):
 
 
 def rate(value: Any, name: str = "p") -> Rate:
-    """Return a probability as a float, or a schedule, which may be given as its JSON."""
+    """Return a probability as a float, or a schedule, which may be given as JSON."""
     if not isinstance(value, (Schedule, dict)):
         return check.probability(value)
     inner, depth = [value], 0
     while inner := [part for whole in inner for part in _parts(whole)]:
         depth += 1
         if depth == DEPTH:
-            raise ValueError(f"at most {DEPTH} schedules may stand one within another, got more")
+            raise ValueError(f"schedules can be nested at most {DEPTH} deep, got more")
     return from_json(value) if isinstance(value, dict) else value
 
 
 def _parts(whole: Schedule | dict[str, Any]) -> list[Any]:
-    """Return the schedules that stand directly within another, or within its JSON."""
+    """Return the schedules directly inside a schedule, or inside its JSON."""
     fields = whole.values() if isinstance(whole, dict) else vars(whole).values()
     return [part for part in fields if isinstance(part, (Schedule, dict))]
 
 
 def _steps(value: object) -> int:
     steps = check.positive(value, "steps")
-    if steps > 2**64:  # which no layer ever gets to, and a float may not hold
+    if steps > 2**64:  # more than a layer can count, and maybe than a float can hold
         raise ValueError(f"steps must be at most 2**64, got {steps}")
     return steps
 
@@ -228,7 +255,7 @@ def from_json(plain: dict[str, Any]) -> Schedule:
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not the JSON of a known schedule.
     """
     known = {_name(cls): cls for cls in _schedules() if not inspect.isabstract(cls)}
     name = plain.get("schedule")
@@ -236,21 +263,21 @@ def from_json(plain: dict[str, Any]) -> Schedule:
     arguments = {n: v for n, v in plain.items() if n != "schedule"}
     if cls is None or arguments.keys() != {f.name for f in fields(cls)}:
         raise ValueError(
-            f"not a schedule: {plain!r}; it names one of {', '.join(sorted(known))} "
-            "and what that takes"
+            f"not a schedule: {plain!r}; it must name one of {', '.join(sorted(known))} "
+            "and its fields"
         )
     return cls(**arguments)
 
 
 def _name(cls: type[Schedule]) -> str:
-    """Return what a schedule is called in JSON: one of anydrop's by its name alone."""
+    """Return the name of a schedule in JSON: without the module if it is one of anydrop's."""
     own = cls.__module__ == __name__
     return cls.__qualname__ if own else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _schedules() -> list[type[Schedule]]:
-    """Return the classes of all schedules that are defined anywhere."""
+    """Return the classes of all schedules that are defined."""
     known: list[type[Schedule]] = Schedule.__subclasses__()
-    for cls in known:  # which grows on the way
+    for cls in known:  # grows during the loop
         known += cls.__subclasses__()
     return known

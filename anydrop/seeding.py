@@ -1,4 +1,4 @@
-"""`seed_layers`: one seed for a model, and a seed of its own for each of its layers."""
+"""`seed_layers`: from one seed, a different seed for each layer of a model."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from anydrop.core import check, seeds, stream
 from anydrop.core.seedable import Seedable
 from anydrop.layers.base import Layer
 
-# What has no layers within.
+# Types that contain no layers.
 ATOMS = (str, bytes, bytearray, int, float, complex, type, FunctionType, MethodType, ModuleType)
-# PyTorch's modules around a model, which are no part of its layers' names, and where they hold it.
+# PyTorch's wrappers of a model, which names leave out, and the attribute with the model.
 WRAPPERS = {
     "CheckpointWrapper": "_checkpoint_wrapped_module",
     "DataParallel": "module",
@@ -21,47 +21,54 @@ WRAPPERS = {
     "FullyShardedDataParallel": "_fsdp_wrapped_module",
     "OptimizedModule": "_orig_mod",
 }
-# In a name: the key of a dict that is neither a str nor an int.
+# In a name, stands for a key that is neither a str nor an int.
 NAMELESS = "\0"
 
 
 def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Any]:
-    """Give each dropout layer of a model a seed of its own, made of one seed and of its name.
+    """Give each dropout layer of a model its own seed, from one seed for the model.
+
+    The seed of a layer depends only on the model's seed and on the layer's name, such as
+    ``"blocks.2.drop"``: the attributes, indices and keys that lead to it, joined by dots. So layers
+    don't share masks, adding a layer changes no other one, and the same model draws the same masks
+    in every library. All layers start at step 0.
 
     The modules of ``anydrop.torch`` are layers, too. A module without a seed gets one, and counts
     its steps from then on. Its ``place`` is the name.
 
-    A layer's name is how the model's code gets to it: attributes, indices and keys, joined by
-    dots, such as ``"blocks.2.drop"``. So layers never share their masks, a layer that is added
-    elsewhere changes nothing here, and the same model draws the same masks in any library.
-    All layers begin at step 0. To let a copy of a model draw masks of its own, seed the copy anew.
+    A copy of a model draws the same masks as the model. If it should not, call this function on the
+    copy, with another seed.
 
     Parameters
     ----------
     model : object
         A network, whose attributes, lists and dicts are searched, or a list or dict of layers.
     seed : int, sequence of int or numpy.random.SeedSequence
-        Ints must be >= 0 and of at most 4,300 decimal digits.
+        Seed of the model. Ints must be >= 0, with at most 4,300 decimal digits.
 
     Returns
     -------
     dict of str to Layer or anydrop.torch.Module
-        The layers, by name, in the order in which they were found. One that has two names is
-        there once, under the name of fewest parts, or else the one that was found first.
+        The layers by name, in the order in which they were found. A layer with two names is there
+        once, under the shorter name (with fewer parts), or else under the first that was found.
 
     Raises
     ------
     TypeError
-        If the seed is of the wrong kind.
+        If the seed has the wrong type.
     ValueError
-        If the seed is out of range, there is no layer, two layers come to one name, or one draws
-        from a generator. No layer is changed then.
+        If the seed is out of range, if there is no layer, if two layers get the same name, or if
+        one draws from a generator. Then no layer is changed.
+
+    See Also
+    --------
+    Dropout.reseed : changes the seed of one layer.
 
     Notes
     -----
-    The seed of a layer is ``SeedSequence(seed, spawn_key=words)``, with the first 128 bits of the
-    SHA-256 of its name in UTF-8 as four big-endian words. If `seed` is a SeedSequence itself, its
-    own spawn key comes before the words.
+    The seed of a layer is ``SeedSequence(seed, spawn_key=words)``. The words are the first 128 bits
+    of the SHA-256 of its name (in UTF-8), as four big-endian 32-bit integers. If `seed` is a
+    SeedSequence, its own spawn key comes before the words.
 
     Examples
     --------
@@ -78,11 +85,11 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Any]
     for name, layer in named_layers(model):
         if NAMELESS in name:
             raise ValueError(
-                f"{layer!r} is in a dict under a key that is neither a str nor an int, and so has "
-                "no name that stays the same: use such keys"
+                f"{layer!r} is in a dict under a key that is neither a str nor an int, so its name "
+                "would not last: use a str or an int"
             )
         if name in found:
-            raise ValueError(f"two layers of this model come to the name {name!r}: rename one")
+            raise ValueError(f"two layers of this model get the name {name!r}: rename one")
         if isinstance(layer, Layer) and layer.seed is None:
             raise ValueError(
                 f"the layer {name!r} draws from a generator given as rng=: make it with seed="
@@ -90,21 +97,21 @@ def seed_layers(model: Any, seed: stream.Seed | Sequence[int]) -> dict[str, Any]
         found[name] = layer
     if not found:
         raise ValueError(
-            f"no dropout layer of anydrop was found in {check.described(model)}: give the network "
+            f"no dropout layer of anydrop was found in {check.described(model)}: pass the network "
             "that has them as attributes, or a list or dict of them"
         )
     own = [seeds.of_place(checked, name) for name in found]
     for (name, layer), seed in zip(found.items(), own, strict=True):
         if isinstance(layer, Layer):
             layer.reseed(seed)
-        else:  # It makes the same seed of the two, and shows both.
+        else:  # It derives the same seed, and its repr shows both.
             layer.reseed(checked, name)
     return found
 
 
 def named_layers(model: Any) -> Iterator[tuple[str, Layer | Seedable]]:
-    """Yield the layers that a model leads to, those whose names have few parts first."""
-    seen = dict[int, Any]()  # it keeps the objects alive, so that no id is used again
+    """Yield the layers that a model leads to, those with the shortest names first."""
+    seen = dict[int, Any]()  # keeps the objects alive, so that no id is reused
     todo = deque([("", model)])
     while todo:
         name, thing = todo.popleft()
@@ -123,10 +130,10 @@ def named_layers(model: Any) -> Iterator[tuple[str, Layer | Seedable]]:
 
 
 def _parts(thing: Any, kind: type) -> Iterator[tuple[str, Any]]:
-    """Yield what a thing holds, by attribute, index or key; nothing of it is called."""
+    """Yield the parts of an object, by attribute, index or key, without calling any code of it."""
     if issubclass(kind, Layer):
         return
-    if issubclass(kind, Seedable):  # Only its children may be layers.
+    if issubclass(kind, Seedable):  # Only its child modules may be layers.
         yield from vars(thing).get("_modules", {}).items()
         return
     if issubclass(kind, Mapping):
@@ -134,10 +141,10 @@ def _parts(thing: Any, kind: type) -> Iterator[tuple[str, Any]]:
             yield (str(key) if isinstance(key, (str, int)) else NAMELESS), value
     elif issubclass(kind, (list, tuple, deque)):
         yield from ((str(index), value) for index, value in enumerate(thing))
-    state: Any = object.__getstate__(thing)  # read, and not computed as getattr might
+    state: Any = object.__getstate__(thing)  # unlike getattr, calls no code of the object
     state, slots = state if isinstance(state, tuple) else (state, None)
     attributes = {**(state or {}), **(slots or {})}
-    if hasattr(kind, "named_children"):  # of PyTorch's modules, which keep their parts in a dict
+    if hasattr(kind, "named_children"):  # PyTorch's modules keep their children in a dict
         attributes |= attributes.pop("_modules", {})
     yield from attributes.items()
     for base in kind.__mro__:

@@ -1,4 +1,4 @@
-"""Draws published masks and noise on every library and device found here, and compares digests."""
+"""Draws published masks and noise on every library and device found, and compares digests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Published(NamedTuple):
-    """A mask and the SHA-256 that it must have."""
+    """A mask, and the SHA-256 that it must have."""
 
     seed: int
     step: int
@@ -34,7 +34,7 @@ class Published(NamedTuple):
 
     @property
     def mask(self) -> Mask:
-        """The recipe."""
+        """Recipe of the mask."""
         return Mask.from_seed(self.shape, self.p, seed=self.seed, step=self.step)
 
 
@@ -71,7 +71,7 @@ PUBLISHED = (
 
 
 class PublishedNoise(NamedTuple):
-    """Noise, and the SHA-256 of what it makes of `numbers`, in C order and little-endian."""
+    """Noise, and the SHA-256 of its result for `numbers`, in C order and little-endian."""
 
     recipe: Recipe
     std: float
@@ -80,7 +80,7 @@ class PublishedNoise(NamedTuple):
     float64: str
 
     def numbers(self, dtype: str) -> np.ndarray[Any, Any]:
-        """Return what it is added to, or what is multiplied by it: from -62.4375 to 62.4375."""
+        """Return the input of the noise: numbers from -62.4375 to 62.4375."""
         x: np.ndarray[Any, Any] = (np.arange(math.prod(self.recipe.shape)) % 1000 - 499.5) / 8
         return x.reshape(self.recipe.shape).astype(dtype)
 
@@ -145,20 +145,19 @@ COLUMNS = (
 
 
 def run() -> int:
-    """Print a table of every backend, device and kernel; return the exit status.
+    """Print a table of all backends, devices and kernels, and return the exit status.
 
     Returns
     -------
     int
-        0 if all that is drawn here has the published digests, 1 otherwise. A library that is not
-        installed is listed as absent, and one that finds no device to run on as having none;
-        neither decides anything.
+        0 if all digests are the published ones, 1 otherwise. A library that is not installed is
+        listed as "absent", and one without a device as "no device"; neither changes the status.
 
     Notes
     -----
-    The digests of noise are of outputs: what gaussian dropout and gaussian noise make of numbers.
-    There are none where a device has no float64, and where a library has no array API namespace for
-    noise to be composed in; this decides nothing.
+    The digests of noise are those of results: of Gaussian dropout and Gaussian noise applied to
+    given numbers. There are none if a device has no float64, or if a library has no array API
+    namespace to compute noise in. This does not change the status.
 
     Examples
     --------
@@ -197,7 +196,7 @@ def _rows() -> Iterator[tuple[str, ...]]:
             rows = [_row(probe, like) for probe, like in backend.probes()]
             none = name, _version(backend), "-", backend.kernel, "-", "-", "-", "no device"
             yield from rows or [none]
-        except Exception as error:  # whatever a broken installation raises
+        except Exception as error:  # a broken installation may raise anything
             yield name, *dashes, f"FAILED: {error!r}"
 
 
@@ -210,7 +209,7 @@ def _row(backend: Backend, like: Array) -> tuple[str, ...]:
 
 
 def _noise(backend: Backend, like: Array, dtype: str) -> str:
-    """Return the combined digest of noise in a dtype, if there is such noise on the device."""
+    """Return the combined digest of noise in a dtype, or "none" if the device has no such noise."""
     if backend.namespace is None:
         return NONE
     digests = []
@@ -240,7 +239,7 @@ def _published() -> tuple[str, ...]:
 def _version(backend: Backend) -> str:
     try:
         return version(backend.name)
-    except PackageNotFoundError:  # Installed under another name, as CuPy's wheels are.
+    except PackageNotFoundError:  # Installed under another name, like CuPy's wheels.
         return str(getattr(sys.modules[backend.name], "__version__", "?"))
 
 

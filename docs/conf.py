@@ -47,10 +47,11 @@ nitpick_ignore_regex = [
 # Parameters and attributes that docstrings name: each by itself, so that the misspelled name of a
 # function fails the build.
 PARAMETERS = """
-    array backward batched data_format dtype entropy examples fill gradient ids inplace input
-    keep_shape key like mode name new noise_shape other out p placement predict recipe residual rng
-    same_masks samples scale scaling seed shape shared_axes shift size std step step_words steps
-    table threads threshold token training weights window x
+    array backward batched data_format dtype entropy examples fill from_zero gradient ids inplace
+    input keep_shape key layers like mask mode name new noise_shape other out outputs p placement
+    predict progress recipe residual return_mask return_samples rng same_masks samples scale scaling
+    seed shape shared_axes shift size start std step step_words steps stop table threads threshold
+    token train training weights window x
 """
 nitpick_ignore = [("py:obj", name) for name in PARAMETERS.split()]
 
@@ -63,25 +64,32 @@ nb_execution_raise_on_error = True
 nb_merge_streams = True
 autodoc_typehints = "none"
 autosummary_generate = True
-# What the page of a class shows, where that is not all of its public methods.
+# What the page of a class shows, where that is not all of its public methods, and the layers, whose
+# pages link to the methods of Dropout.
 autosummary_context = {
+    "layers": {
+        f"anydrop.{name}"
+        for name, value in vars(anydrop).items()
+        if isinstance(value, type) and issubclass(value, anydrop.Layer)
+    }
+    - {"anydrop.Dropout", "anydrop.Layer", "anydrop.DropLayer"},
     "shown": {
         "anydrop.Mask": "from_seed, apply, keep, digest, keep_shape, threshold, placement",
         "anydrop.StoredMask": "apply, keep, digest, keep_shape",
-        "anydrop.BlockMask": "keep",
+        "anydrop.BlockMask": "apply, keep, digest",
         "anydrop.DropConnectMask": "keep, apply",
         "anydrop.DropoutAddMask": "keep, apply",
         "anydrop.Noise": "keep, apply, shape",
         "anydrop.ZoneoutMask": "keep, apply",
         "anydrop.schedules.Schedule": "__call__, to_json",
         "anydrop.torch.Module": "forward, seed, step, place, reseed",
-    }
+    },
 }
 # `dropout` and `Dropout` need two files where file names ignore case.
 autosummary_filename_map = {
-    f"{module}.{name}": f"{module}.{name}-class"
-    for module in ("anydrop", "anydrop.torch")
-    for name in anydrop.__all__
+    f"{module.__name__}.{name}": f"{module.__name__}.{name}-class"
+    for module in (anydrop, anydrop.torch)
+    for name in module.__all__
     if name[0].isupper()
 }
 numpydoc_show_class_members = False

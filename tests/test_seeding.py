@@ -162,7 +162,7 @@ def test_not_within_a_run_of_monte_carlo():
         seed_layers([layer], 7)
         return layer(x)
 
-    with pytest.raises(RuntimeError, match="monte_carlo runs this layer now"):
+    with pytest.raises(RuntimeError, match="monte_carlo is running this layer"):
         anydrop.monte_carlo(predict, X, samples=2, seed=0, layers=[layer])
     assert (layer.seed, layer.step) == (1, 0)
 
@@ -170,8 +170,8 @@ def test_not_within_a_run_of_monte_carlo():
 @pytest.mark.parametrize(
     ("model", "kind", "message"),
     [
-        ({1: Dropout(0.5), "1": Dropout(0.5)}, ValueError, "two layers .* come to the name '1'"),
-        ({"a.b": Dropout(0.5), "a": {"b": Dropout(0.5)}}, ValueError, "come to the name 'a.b'"),
+        ({1: Dropout(0.5), "1": Dropout(0.5)}, ValueError, "two layers .* get the name '1'"),
+        ({"a.b": Dropout(0.5), "a": {"b": Dropout(0.5)}}, ValueError, "get the name 'a.b'"),
         ([Dropout(0.5), Dropout(0.5, rng=np.random)], ValueError, "the layer '1' draws from a gen"),
         ({object(): Dropout(0.5)}, ValueError, "under a key that is neither a str nor an int"),
         ([np.ones(3), "text", None], ValueError, "no dropout layer of anydrop was found in"),
@@ -191,7 +191,7 @@ def test_what_is_refused_changes_nothing(model, kind, message):
 def test_no_seed():
     with pytest.raises(TypeError, match="seed must be an int >= 0"):
         seed_layers(Network(), None)
-    with pytest.raises(ValueError, match="given as rng=: make one with seed="):
+    with pytest.raises(ValueError, match="given as rng=: make it with seed="):
         Dropout(0.5, rng=np.random).reseed(0)
 
 

@@ -1,7 +1,7 @@
-"""Every check of an argument, and the message its sender reads.
+"""The checks of arguments, and their error messages.
 
-Each function returns its argument in normal form or raises: ValueError for a value outside its
-range, TypeError for the wrong kind of thing. A message names the rule, the value and the way out.
+Each function returns its argument in normal form or raises: ValueError for a value out of range,
+TypeError for the wrong type. A message names the rule, the value and the way out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-# Of an int: as many as Python prints, and JSON holds.
+# The most decimal digits of an int: as many as Python prints.
 DIGITS = 4300
 
 Scaling: TypeAlias = Literal["train", "inference"]
@@ -27,19 +27,19 @@ def probability(p: object) -> float:
             hint = ""
             if hasattr(p, "dtype") and hasattr(p, "shape"):
                 hint = (
-                    ": p can't be an array or a traced value. Pass float(p), or make p a static "
+                    ": p can't be an array or a traced value, so pass float(p), or make p a static "
                     "argument of the compiled function"
                 )
             elif callable(p):
-                hint = "; a schedule is for a layer, or to be called with the step"
+                hint = ": give a schedule to a layer, or call it with the step"
             raise TypeError(f"p must be a real number with 0 <= p < 1, got {described(p)}{hint}")
         p = _float(p)
     if 0.0 <= p <= 1 - 2**-32:  # as a literal: PyTorch's compiler may make a symbol of a global
         return p
     if 0.0 < p < 1.0:
         raise ValueError(
-            "p must satisfy 0 <= p < 1 and be at most 1 - 2**-32, the last that the 32 bits of "
-            f"a threshold can follow, got {p!r}"
+            f"p must satisfy 0 <= p < 1 and be at most 1 - 2**-32, got {p!r}: masks are drawn from "
+            "32 bits per element"
         )
     raise ValueError(f"p must satisfy 0 <= p < 1, got {p!r}")
 
@@ -53,31 +53,33 @@ def flag(value: object, name: str) -> bool:
 
 
 def scaling(value: object, name: str = "scaling", *, unscaled: str = "") -> Scaling:
-    """Return the scaling mode; `unscaled` says why "inference" makes no sense, if so."""
-    mode = value if isinstance(value, str) else None  # which an array may equal, too
+    """Return the scaling mode; `unscaled` says why "inference" is refused, if it is."""
+    mode = value if isinstance(value, str) else None  # since an array may be equal to one, too
     if mode == "train":
         return "train"
     if mode == "inference" and unscaled:
-        raise ValueError(f"scaling='inference' makes no sense here: {unscaled}; leave scaling= out")
+        raise ValueError(
+            f"scaling='inference' makes no sense here, since {unscaled}: leave scaling= out"
+        )
     if mode == "inference":
         return "inference"
     raise ValueError(
-        "scaling must be 'train' (survivors times 1/(1-p) in training) or 'inference' "
-        f"(everything times 1-p at inference), got {value!r}"
+        "scaling must be 'train' (kept elements times 1/(1-p) in training) or 'inference' "
+        f"(all elements times 1-p at inference), got {value!r}"
     )
 
 
 def no_place(step: object, window: object) -> None:
-    """Refuse a place in the stream for a mask that is drawn by a generator."""
+    """Refuse a step or a window for a mask that a generator draws."""
     if step != 0 or window is not None:
         raise ValueError(
-            "step= and window= place a mask in a seed's stream; a generator given as rng= has "
-            "a state of its own. Use seed= instead of rng="
+            "step= and window= work only with seed=, since a generator given as rng= has its own "
+            "state: use seed= instead of rng="
         )
 
 
 def axes(values: object, name: str = "shared_axes") -> tuple[int, ...]:
-    """Return axes as a tuple of ints, not yet held against an array."""
+    """Return axes as a tuple of ints, not yet compared with an array."""
     alone = not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, (str, bytes))
     return integers((values,) if alone else values, name)
 
@@ -97,7 +99,7 @@ def shared_axes(values: object, ndim: int) -> tuple[int, ...]:
 
 
 def noise_shape(values: object, name: str = "noise_shape") -> tuple[int | None, ...] | None:
-    """Return a noise shape as a tuple of ints and None, not yet held against an array."""
+    """Return a noise shape as a tuple of ints and None, not yet compared with an array."""
     if values is None:
         return None
     if isinstance(values, np.ndarray):
@@ -107,23 +109,23 @@ def noise_shape(values: object, name: str = "noise_shape") -> tuple[int | None, 
     lengths = tuple(None if n is None else integer(n, name) for n in values)
     if any(n is not None and n < 1 for n in lengths):
         raise ValueError(
-            f"{name} has 1 along the axes that share one fate, and None or the array's own length "
-            f"along the others, got {lengths}"
+            f"{name} must have 1 for shared axes, and None or the array's length for the others, "
+            f"got {lengths}"
         )
     return lengths
 
 
 def one_spelling(shared: object, noise: object) -> None:
-    """Refuse shared axes in two spellings."""
+    """Refuse shared axes in both notations."""
     if noise is not None and axes(shared):
         raise ValueError(
-            "give either shared_axes= or noise_shape=, which are two spellings of one thing: got "
+            "give either shared_axes= or noise_shape=, not both, since they mean the same: got "
             f"{described(shared)} and {described(noise)}"
         )
 
 
 def all_shared(shared: object, noise: object, size: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shared axes of an array, which Keras's noise shape may name instead."""
+    """Return the shared axes of an array, from either notation."""
     if type(shared) is tuple and not shared and noise is None:
         return ()
     one_spelling(shared, noise)
@@ -138,8 +140,8 @@ def all_shared(shared: object, noise: object, size: tuple[int, ...]) -> tuple[in
     for length, own in zip(lengths, size, strict=True):
         if length not in (None, 1, own):
             raise ValueError(
-                "noise_shape has 1 along the axes that share one fate, and None or the array's "
-                f"own length along the others: got {lengths} for the shape {size}"
+                "noise_shape must have 1 for shared axes, and None or the array's length for the "
+                f"others, got {lengths} for the shape {size}"
             )
     return tuple(a for a, length in enumerate(lengths) if length == 1)
 
@@ -153,21 +155,23 @@ def shape(values: object) -> tuple[int, ...]:
 
 
 def index_range(size: tuple[int, ...]) -> None:
-    """Refuse a global shape whose indices outgrow 64 bits."""
+    """Refuse a global shape whose indices need more than 64 bits."""
     if math.prod(size) > 2**64:
         raise ValueError(f"a mask may have at most 2**64 elements, got the shape {size}")
 
 
 def gradient_shape(got: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    """Refuse an array that the mask was not drawn for."""
+    """Refuse an array of another shape than the mask's."""
     if got != expected:
         raise ValueError(f"the mask belongs to an array of shape {expected}, got one of {got}")
 
 
 def state(given: object, fixed: dict[str, Any], free: set[str]) -> dict[str, Any]:
-    """Return a layer's saved state, whose entries are the `fixed` ones and any of the `free`."""
+    """Return a layer's saved state, whose keys must be those of `fixed` and of `free`."""
     if not isinstance(given, dict):
-        raise ValueError(f"a state is the dict that state_dict() returned, got {described(given)}")
+        raise ValueError(
+            f"a state must be the dict that state_dict() returned, got {described(given)}"
+        )
     names = fixed.keys() | free
     missing, foreign = sorted(names - given.keys()), sorted(given.keys() - names, key=str)
     if missing or foreign:
@@ -195,7 +199,7 @@ def _float(value: Real) -> float:
 
 
 def choice(value: object, name: str, choices: Sequence[str]) -> Any:
-    """Return a value that is one of a few strings."""
+    """Return a value that must be one of some strings."""
     if isinstance(value, str) and value in choices:
         return value
     raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {described(value)}")
@@ -218,7 +222,7 @@ def positive(value: object, name: str) -> int:
 
 
 def type_name(value: object) -> str:
-    """Return the name of a value's type, with its module unless it is Python's own."""
+    """Return the name of a value's type, with its module unless it is a built-in."""
     kind = type(value)
     return (
         kind.__qualname__
@@ -228,17 +232,17 @@ def type_name(value: object) -> str:
 
 
 def integer(value: Any, name: str, wanted: str = "an int", hint: str = "") -> int:
-    """Return an int, of no more digits than Python prints and JSON holds."""
+    """Return an int, of no more digits than Python prints."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be {wanted}, got {described(value)}")
     try:
-        number = operator.index(value)  # makes a constant of one that PyTorch's compiler traces
+        number = operator.index(value)  # PyTorch's compiler makes it a constant
     except TypeError:
         raise TypeError(f"{name} must be {wanted}, got {described(value)}{hint}") from None
-    # Two comparisons, since the second makes a number of 14,285 bits.
+    # The first comparison spares most ints the second, which computes 10**4300.
     if number.bit_length() > 14284 and abs(number) >= 10**DIGITS:
         raise ValueError(
-            f"{name} must be an int of at most {DIGITS} decimal digits, which is what Python "
+            f"{name} must be an int of at most {DIGITS} decimal digits, the most that Python "
             "prints, got a longer one"
         )
     return number
@@ -247,7 +251,7 @@ def integer(value: Any, name: str, wanted: str = "an int", hint: str = "") -> in
 def integers(
     values: object, name: str, entry: Callable[[Any, str], Any] = integer
 ) -> tuple[Any, ...]:
-    """Return a sequence or array of ints as a tuple; `entry` is what checks each of them."""
+    """Return a sequence or array of ints as a tuple; `entry` checks each of them."""
     if isinstance(values, np.ndarray):
         values = values.tolist()
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):

@@ -1,4 +1,4 @@
-"""`described_by`: what several functions and classes take is described once, and shown in each."""
+"""`described_by`: describe shared parameters once, and show them in each docstring."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 
-# The sections of a docstring in numpydoc's order.
+# The sections of a docstring, in numpydoc's order.
 SECTIONS = ("Parameters", "Returns", "Raises", "See Also", "Notes", "References", "Examples")
-# Parts that are never taken over, and those that a class does not take over from its function.
+# Parts that nobody inherits, and those that a class does not inherit from its function.
 OWN = {"Summary", "See Also", "Examples"}
 OF_A_CALL = {"Returns", "Raises", "Notes"}
 
 HEADING = re.compile(r"^(\w.*)\n-+\n", re.MULTILINE)
 ENTRY = re.compile(r"^(\w+)(?: : .*)?\n(?: {4}.*\n)+", re.MULTILINE)
 
-# What each target and its first sources say, without what the last one says of all.
+# The parts of each target's docstring, without those of its last source.
 _SAID: dict[Any, dict[str, str]] = {}
 
 
@@ -32,15 +32,15 @@ def described_by(*sources: Callable[..., Any]) -> Callable[[Target], Target]:
     Parameters
     ----------
     *sources : callable
-        Functions or classes. The last one describes what all share. The others must be
-        decorated, too, and only what they add is taken.
+        Functions or classes. The last one describes what all have in common. The others must be
+        decorated, too, and add only their own parts.
     """
     *first, last = sources
 
     def completed(target: Any) -> Any:
         is_class = isinstance(target, type)
         names = _complete_signature(target, last)
-        if target.__doc__ is None:  # as under python -OO
+        if target.__doc__ is None:  # under python -OO
             return target
         special: dict[str, str] = {}
         for source in reversed(first):
@@ -65,7 +65,7 @@ def described_by(*sources: Callable[..., Any]) -> Callable[[Target], Target]:
 
 
 def _complete_signature(target: Any, last: Callable[..., Any]) -> list[str]:
-    """Put the keywords of a source in place of ``**keywords``; return the parameters' names."""
+    """Replace ``**keywords`` by the keywords of a source; return the parameters' names."""
     function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
     signature = inspect.signature(function)
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
@@ -78,7 +78,7 @@ def _complete_signature(target: Any, last: Callable[..., Any]) -> list[str]:
 
 
 def _parts(source: Any) -> dict[str, str]:
-    """Split a docstring into its sections, by title, and into the entries of its parameters."""
+    """Split a docstring into its sections, by title, and its parameters, by name."""
     summary, *rest = HEADING.split((inspect.getdoc(source) or "") + "\n")
     parts = dict(zip(rest[::2], rest[1::2], strict=True))
     entries = {entry[1]: entry[0] for entry in ENTRY.finditer(parts.pop("Parameters", ""))}

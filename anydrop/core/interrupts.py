@@ -1,23 +1,23 @@
-"""What a signal's handler raises, as Ctrl-C does, may come between any two steps of a program."""
+"""Interrupts: a signal handler, such as that of Ctrl-C, may raise between any two steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-# How many interrupts may come where an earlier one is being dealt with.
+# How many more interrupts may come while one is being handled.
 LEVELS = 3
 
 
 def surely(work: Callable[[], object], finish: Callable[[], object]) -> None:
     """Do some work, and finish it whatever is raised.
 
-    A single ``finally`` is not enough, since an interrupt may come within it. So there are some,
-    one around the other, and each finishes what the one within it left.
+    A single ``finally`` is not enough, since an interrupt may come inside it. So several are
+    nested, and each finishes what the inner one left.
 
     Parameters
     ----------
     work : callable
-        Whatever it has begun when it raises, `finish` must undo or wait for.
+        If it raises, `finish` must undo or wait for what it has begun.
     finish : callable
         May be called more than once, and before `work` has begun.
     """

@@ -1,8 +1,7 @@
-"""A place in the stream, which is a step and a window's offset: ints, or arrays of other libraries.
+"""The step and the window's offset of a mask: ints, or arrays of a library other than NumPy.
 
-An array may be traced by a compiler, or lie on a device: then only its library can tell its value,
-if anyone can. So a backend says which arrays are to stay as they are, and `known` makes ints of
-all others.
+Such an array may be traced by a compiler, or be on a device. Only its library can read its value
+then. So a backend says which arrays must stay arrays, and `known` turns all others into ints.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def is_array(value: object) -> bool:
-    """Tell whether a value is an array, or a scalar array, of a library other than NumPy."""
+    """Return whether a value is an array or scalar array of a library other than NumPy."""
     return (
         type(value) is not int
         and hasattr(value, "dtype")
@@ -29,7 +28,7 @@ def is_array(value: object) -> bool:
     )
 
 
-# What callers give ------------------------------------------------------------------------------
+# What users give -------------------------------------------------------------------------------
 
 
 def step(value: Any) -> Any:
@@ -39,7 +38,7 @@ def step(value: Any) -> Any:
     if is_array(value):
         if tuple(value.shape) not in ((), (2,)):
             raise ValueError(
-                "a step given as an array is a scalar, or holds the low and high 32 bits of one, "
+                "step as an array must be a scalar, or two entries with its low and high 32 bits, "
                 f"got the shape {tuple(value.shape)}"
             )
         return _copy(value, "step")
@@ -50,9 +49,9 @@ def step(value: Any) -> Any:
 
 
 def counter(value: Any) -> Any:
-    """Return the step of a layer, which counts on: as an int, or as an int64 scalar array.
+    """Return the step of a layer, which counts on, as an int or as an int64 scalar array.
 
-    Only such an array counts as far as an int does.
+    Arrays of other dtypes can't count far enough, and become ints.
     """
     value = step(value)
     counts = is_array(value) and not value.shape and str(value.dtype).split(".")[-1] == "int64"
@@ -60,9 +59,9 @@ def counter(value: Any) -> Any:
 
 
 def window(value: object, size: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-    """Return a window's offset and global shape, in which an array of shape `size` must fit.
+    """Return the offset and the shape of a window, in which an array of shape `size` must fit.
 
-    Entries of the offset that are arrays are checked by `known`, where they have a value.
+    `known` checks the entries of the offset that are arrays, once they have a value.
     """
     if not isinstance(value, Sequence) or len(value) != 2:
         raise TypeError(
@@ -80,13 +79,13 @@ def _start(value: Any, name: str) -> Any:
 
 
 def _copy(value: Any, name: str) -> Any:
-    """Return a copy of an array of integers, whose owner may go on counting in it."""
+    """Return a copy of an integer array, since its owner may change it in place."""
     if "int" not in str(value.dtype):
         raise TypeError(
             f"{name} must be an int, or an integer array, "
             f"got {check.type_name(value)} of dtype {value.dtype}"
         )
-    return value * 1  # which every library has for every dtype of integers
+    return value * 1  # every library has this for all integer dtypes
 
 
 def _require_fit(offset: tuple[Any, ...], extent: tuple[int, ...], size: tuple[int, ...]) -> None:
@@ -109,17 +108,17 @@ def _require_fit(offset: tuple[Any, ...], extent: tuple[int, ...], size: tuple[i
 
 
 def parts(recipe: Recipe) -> tuple[Any, ...]:
-    """Return the step and the entries of the offset."""
+    """Return the step and the entries of the window's offset."""
     return (recipe.step, *recipe.window.offset) if recipe.window else (recipe.step,)
 
 
 def is_known(recipe: Recipe) -> bool:
-    """Tell whether a recipe's step and its window's offset are numbers."""
+    """Return whether the step and the window's offset are numbers."""
     return not any(map(is_array, parts(recipe)))
 
 
 def known(recipe: Recipe, stays: Callable[[Any], bool] = lambda value: False) -> Recipe:
-    """Return a recipe with ints for the arrays of its place, but for those that are to stay."""
+    """Replace the arrays in a recipe's step and offset by ints, except for those that stay."""
     if is_known(recipe):
         return recipe
     step, window = recipe.step, recipe.window

@@ -1,13 +1,13 @@
-"""Normal numbers, version 1: what the standard normal number of a word is.
+"""Normal numbers, version 1: the standard normal number of 32 random bits.
 
-The word w stands for the number below which a fraction (w + 1/2) / 2**32 of all standard normal
-numbers lie: its quantile. It is a whole multiple of 2**-28, and integers alone define it. So it has
-the same bits wherever integers have. `numerator` is the definition, and every other spelling is
-held to it bit for bit. A change of any bit is a new version, never an edit.
+The number of a word w (32 random bits) is a quantile of the normal distribution: a fraction
+(w + 1/2) / 2**32 of the distribution lies below it. It is a multiple of 2**-28 and is computed
+with integers only, so it has the same bits on every machine. `numerator` is the definition, and
+tests compare every other implementation with it. If any bit changes, it must become a new version.
 
-A word is counted from the nearer end of the range, so that both halves are alike: the number of
-count 0 is the farthest from zero. Each octave of counts has 32 segments. Each segment has a row in
-the table ``normals.bin``: the coefficients of a polynomial of the third degree.
+The word's distance from the nearer end of the range is its count, so both halves are alike, and
+the number of count 0 is the farthest from zero. Each octave of counts has 32 segments. Each segment
+has a row in the table ``normals.bin``: the coefficients of a cubic polynomial.
 ``tests/vectors/make_normals.py`` makes the table.
 """
 
@@ -21,18 +21,18 @@ import numpy as np
 
 from anydrop.core.stream import WORD
 
-# A number is a whole multiple of 2**-BITS.
+# A number is a multiple of 2**-BITS.
 BITS = 28
 UNIT = 2.0**-BITS
-# Segments of an octave, as a power of two.
+# An octave has 2**SEGMENTS segments.
 SEGMENTS = 5
-# From the unit of the coefficients, but for the constant one, to that of the result.
+# All coefficients but the constant one have units finer than the result's by 2**-FINER.
 FINER = 8
 
 
 @cache
 def table() -> np.ndarray[Any, Any]:
-    """Return the coefficients of each segment, the constant one first; shape (864, 4), uint32."""
+    """Return the coefficients of all segments, the constant one first: shape (864, 4), uint32."""
     numbers = np.fromfile(Path(__file__).with_name("normals.bin"), "<u4").astype(np.uint32)
     numbers.flags.writeable = False
     return numbers.reshape(-1, 4)

@@ -1,4 +1,4 @@
-"""What it takes to draw a mask, as plain data."""
+"""Recipes: what it takes to draw a mask, as plain data."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ if TYPE_CHECKING:
 
 
 class Window(NamedTuple):
-    """Where an array lies inside a larger, global one: a chunk, a shard, a tile.
+    """Where an array lies in a larger one, of which it is a chunk, a shard or a tile.
+
+    Pass it as ``window=``. The array is then dropped exactly like that part of the larger array, so
+    each process can draw the mask of its own part.
 
     Parameters
     ----------
     offset : tuple of int
-        Global index of the array's first element, one entry an axis. Where a compiler traces the
-        call, entries may be integer scalar arrays of its library.
+        Index of the array's first element in the larger array, one entry per axis. In a compiled
+        function, entries may be integer scalar arrays of that library.
     shape : tuple of int
-        Shape of the global array.
+        Shape of the larger array.
 
     Examples
     --------
@@ -37,31 +40,31 @@ class Window(NamedTuple):
 
 
 class Description(tuple[Any, ...]):
-    """A tuple that describes what can be drawn again: a mask, blocks of one, noise.
+    """A tuple that describes a mask, or noise, that can be drawn again.
 
-    Its entries are plain data, other descriptions, and the bits of a mask that is stored. By this
-    class backends know what compilers are to take apart.
+    Its entries are plain data, other descriptions, and the bits of a stored mask. Backends know by
+    this class what compilers should treat as a tree of arrays.
     """
 
     __slots__ = ()
 
-    #: NumPy then calls the operators below.
+    #: So NumPy calls the operators below.
     __array_ufunc__ = None
 
     def __mul__(self, other: object) -> NoReturn:
-        """Refuse what is meant for an array."""
+        """Refuse to be multiplied like an array."""
         raise TypeError(
-            f"this {type(self).__name__} is a description, not an array: mask.apply(x) drops and "
-            "scales, and mask.keep(like=x) is the boolean array"
+            f"{type(self).__name__} is a recipe, not an array: use mask.apply(x) to drop and "
+            "scale, or mask.keep(like=x) for the boolean array"
         )
 
     __rmul__ = __mul__
 
 
 class Affine(NamedTuple):
-    """What becomes of an element: ``x * scale + shift`` if it is kept, else `fill`.
+    """How elements change: ``x * scale + shift`` if kept, else `fill`.
 
-    A shift of None is none: one of 0.0 would turn -0 into +0.
+    A shift of None adds nothing; adding 0.0 would turn -0 into +0.
     """
 
     scale: float
@@ -70,8 +73,8 @@ class Affine(NamedTuple):
 
 
 def scaled(scale: float) -> Affine:
-    """Return what is scaled if it is kept, and else set to 0."""
-    # Literals: of the class's own defaults PyTorch's compiler may make symbols.
+    """Return the map that scales kept elements, and sets others to 0."""
+    # Literals, since PyTorch's compiler may turn the class's defaults into symbols.
     return Affine(scale, None, 0.0)
 
 
@@ -79,21 +82,21 @@ UNCHANGED = scaled(1.0)
 
 
 class Axis(NamedTuple):
-    """An axis of a mask: how many elements, and how far their indices lie apart."""
+    """An axis of a mask: its number of elements, and the distance of their indices."""
 
     length: int
     stride: int
 
 
 class Placement(NamedTuple):
-    """The indices of a mask: ``first`` plus a multiple of ``stride`` along each axis."""
+    """The indices of a mask: ``first`` plus multiples of ``stride`` along each axis."""
 
     first: int
     axes: tuple[Axis, ...]
 
     @property
     def rows(self) -> tuple[tuple[Axis, ...], int, int]:
-        """The outer axes, how many indices run on in each row, and how many elements share each."""
+        """The outer axes, the number of indices in a row, and how many elements share each."""
         *outer, last = self.axes
         if last.stride:
             return tuple(outer), last.length, 1
@@ -101,14 +104,14 @@ class Placement(NamedTuple):
 
 
 def keep_shape(shape: tuple[int, ...], shared_axes: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of a keep mask: that of the array, with length 1 along shared axes."""
+    """Return the shape of a keep mask: the array's, with length 1 along shared axes."""
     if not shared_axes:
         return shape
     return tuple(1 if a in shared_axes else n for a, n in enumerate(shape))
 
 
 class Recipe(NamedTuple):
-    """What it takes to draw a mask; see `anydrop.Mask`, which adds what a mask can do."""
+    """What it takes to draw a mask. `anydrop.Mask` adds the methods of a mask."""
 
     key: stream.Key
     step: int | Array
@@ -119,11 +122,11 @@ class Recipe(NamedTuple):
     window: Window | None = None
 
     def at(self, key: stream.Key, step: int, first: int = 0) -> Self:
-        """Return the recipe of another draw, whose window begins at the index `first`."""
+        """Return the recipe of another draw, whose window begins at index `first`."""
         if self.window is None:
             return self._replace(key=key, step=step)
         offset = list[int]()
-        for stride in self.strides:  # along shared axes any place is the same one
+        for stride in self.strides:  # along shared axes every place is the same
             place, first = divmod(first, stride) if stride else (0, first)
             offset.append(place)
         window = self.window._replace(offset=tuple(offset))
@@ -131,22 +134,22 @@ class Recipe(NamedTuple):
 
     @property
     def keep_shape(self) -> tuple[int, ...]:
-        """Shape of the keep mask: `shape`, with length 1 along the shared axes."""
+        """Shape of the boolean mask: `shape`, with length 1 along the shared axes."""
         return keep_shape(self.shape, self.shared_axes)
 
     @property
     def threshold(self) -> int:
-        """The least word that survives."""
+        """An element is kept if its 32 random bits, as an int, are at least this."""
         return stream.threshold(self.p)
 
     @property
     def step_words(self) -> stream.Words:
-        """The step as its low and high 32 bits. A traced one, of unknown value, is refused."""
+        """The low and high 32 bits of the step. A traced step, of unknown value, is refused."""
         return stream.halves(place.known_step(self.step))
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """How far the logical indices of neighbours lie apart along each axis; 0 if shared."""
+        """Distance of neighbours' indices in the stream along each axis; 0 if shared."""
         stride = 1
         strides: list[int] = []  # torch.compile can't follow list[int]()
         extent = self.window.shape if self.window else self.shape
@@ -158,19 +161,19 @@ class Recipe(NamedTuple):
 
     @property
     def placement(self) -> Placement:
-        """The logical indices of the elements of `keep_shape`, on as few axes as describe them.
+        """Indices in the stream of the elements of `keep_shape`, on as few axes as possible.
 
-        Axes of length 1 are gone and neighbours that run on are merged, so a plain mask has one
-        axis of stride 1. The last axis always has stride 1. A window whose offset is traced, and
-        so of unknown value, is refused.
+        Axes of length 1 are left out and contiguous axes are merged, so a plain mask has one axis
+        of stride 1. The last axis always has stride 1. A window with a traced offset, of unknown
+        value, is refused.
         """
         return self._placed(self.keep_shape)
 
     @property
     def spread(self) -> Placement:
-        """The logical indices of the elements of `shape`: `placement`, with the shared axes.
+        """Indices in the stream of the elements of `shape`: `placement` with the shared axes.
 
-        Their stride is 0. After the last axis of stride 1 there may be one of them.
+        These have stride 0. One of them may follow the last axis of stride 1.
         """
         return self._placed(self.shape)
 

@@ -1,6 +1,6 @@
 """`Seedable`: the modules for frameworks that `seed_layers` and `monte_carlo` find in a model.
 
-Both know the modules by this class, since they can't import a framework.
+Both know the modules by this class, without importing a framework.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from anydrop.core.stream import Seed
 
 
 class Lent(Protocol):
-    """A loan of a module: it draws from another seed for a time, from step 0 in training mode."""
+    """A loan of a module, which then draws from another seed, from step 0, in training mode."""
 
     @property
     def rate(self) -> float:
-        """The drop probability for the time."""
+        """The drop probability during the loan."""
 
     @property
     def drew(self) -> bool:
-        """Whether the module drew a mask meanwhile."""
+        """Whether the module drew a mask during the loan."""
 
     def begin(self) -> None:
         """Let the module draw from the other seed."""
@@ -30,22 +30,23 @@ class Lent(Protocol):
 
 
 class Seedable:
-    """A dropout module of anydrop for a framework. Inherit it: the methods are not enough."""
+    """Base class of dropout modules for frameworks. Having its methods is not enough."""
 
     def reseed(self, seed: Seed | Sequence[int], place: str | None = None) -> None:
-        """Begin anew with another seed, at step 0.
+        """Restart with another seed, at step 0.
 
         Parameters
         ----------
         seed : int, sequence of int or numpy.random.SeedSequence
-            Of the module, or of the whole model.
+            Seed of the module, or of the whole model.
         place : str, optional
-            A name. With it a seed that several modules share becomes a seed of this one.
+            Name of the module in the model. With it, modules can share `seed`, and each derives its
+            own.
         """
         raise NotImplementedError
 
     def lend(self, seed: Seed) -> Lent:
-        """Return a loan, with which the module draws from another seed for a time.
+        """Return a loan, during which the module draws from another seed.
 
         A schedule stays at the module's own step.
         """

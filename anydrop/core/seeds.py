@@ -1,4 +1,4 @@
-"""Seeds: what is accepted, and how one is saved."""
+"""Seeds: which ones are accepted, and how they are saved."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from anydrop.core import check
 from anydrop.core.stream import Keyed, Seed
 
-# Of a SeedSequence's pool, in words. NumPy mixes one in a time that grows with its square, and
-# heeds no signal meanwhile.
+# The largest pool of a SeedSequence, in 32-bit words. NumPy's time to mix one grows with the square
+# of its size, and can't be interrupted.
 POOL = 2**10
 FIELDS = ("entropy", "spawn_key", "pool_size", "n_children_spawned")
 
@@ -37,7 +37,7 @@ def checked(value: object) -> Seed:
 
 
 def fresh() -> int:
-    """Return 128 bits of the operating system's entropy as a seed that can be written down."""
+    """Return 128 bits of the operating system's entropy, as an int."""
     entropy = np.random.SeedSequence().entropy
     assert isinstance(entropy, int)
     return entropy
@@ -67,22 +67,22 @@ def require_seed(seed: Any) -> Any:
     if seed is None:
         raise TypeError(
             "a training call needs seed= (the same mask everywhere) or rng= (the library's own "
-            "generator); randomness is never hidden. Use training=False for inference"
+            "generator): pass one of them, or training=False for inference"
         )
     return seed
 
 
 def forbid_rng(rng: object) -> None:
-    """Refuse a generator where only a seed will do."""
+    """Refuse a generator where a seed is needed."""
     if rng is not None:
         raise TypeError(
-            f"normal noise is drawn from a seed's stream alone, got rng={check.described(rng)}: a "
-            "generator could not draw it again for the backward pass. Use seed="
+            f"normal noise needs seed=, got rng={check.described(rng)}: a generator could not draw "
+            "the noise again for the backward pass"
         )
 
 
 def of_place(seed: Seed, name: str) -> np.random.SeedSequence:
-    """Return the seed of a layer, by the name of its place in a model: `anydrop.seed_layers`."""
+    """Return the seed of a layer, by its name in a model; see `anydrop.seed_layers`."""
     return _child(seed, *np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], ">u4").tolist())
 
 
@@ -93,12 +93,12 @@ def _child(seed: Seed, *words: int) -> np.random.SeedSequence:
 
 
 def of_rank(seed: Seed, rank: int) -> np.random.SeedSequence:
-    """Return the seed of one of several processes, which draw masks of their own."""
+    """Return the seed of one of several processes, each of which draws its own masks."""
     return _child(seed, rank)
 
 
 def to_json(seed: Seed | None) -> Any:
-    """Return a seed as plain JSON, from which `from_json` makes an equal one."""
+    """Return a seed as plain JSON, which `from_json` reads."""
     if not isinstance(seed, np.random.SeedSequence):
         return list(seed) if isinstance(seed, tuple) else seed
     fields = _fields({name: getattr(seed, name) for name in FIELDS})
@@ -106,7 +106,7 @@ def to_json(seed: Seed | None) -> Any:
 
 
 def from_json(value: Any) -> Seed | None:
-    """Return the seed of its JSON form."""
+    """Return the seed that `to_json` wrote."""
     if value is None:
         return None
     if not isinstance(value, dict):
@@ -117,7 +117,7 @@ def from_json(value: Any) -> Seed | None:
 
 
 def described(seed: Seed | None) -> str:
-    """Return a seed as it is shown."""
+    """Return the text that shows a seed."""
     if not isinstance(seed, np.random.SeedSequence):
         return repr(seed)
     pool = f", pool_size={seed.pool_size}" * (seed.pool_size != 4)
@@ -125,7 +125,7 @@ def described(seed: Seed | None) -> str:
 
 
 def _fields(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what a SeedSequence is made of in normal form; NumPy takes more than it can use."""
+    """Return the parts of a SeedSequence in normal form. NumPy accepts more than it can use."""
     entropy = given["entropy"]
     size = check.integer(given["pool_size"], "pool_size")
     if not 4 <= size <= POOL:

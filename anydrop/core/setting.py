@@ -1,4 +1,4 @@
-"""`Setting`: a setting of a layer, which its constructor takes and its state holds."""
+"""`Setting`: a setting of a layer, which its constructor takes and its state saves."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ T = TypeVar("T")
 
 
 class HasOptions(Protocol):
-    """What an option is an attribute of: a layer."""
+    """A layer, which has settings."""
 
     _options: dict[str, Any]
     _plan: Any
 
     @property
     def _acting(self) -> HasOptions:
-        """The one that draws."""
+        """The layer that draws: itself or its twin."""
 
 
 class Setting(Generic[T]):
-    """A setting of a layer: its constructor takes it, its function gets it, its state holds it.
+    """A setting of a layer: its constructor takes it, its function gets it, its state saves it.
 
     Parameters
     ----------
     check : callable
-        Returns the setting in normal form, or raises; its second argument is the setting's name.
+        Takes a value and the setting's name. Returns the value in normal form, or raises.
     doc : str
-        What it is.
+        Its docstring.
     settable : bool
-        Whether it may be set later.
+        Whether it can be set after construction.
     """
 
     def __init__(self, check: Callable[[Any, str], T], doc: str, *, settable: bool = False) -> None:
         self.check, self.settable, self.__doc__ = check, settable, doc
 
     def normal(self, value: Any) -> T:
-        """Return a value of the setting in normal form, or raise."""
+        """Return a value in normal form, or raise."""
         return self.check(value, self.name)
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -57,9 +57,9 @@ class Setting(Generic[T]):
     def __set__(self, layer: HasOptions, value: Any) -> None:
         if not self.settable:
             kind = type(layer).__name__
-            raise AttributeError(f"{self.name} is settled when a {kind} is made: make another one")
+            raise AttributeError(f"{self.name} of a {kind} can't be changed: make a new {kind}")
         acting = layer._acting
-        # Not in place: a copy of the layer may have the same dict. And in one assignment, so
-        # that an interrupt can't leave the layer half changed.
+        # Not in place, since a copy of the layer may share the dict. A single assignment, so that
+        # an interrupt can't leave the layer half changed.
         options = acting._options | {self.name: self.normal(value)}
         acting._options, acting._plan = options, None

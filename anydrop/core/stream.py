@@ -1,8 +1,8 @@
-"""The stream, version 1: what the random word of an index is.
+"""The stream, version 1: the 32 random bits (the "word") of each index.
 
-This file is the definition, in plain integers. Every kernel in ``anydrop.backends`` is a faster
-spelling of `word`, and the tests hold each of them to it bit for bit. A change of any bit is a
-new version, never an edit.
+This file is the definition, in plain Python integers. The kernels in ``anydrop.backends`` are
+faster implementations of `word`, and tests compare each of them with it, bit for bit. If any bit
+changes, it must become a new version.
 
 Philox4x32-10 is from Salmon, Moraes, Dror and Shaw, *Parallel random numbers: as easy as 1, 2, 3*,
 SC 2011, https://doi.org/10.1145/2063384.2063405.
@@ -33,7 +33,7 @@ Key: TypeAlias = Words
 class Keyed(NamedTuple):
     """A seed given by its key, which modules for frameworks pass to functions.
 
-    In a call that a compiler traces, its words may be integer scalar arrays, as a step may.
+    In a call that a compiler traces, the key may consist of integer scalar arrays.
     """
 
     key: Any
@@ -53,7 +53,7 @@ def key_of(seed: Seed) -> Key:
     return _key_of(seed)
 
 
-@constant  # which can't trace a SeedSequence
+@constant  # A compiler can't trace a SeedSequence.
 def _key_of(seed: int | tuple[int, ...] | np.random.SeedSequence) -> Key:
     if type(seed) is not int and isinstance(seed, np.random.SeedSequence):
         return _first_words(seed)
@@ -62,7 +62,7 @@ def _key_of(seed: int | tuple[int, ...] | np.random.SeedSequence) -> Key:
 
 @lru_cache(maxsize=1024)
 def key_of_entropy(seed: int | tuple[int, ...]) -> Key:
-    """Return the key of ints, which is remembered: a SeedSequence takes some microseconds."""
+    """Return the key of ints. It is cached, since a SeedSequence takes microseconds."""
     return _first_words(np.random.SeedSequence(seed))
 
 
@@ -72,7 +72,7 @@ def _first_words(sequence: np.random.SeedSequence) -> Key:
 
 
 def threshold(p: float) -> int:
-    """Return the least word that survives at drop probability `p`.
+    """Return the least word that is kept at drop probability `p`.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def halves(value: int) -> Words:
 
 
 def round_keys(key: Key) -> tuple[Key, ...]:
-    """Return the ten keys of the ten Philox rounds."""
+    """Return the keys of the ten Philox rounds."""
     return tuple(
         ((key[0] + r * WEYL[0]) & WORD, (key[1] + r * WEYL[1]) & WORD) for r in range(ROUNDS)
     )
@@ -111,21 +111,21 @@ def philox(counter: tuple[int, int, int, int], key: Key) -> tuple[int, int, int,
 
 
 def word(index: int, step: int, key: Key) -> int:
-    """Return the 32-bit word of a logical index.
+    """Return the word of an index.
 
     Parameters
     ----------
     index : int
-        C-order index in the mask's global shape.
+        Index of the element, in C order, in the mask's global shape.
     step : int
-        Which draw, ``0 <= step < 2**64``.
+        Step of the seed, ``0 <= step < 2**64``.
     key : tuple of int
         From `key_of`.
 
     Returns
     -------
     int
-        The element survives where this is ``>= threshold(p)``.
+        32 random bits. The element is kept if this is ``>= threshold(p)``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""For compilers that trace Python code, as PyTorch's does."""
+"""For compilers that trace Python code, such as PyTorch's."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def constant(function: Function) -> Function:
-    """Have PyTorch's compiler call a function when it traces a call of it, and not look inside.
+    """Make PyTorch's compiler call a function while tracing, instead of tracing it.
 
-    What the function returns is then a constant of the compiled program, so it must depend on its
-    arguments alone. This is ``torch.compiler.assume_constant_result`` without importing PyTorch.
+    The result is then a constant of the compiled program, so it must depend on the arguments only.
+    This is ``torch.compiler.assume_constant_result`` without importing PyTorch.
     """
     vars(function)["_dynamo_marked_constant"] = True
     return function

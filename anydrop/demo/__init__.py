@@ -1,11 +1,11 @@
-"""The demo: the same perceptron with and without dropout, on handwritten digits."""
+"""The demo: the same perceptron, with and without dropout, on handwritten digits."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
 
-# What is imported, and the name under which it is installed.
+# The modules that the demo imports, and their packages.
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib", "rich": "rich"}
 
 
@@ -20,23 +20,23 @@ def run(
 ) -> int:
     """Train with and without dropout, print the accuracies and draw three pictures.
 
-    The perceptrons are written in plain array code around `anydrop.Dropout`, so they train on
-    any array library. The handwritten digits come with scikit-learn: nothing is downloaded.
+    The perceptrons are written in plain array code around `anydrop.Dropout`, so they train on any
+    array library. The handwritten digits come with scikit-learn, so nothing is downloaded.
 
     Parameters
     ----------
     backend : str, default "numpy"
         Array library to train with, by the name under which it is imported.
     seeds : int, default 5
-        How many networks to train of each kind. Each seed has its own split, wrong labels,
-        weights and masks; the two networks of a seed differ in dropout alone.
+        Number of networks to train of each kind. Each seed has its own split, wrong labels, weights
+        and masks. The two networks of a seed differ only in dropout.
     out : str or Path, default "anydrop-demo"
-        Folder for the pictures and ``results.txt``; made if it isn't there.
+        Folder for the pictures and ``results.txt``. It is created if it does not exist.
     images, epochs : int, defaults 1000 and 80
-        Training images, 30 % of them mislabelled, and passes through them; a fifth as many images
-        and twice as many passes where no label is wrong.
+        Number of training images, 30 % of them mislabelled, and number of passes through them. The
+        experiment without wrong labels has a fifth as many images and twice as many passes.
     passes : int, default 50
-        Stochastic forward passes of MC dropout.
+        Number of samples of Monte Carlo dropout.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def run(
             raise ValueError(f"{name} must be at least 1, got {value}")
     if not 5 <= images <= 1000:
         raise ValueError(f"images must satisfy 5 <= images <= 1000, got {images}")
-    # Imported here, so that this package can be imported without them.
+    # Imported here, so that the package can be imported without these modules.
     from anydrop.demo.show import show
 
     show(backend, seeds, out, images, epochs, passes)

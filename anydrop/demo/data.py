@@ -1,4 +1,4 @@
-"""Handwritten digits in a small, mislabelled training set: a setting that invites overfitting."""
+"""Handwritten digits: a small, mislabelled training set, which invites overfitting."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from sklearn.datasets import load_digits
 Host = np.ndarray[Any, Any]
 
 CLASSES, PIXELS = 10, 64
-#: Of the 1,797 images at least these are for testing.
+#: Test images, of 1,797 in all.
 TESTED = 797
 _load = cache(load_digits)
 
 
 class Setting(NamedTuple):
-    """How much there is to learn from, and for how long."""
+    """How much data there is, and how long to train."""
 
     images: int  # to train with
-    wrong: float  # the share of them that get a wrong label
+    wrong: float  # fraction with a wrong label
     epochs: int
     batch: int
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         labels = f"{100 * self.wrong:.0f} % of them mislabelled" if self.wrong else "clean labels"
         return f"{self.images:,} training images, {labels}"
 
 
 class Trial(NamedTuple):
-    """The data of one seed; images have the shape (n, 64) and lie between 0 and 1."""
+    """The data of one seed. Images have the shape (n, 64) and values from 0 to 1."""
 
     images: Host
-    labels: Host  # as given, some of them wrong
+    labels: Host  # some of them wrong
     test_images: Host  # the same for every setting of a seed
     test_labels: Host
 
 
 def draw(setting: Setting, seed: np.random.SeedSequence) -> Trial:
-    """Split the digits at random and mislabel a share of those to train with."""
+    """Split the digits at random, and mislabel a fraction of the training images."""
     images, labels = _load(return_X_y=True)
     images = (images / 16).astype(np.float32)
     rng = np.random.default_rng(seed)
@@ -49,6 +49,6 @@ def draw(setting: Setting, seed: np.random.SeedSequence) -> Trial:
     test, train = order[:TESTED], order[TESTED:][: setting.images]
     given = labels[train].copy()
     wrong = rng.choice(len(train), round(setting.wrong * len(train)), replace=False)
-    # Any of the nine other labels, with equal chances.
+    # Any of the nine other labels, with equal probability.
     given[wrong] = (given[wrong] + rng.integers(1, CLASSES, len(wrong))) % CLASSES
     return Trial(images[train], given, images[test], labels[test])

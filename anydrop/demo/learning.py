@@ -1,4 +1,4 @@
-"""What makes a network learn: the loss and the optimiser, in plain array code."""
+"""The loss and the optimiser, in plain array code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RATE, B1, B2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 
 
 class Adam:
-    """The optimiser of Kingma and Ba, 2015, without in-place updates, which JAX doesn't have."""
+    """The optimiser of Kingma and Ba, 2015, without in-place updates, which JAX can't do."""
 
     def __init__(self, parameters: list[Array]) -> None:
         self._parameters = parameters
@@ -25,7 +25,7 @@ class Adam:
         self._moments: list[tuple[Array, Array]] = [(0.0, 0.0)] * len(parameters)
 
     def step(self, gradients: list[Array]) -> None:
-        """Take one step along the gradients, and put the new parameters into their list."""
+        """Update the list of parameters by one step along the gradients."""
         self._time += 1
         rate = RATE * (1 - B2**self._time) ** 0.5 / (1 - B1**self._time)
         for i, gradient in enumerate(gradients):

@@ -14,19 +14,19 @@ from anydrop.core.typing import Array
 
 
 class Perceptron:
-    """Affine maps with dropout before each and a ReLU after each but the last.
+    """Linear layers with dropout before each, and a ReLU after each but the last.
 
-    Weights are drawn by NumPy and moved to the library that trains, so that training starts from
-    the same ones everywhere. They and every dropout layer get seeds of their own.
+    NumPy draws the weights, which are then moved to the library that trains. So training starts
+    from the same weights everywhere. The weights and each dropout layer have their own seeds.
 
     Parameters
     ----------
     widths : sequence of int
-        Of the input, of the hidden layers and of the output.
+        Widths of the input, of the hidden layers and of the output.
     ps : sequence of float
-        Drop probabilities, one for each affine map.
+        Drop probabilities, one for each linear layer.
     seed : numpy.random.SeedSequence
-        The parent of all seeds.
+        Parent of all seeds.
     move : callable
         Moves a NumPy array to the library that trains.
     """
@@ -42,15 +42,15 @@ class Perceptron:
         weights, *dropouts = seed.spawn(1 + len(ps))
         rng = np.random.default_rng(weights)
         self.dropouts = [Dropout(p, seed=own) for p, own in zip(ps, dropouts, strict=True)]
-        #: A weight of shape (inputs, outputs) and a bias for each affine map, one after another.
+        #: For each linear layer, a weight of shape (inputs, outputs) and then a bias.
         self.parameters: list[Array] = []
         for inputs, outputs in pairwise(widths):
-            # He et al. 2015: keeps the scale of activations through layers of ReLUs.
+            # He et al. 2015: keeps the scale of activations across layers with ReLUs.
             weight = rng.normal(0.0, (2.0 / inputs) ** 0.5, (inputs, outputs))
             self.parameters += [move(weight), move(np.zeros(outputs))]
 
     def activations(self, x: Array, training: bool | None) -> list[Array]:
-        """Return what each affine map is given, with dropout, and then the logits."""
+        """Return the input of each linear layer, after dropout, and then the logits."""
         xp, given = array_namespace(x), list[Array]()
         for i, dropout in enumerate(self.dropouts):
             if i:
@@ -61,16 +61,16 @@ class Perceptron:
         return [*given, x]
 
     def forward(self, x: Array, training: bool | None = None) -> Array:
-        """Return the logits, shape (batch, classes); None leaves dropout layers in their modes."""
+        """Return the logits, shape (batch, classes). None leaves dropout layers in their modes."""
         *given, logits = self.activations(x, training)
         if training:
             self._given = given
         return logits
 
     def backward(self, gradient: Array) -> list[Array]:
-        """Return the gradients of the parameters for that of the last training forward's logits.
+        """Return the gradients of the parameters, from that of the last training forward's logits.
 
-        Dropout layers draw their masks again, so none was kept since the forward pass.
+        Dropout layers draw their masks again, so none was stored since the forward pass.
         """
         xp, gradients = array_namespace(gradient), list[Array]()
         for i in reversed(range(len(self.dropouts))):

@@ -22,7 +22,7 @@ FILES = ("curves.png", "masks.png", "uncertain.png", "results.txt")
 
 
 def show(backend: str, seeds: int, out: str | Path, images: int, epochs: int, passes: int) -> None:
-    """Do what `anydrop.demo.run` promises."""
+    """Run the demo; see `anydrop.demo.run`."""
     start = time.perf_counter()
     library = Library.named(backend)
     mislabelled = Setting(images, wrong=0.3, epochs=epochs, batch=100)
@@ -30,8 +30,8 @@ def show(backend: str, seeds: int, out: str | Path, images: int, epochs: int, pa
     paths = _writable(out)
     console = Console(highlight=False)
 
-    # Matrices this small gain nothing from a second thread, and wait long for one while another
-    # program has its core.
+    # A second thread does not help with matrices this small, and waiting for it takes long while
+    # another program uses its core.
     with threadpool_limits(1):
         pairs = _train([mislabelled, clean], seeds, library, console)
         pair = pairs[mislabelled]
@@ -59,7 +59,7 @@ def show(backend: str, seeds: int, out: str | Path, images: int, epochs: int, pa
 
 
 def _writable(out: str | Path) -> list[Path]:
-    """Make the folder if it isn't there, and return the demo's files in it, if it can hold them."""
+    """Create the folder if needed, and return the demo's files in it, if it can write them."""
     paths = [Path(out, name) for name in FILES]
     try:
         os.makedirs(out, exist_ok=True)  # which refuses "", where Path means "."
@@ -77,7 +77,7 @@ def _writable(out: str | Path) -> list[Path]:
 def _train(
     settings: list[Setting], seeds: int, library: Library, console: Console
 ) -> dict[Setting, tables.Pair]:
-    """Train the networks of every setting and seed, behind one progress bar."""
+    """Train the networks of all settings and seeds, with one progress bar."""
     pairs = {setting: tables.Pair([], []) for setting in settings}
     with Progress(console=console) as progress:
         bar = progress.add_task("", total=2 * seeds * sum(setting.epochs for setting in settings))

@@ -1,4 +1,4 @@
-"""The demo's numbers, as rich tables: means and standard errors over the seeds, in percent."""
+"""The demo's tables: means and standard errors over the seeds, in percent."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from anydrop.demo.data import TESTED, Host, Setting
 from anydrop.demo.training import Library, Outcome, predict
 from anydrop.monte_carlo.statistics import entropy
 
-#: Of the test images, how many count as certain.
+#: Fraction of the test images that counts as certain.
 CERTAIN = 0.8
-#: Student's t for 95 %, rounded up: of two seeds, three and so on. Ten's serve more seeds, too.
+#: Student's t for 95 %, rounded up, for two seeds, three and so on. The last is for ten or more.
 T95 = (12.71, 4.31, 3.19, 2.78, 2.58, 2.45, 2.37, 2.31, 2.27)
 NOTE = """* picked by the test set: the most that stopping in time could reach
 A gain or loss is claimed where Student's t test tells it from chance at 95 %."""
 
 
 class Pair(NamedTuple):
-    """The networks without and with dropout, one of each for every seed."""
+    """The networks without and with dropout, one of each per seed."""
 
     without: list[Outcome]
     with_: list[Outcome]
 
 
 def headline(gains: Host) -> str:
-    """Say what dropout did for the test accuracy of each seed, given as shares of the images.
+    """Return what dropout did to the test accuracy, given the gain of each seed as a fraction.
 
-    A gain or a loss is claimed where Student's t test of the paired differences tells it from
-    chance at 95 %. One seed shows no spread, so it allows no claim.
+    It claims a gain or a loss only if Student's t test of the paired differences tells it from
+    chance at 95 %. With one seed there is no spread, so it claims nothing.
     """
     n, mean, measured = len(gains), gains.mean(), f"{_percent(gains, '+z')} points with dropout"
     if n == 1:
         return f"{measured} in one seed, which can't tell the spread"
-    # Equal gains have no spread but for this: they are counted in whole images.
+    # The least spread of equal gains, which are counted in whole images.
     error = max(_error(gains), (12 * n) ** -0.5 / TESTED)
     if abs(mean) <= T95[: n - 1][-1] * error:
         return f"{measured}, which {n} seeds can't tell from chance"
@@ -45,15 +45,15 @@ def headline(gains: Host) -> str:
 
 
 def accuracies(setting: Setting, pair: Pair) -> Table:
-    """Return the accuracies without and with dropout, and by how much they differ.
+    """Return the accuracies without and with dropout, and their difference.
 
-    The two networks of a seed share data, weights and batches, so the error of the difference
-    is that of a paired comparison.
+    The two networks of a seed share data, weights and batches, so the error of the difference is
+    that of a paired comparison.
     """
     test = [np.stack([run.test for run in runs]) for runs in pair]
     rows = {
         "test": [t[:, -1] for t in test],
-        # The best epoch is that of the seeds' mean.
+        # The best epoch of the mean over seeds.
         "test, at the best epoch*": [t[:, np.argmax(t.mean(axis=0))] for t in test],
         "train, on the given labels": [np.array([run.train[-1] for run in runs]) for runs in pair],
     }
@@ -66,7 +66,7 @@ def accuracies(setting: Setting, pair: Pair) -> Table:
 
 
 def certainty(runs: Sequence[Outcome], library: Library, passes: int) -> Table:
-    """Return the test accuracy on the images that the networks are most certain of."""
+    """Return the test accuracy on the images of which the networks are most certain."""
     title = f"MC dropout: test accuracy by predictive entropy, {passes} passes"
     table = _table(title, "all", f"most certain {100 * CERTAIN:.0f} %", "the others")
     for name, n in (("mean of the passes", passes), ("once, dropout off", 0)):
@@ -79,7 +79,7 @@ def certainty(runs: Sequence[Outcome], library: Library, passes: int) -> Table:
 
 
 def split_by_certainty(probabilities: Host, labels: Host) -> list[float]:
-    """Return the accuracies on all images, on the most certain of them and on the others."""
+    """Return the accuracies on all images, on the most certain ones and on the others."""
     right = np.argmax(probabilities, axis=1) == labels
     right = right[np.argsort(entropy(np, probabilities, axis=1), kind="stable")]
     cut = round(CERTAIN * len(right))
@@ -92,7 +92,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _error(values: Host) -> float:
-    """Return the standard error of the mean of two values or more."""
+    """Return the standard error of the mean of two or more values."""
     return float(values.std(ddof=1) / len(values) ** 0.5)
 
 

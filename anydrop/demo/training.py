@@ -1,4 +1,4 @@
-"""Trains one network, follows its accuracies and asks it for probabilities."""
+"""Trains a network, measures its accuracies and predicts probabilities."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from anydrop.monte_carlo.statistics import softmax
 WIDTHS = (PIXELS, 256, 256, CLASSES)
 WITH = (0.1, 0.5, 0.5)
 WITHOUT = (0.0, 0.0, 0.0)
-#: Epochs between two looks at the accuracies.
+#: Epochs between two measurements of the accuracies.
 EVERY = 2
 
 
 class Library(NamedTuple):
-    """The array library that trains, and any array on the device where it does."""
+    """The array library that trains, and an array on its device."""
 
     backend: Backend
     like: Array
 
     @classmethod
     def named(cls, name: str) -> Library:
-        """Return an installed library, with the first device that anydrop finds in it."""
+        """Return an installed library, with the first device that anydrop finds."""
         backend = load(name) if name in found() else None
         if backend is None:
             why = ""
@@ -50,27 +50,27 @@ class Library(NamedTuple):
         )
 
     def move(self, x: Host) -> Array:
-        """Return a NumPy array, where data and weights come from, as one of this library."""
+        """Return a NumPy array, such as data or weights, as an array of this library."""
         return self.backend.from_numpy(np.asarray(x, np.float32), self.like)
 
 
 class Outcome(NamedTuple):
-    """A trained network, its data and how it got there."""
+    """A trained network, its data and its accuracies during training."""
 
     network: Perceptron
     trial: Trial
     epochs: Host  # when its accuracies were measured
-    train: Host  # accuracies on the training images and their given labels
+    train: Host  # accuracies on the training images, with their given labels
     test: Host
 
 
 def prepare(
     setting: Setting, seed: int, ps: Sequence[float], library: Library
 ) -> tuple[Perceptron, Trial, np.random.Generator]:
-    """Return a seed's untrained network, its data and the generator of the batches' order.
+    """Return a seed's untrained network, its data and the generator of the order of batches.
 
-    All but the drop probabilities `ps` depends on the seed alone, so that two networks of one
-    seed can be compared as a pair.
+    All but the drop probabilities `ps` depends only on the seed, so two networks of one seed can be
+    compared as a pair.
     """
     data, order, weights = np.random.SeedSequence(seed).spawn(3)
     network = Perceptron(WIDTHS, ps, seed=weights, move=library.move)
@@ -80,7 +80,7 @@ def prepare(
 def train(
     setting: Setting, seed: int, ps: Sequence[float], library: Library, tick: Callable[[], object]
 ) -> Outcome:
-    """Train the network of a seed, and call `tick` after every epoch."""
+    """Train the network of a seed, and call `tick` after each epoch."""
     network, trial, rng = prepare(setting, seed, ps, library)
     optimiser = Adam(network.parameters)
     targets = np.eye(CLASSES)[trial.labels]
@@ -101,15 +101,16 @@ def train(
 
 
 def accuracy(network: Perceptron, images: Host, labels: Host, library: Library) -> float:
-    """Return the share of images that the network names as labelled, with dropout off."""
+    """Return the fraction of images that the network classifies as labelled, without dropout."""
     logits = library.backend.to_numpy(network.forward(library.move(images), training=False))
     return float(np.mean(np.argmax(logits, axis=1) == labels))
 
 
 def predict(network: Perceptron, images: Host, library: Library, passes: int = 0) -> Host:
-    """Return class probabilities, shape (n, 10): without `passes` those with dropout off.
+    """Return class probabilities, shape (n, 10): without `passes`, those with dropout off.
 
-    With them it is MC dropout, by Gal and Ghahramani, 2016: https://arxiv.org/abs/1506.02142.
+    With `passes` it is Monte Carlo dropout, by Gal and Ghahramani, 2016:
+    https://arxiv.org/abs/1506.02142.
     """
     x = library.move(images)
     if passes:
@@ -120,9 +121,9 @@ def predict(network: Perceptron, images: Host, library: Library, passes: int = 0
 
 
 def fingerprint(setting: Setting, seed: int, library: Library, steps: int = 10) -> str:
-    """Return the SHA-256 over the masks that a seed's dropout layers draw in their first steps.
+    """Return the SHA-256 of the masks that a seed's dropout layers draw in their first steps.
 
-    They depend on seeds, steps and shapes alone: not on data or weights, nor on the library.
+    They depend only on seeds, steps and shapes: not on data, weights or the library.
     """
     network, trial, _ = prepare(setting, seed, WITH, library)
     x = library.move(trial.images[: setting.batch])

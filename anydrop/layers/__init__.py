@@ -1,1 +1,1 @@
-"""The catalogue: each file holds a dropout function and the layer around it."""
+"""The dropout functions and layers: one module for each family."""

@@ -13,15 +13,15 @@ from anydrop.layers.dropout import dropout
 from anydrop.layers.spatial import DataFormat, SpatialLayer, check_layout, dropout1d
 from anydrop.schedules import Rate
 
-# Of SELU, by Klambauer et al.: what it saturates at for x -> -inf is -SCALE * ALPHA.
+# Constants of SELU, by Klambauer et al. For x -> -inf it saturates at -SCALE * ALPHA.
 ALPHA, SCALE = 1.6732632423543772, 1.0507009873554805
 SATURATION = -ALPHA * SCALE
 
-UNSCALED = "survivors are shifted too, so that mean and variance are right in training already"
+UNSCALED = "alpha dropout keeps mean and variance in training already"
 
 
 def affine(p: float) -> Affine:
-    """Return what keeps mean 0 and variance 1 when dropped elements go to where SELU saturates."""
+    """Return the map that keeps mean 0 and variance 1 when dropped elements saturate."""
     a = ((1.0 - p) * (1.0 + p * SATURATION**2)) ** -0.5
     b = -a * p * SATURATION
     return Affine(a, b, a * SATURATION + b)
@@ -32,36 +32,37 @@ RULE = Rule(affine=affine, unscaled=UNSCALED)
 
 @described_by(dropout)
 def alpha_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
-    """Set elements to where SELU saturates, and keep mean 0 and variance 1.
+    """Drop elements of a self-normalizing network, and keep mean 0 and variance 1.
 
-    For inputs of mean 0 and variance 1, as self-normalizing networks have them. Plain dropout would
-    change both.
+    Use it in networks with SELU activations, where plain dropout would change mean and variance. A
+    dropped element gets the value at which SELU saturates. Then all elements are scaled and
+    shifted, so that inputs of mean 0 and variance 1 keep them.
 
     Parameters
     ----------
     x : array of any shape
-        Of a dtype that `dropout` takes, of any library. Of a complex element the real part is
-        treated so, and the imaginary part scaled or dropped.
+        Array of a dtype that `dropout` takes, of any library. Of complex elements only the real
+        part is treated like this; the imaginary part is scaled or set to 0.
     scaling : "train"
-        "inference" is refused: survivors are shifted too, so that mean and variance are right in
-        training already.
+        "inference" is refused: alpha dropout keeps mean and variance in training already.
 
     Returns
     -------
     array, or tuple of array and Mask
         ``where(keep, a * x + b, a * s + b)`` with the saturation ``s = -1.7580993408473766``,
         ``a = ((1 - p) * (1 + p * s**2)) ** -0.5`` and ``b = -a * p * s``. The gradient of a kept
-        element is multiplied by ``a``: that is the mask's `scale`.
+        element is multiplied by ``a``, which is the mask's `scale`.
 
     See Also
     --------
     AlphaDropout : the layer.
-    feature_alpha_dropout : whole channels.
+    anydrop.torch.AlphaDropout : the PyTorch module.
+    feature_alpha_dropout : drops whole channels.
 
     Notes
     -----
-    The function is not linear. Its backward pass is ``mask.apply(gradient)`` for the mask that
-    ``return_mask=True`` returns.
+    The function is not linear, so don't call it on the gradient. Its backward pass is
+    ``mask.apply(gradient)``, with the mask that ``return_mask=True`` returns.
 
     References
     ----------
@@ -102,18 +103,23 @@ def feature_alpha_dropout(
     batched: bool = True,
     **keywords: Unpack[Keywords],
 ) -> Any:
-    """Set whole channels to where SELU saturates, and keep mean 0 and variance 1.
+    """Drop whole channels of a self-normalizing network, and keep mean 0 and variance 1.
+
+    Use it in convolutional networks with SELU activations. It does what `alpha_dropout` does, but
+    to all positions of a channel together.
 
     Parameters
     ----------
-    x : array of shape (batch, channels, ...), or as `data_format` and `batched` say
-        Of a dtype that `dropout` takes, of any library.
+    x : array of shape (batch, channels, ...)
+        Feature maps, of a dtype that `dropout` takes. `data_format` and `batched` change the shape.
     p : float, default 0.5
         Probability that a channel of an example is dropped, ``0 <= p < 1``.
 
     See Also
     --------
     FeatureAlphaDropout : the layer.
+    anydrop.torch.FeatureAlphaDropout : the PyTorch module.
+    alpha_dropout : drops single elements.
 
     Examples
     --------
@@ -128,7 +134,15 @@ def feature_alpha_dropout(
 @final
 @described_by(alpha_dropout, DropLayer)
 class AlphaDropout(DropLayer):
-    """Set elements to where SELU saturates, and keep mean 0 and variance 1; see `alpha_dropout`.
+    """Drop elements of a self-normalizing network, and keep mean 0 and variance 1.
+
+    The layer of `alpha_dropout`, for networks with SELU activations.
+
+    See Also
+    --------
+    alpha_dropout : the function.
+    anydrop.torch.AlphaDropout : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
@@ -151,7 +165,16 @@ class AlphaDropout(DropLayer):
 @final
 @described_by(feature_alpha_dropout, DropLayer)
 class FeatureAlphaDropout(SpatialLayer):
-    """Set whole channels to where SELU saturates; see `feature_alpha_dropout`.
+    """Drop whole channels of a self-normalizing network, and keep mean 0 and variance 1.
+
+    The layer of `feature_alpha_dropout`, for convolutional networks with SELU activations. Its
+    input has the shape (batch, channels, ...), unless `data_format` or `batched` says otherwise.
+
+    See Also
+    --------
+    feature_alpha_dropout : the function.
+    anydrop.torch.FeatureAlphaDropout : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""`attention_dropout` and `AttentionDropout`: links between the positions of a sequence."""
+"""`attention_dropout` and `AttentionDropout`: attention weights."""
 
 from __future__ import annotations
 
@@ -38,25 +38,26 @@ def attention_dropout(
     share_batch: bool = False,
     **keywords: Unpack[Keywords],
 ) -> Any:
-    """Drop attention weights: links between a query and a key.
+    """Drop attention weights.
 
-    The weights of a query then add up to 1 on average only.
+    Apply it to the output of the softmax, before the product with the values. A query then ignores
+    some keys. The weights of a query no longer sum to 1, except on average.
 
     Parameters
     ----------
-    weights : array of shape (..., heads, queries, keys), or (queries, keys)
-        What a softmax over the keys returned, of a dtype that `dropout` takes. The axes before
-        the heads' count examples.
+    weights : array of shape (..., heads, queries, keys) or (queries, keys)
+        Attention weights, of a dtype that `dropout` takes. Axes before the heads count examples.
     p : float, default 0.1
-        Probability that a link is dropped, ``0 <= p < 1``.
+        Probability that a weight is dropped, ``0 <= p < 1``.
     share_heads : bool, default False
-        Whether all heads of an example lose the same links.
+        Whether all heads of an example drop the same weights.
     share_batch : bool, default False
-        Whether all examples lose the same links.
+        Whether all examples drop the same weights.
 
     See Also
     --------
     AttentionDropout : the layer.
+    anydrop.torch.AttentionDropout : the PyTorch module.
 
     References
     ----------
@@ -78,7 +79,16 @@ def attention_dropout(
 @final
 @described_by(attention_dropout, DropLayer)
 class AttentionDropout(DropLayer):
-    """Drop attention weights; see `attention_dropout`.
+    """Drop attention weights.
+
+    The layer of `attention_dropout`. Its input is the output of the softmax, of shape
+    (..., heads, queries, keys) or (queries, keys).
+
+    See Also
+    --------
+    attention_dropout : the function.
+    anydrop.torch.AttentionDropout : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
@@ -91,8 +101,8 @@ class AttentionDropout(DropLayer):
     _function = staticmethod(attention_dropout)
     _rule = RULE
 
-    share_heads = Setting(check.flag, "Whether all heads of an example lose the same links.")
-    share_batch = Setting(check.flag, "Whether all examples lose the same links.")
+    share_heads = Setting(check.flag, "Whether all heads of an example drop the same weights.")
+    share_batch = Setting(check.flag, "Whether all examples drop the same weights.")
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""`Layer`: what all layers have in common. It counts a seed's steps and remembers one recipe."""
+"""`Layer`: the state around a dropout function."""
 
 from __future__ import annotations
 
@@ -19,31 +19,35 @@ from anydrop.masks.mask import Differentiable, Drawn, Mask
 
 
 class Layer(State, abc.ABC):
-    """State around a dropout function: a mode, a seed, a step and the last mask's recipe.
+    """Base class of all layers.
 
-    One layer belongs to one thread: two that share it may draw the same step twice.
+    A layer calls a dropout function, and keeps what that needs between calls: a mode (training or
+    inference), a seed, the step, and a recipe of the last mask. `DropLayer` adds a drop
+    probability. Derive from one of the two to make a layer of your own function. `Dropout` shows
+    the methods.
 
-    A subclass names its function, and has a `Setting` for each thing that its constructor takes.
+    Use a layer in one thread at a time: two threads may draw the same step twice.
 
     Parameters
     ----------
     seed : int, sequence of int or numpy.random.SeedSequence, optional
-        Fresh entropy by default, which the attribute `seed` then reports.
+        Seed of the masks. By default the operating system provides one, and the attribute `seed`
+        reports it.
     rng : generator, optional
-        A generator of the library whose arrays will come, instead of `seed`; see `dropout`.
+        Generator of the library whose arrays will come, instead of `seed`. See `dropout`.
     **options
-        The settings, by the names of their `Setting`.
+        The settings of the subclass, by name: the class has a `Setting` for each of them.
     """
 
-    #: The function, which takes the options as keywords.
+    #: The function that the layer calls, with the options as keywords.
     _function: ClassVar[Callable[..., Any]]
-    #: Its rule, by which its calls are planned; None of a function that does more than drop.
+    #: The rule that plans its calls; None if the function does more than drop.
     _rule: ClassVar[Rule | None] = None
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if "_function" in vars(cls) and "_rule" not in vars(cls):
-            cls._rule = None  # the rule of its parent is that of another function
+            cls._rule = None  # the parent's rule belongs to another function
 
     def __init__(
         self,
@@ -61,15 +65,15 @@ class Layer(State, abc.ABC):
         self._step = 0
         self._training = True
         self._mask: Drawn | None = None
-        self._plan: Plan | None = None  # of the call that drew that mask
-        self._unmasked: Differentiable | None = None  # the last forward, if it was at inference
+        self._plan: Plan | None = None  # of the call that drew `_mask`
+        self._unmasked: Differentiable | None = None  # of the last forward, if that was inference
         self._home: tuple[Any, ...] = ()  # backend and device of the last training input
         self._share_batch = False  # whether all examples of a batch share one mask
-        self._twin: Self | None = None  # what draws in its place while `monte_carlo` runs it
-        self._thread: int | None = None  # of a twin: where that is
+        self._twin: Self | None = None  # draws in its place during `monte_carlo`
+        self._thread: int | None = None  # of a twin: the thread of its run
 
     def _call(self, x: Array, training: bool, **inputs: Any) -> tuple[Any, Any, Plan | None]:
-        """Return what the function makes of an input, the mask that it drew, and its plan."""
+        """Call the function; return its result, its mask and its plan."""
         arguments = self._arguments()
         if training and self._rng is None:
             arguments |= {"seed": self._seed, "step": resolve(x).counted(self._step)}
@@ -85,7 +89,7 @@ class Layer(State, abc.ABC):
         return call.drop(self._rule, own)
 
     def _arguments(self) -> dict[str, Any]:
-        """Return the options as the function takes them at this step."""
+        """Return the options for this step, with schedules evaluated."""
         arguments = self._options.copy()
         for name, value in self._options.items():
             if isinstance(value, schedules.Schedule):
@@ -93,11 +97,11 @@ class Layer(State, abc.ABC):
         return arguments
 
     def _batch_axes(self, ndim: int) -> tuple[int, ...]:
-        """Return which axes of a mask with so many count examples."""
+        """Return the axes of a mask, of `ndim` dimensions, that count examples."""
         return (0,)
 
     def _shared_by_batch(self, shape: tuple[int, ...], **inputs: Any) -> dict[str, Any]:
-        """Return what a function takes to draw one mask for all examples of a batch."""
+        """Return the keywords with which all examples of a batch share one mask."""
         noise = self._options.get("noise_shape")
         own = check.all_shared(self._options["shared_axes"], noise, shape)
         examples = (axis for axis in self._batch_axes(len(shape)) if axis < len(shape))
@@ -107,24 +111,27 @@ class Layer(State, abc.ABC):
     # Passes ------------------------------------------------------------------------------------
 
     def forward(self, x: Array, training: bool | None = None) -> Array:
-        """Call the layer's function: in training with its next mask.
+        """Apply dropout to an input. In training this draws the next mask, and advances `step`.
+
+        Calling the layer does the same: ``layer(x)``.
 
         Parameters
         ----------
         x : array
-            Of any library, and of a shape and dtype that the function takes.
+            Input, of any library, with a shape and dtype that the layer's function takes.
         training : bool, optional
-            Overrides the layer's mode for this call.
+            True drops, and False means inference. By default the layer's own mode decides; see
+            `train`.
 
         Returns
         -------
         array
-            What the function returns; of most layers `x` itself at inference.
+            The output. At inference most layers return `x` itself.
 
         Raises
         ------
         TypeError, ValueError
-            As the function of this layer does. The layer is then as it was.
+            If the layer's function refuses the input. The layer is then unchanged.
         """
         plan, step = self._plan, self._step
         if (
@@ -135,9 +142,9 @@ class Layer(State, abc.ABC):
         ):
             y = plan.stateful(x, self._key, step)
             if y is not None:
-                # `recipe` sees to what making a mask does beside.
+                # Skips `Mask.__new__`, which introduces masks to JAX: `recipe` does that.
                 mask = tuple.__new__(Mask, (self._key, step, *plan.rest))
-                # One assignment, so that an interrupt can't leave the layer half changed.
+                # A single assignment, so that an interrupt can't leave the layer half changed.
                 self._mask, self._unmasked, self._step = mask, None, step + 1
                 return y
         return self._forward(x, training)
@@ -157,50 +164,51 @@ class Layer(State, abc.ABC):
             return y
         backend.check_stateful(counts=True)
         y, mask, plan = self._call(x, training, **inputs)
-        # The next call is of this kind, unless a schedule or a compiler has a say in it.
+        # The next call has the same plan, unless a schedule or a compiler may change it.
         if not (plan and type(self._step) is int and self._arguments() == self._options):
             plan = None
         key = mask.key if plan else (0, 0)
-        # Not +=, which would change a tensor in place that whoever read the step has too.
+        # Not +=, which would change in place a tensor that somebody may have read as `step`.
         new = mask, None, plan, key, (backend, backend.device(x)), self._step + 1
-        # One assignment, so that an interrupt can't leave the layer half changed.
+        # A single assignment, so that an interrupt can't leave the layer half changed.
         self._mask, self._unmasked, self._plan, self._key, self._home, self._step = new
         return y
 
     def _inference(self, x: Array, **inputs: Any) -> Any:
-        """Describe an inference forward of an input, for its backward pass."""
+        """Describe an inference forward, for its backward pass."""
         arguments = self._arguments()
         scale = 1.0 - arguments["p"] if arguments.get("scaling") == "inference" else 1.0
         return Mask((0, 0), 0, tuple(x.shape), 0.0, scale)
 
     def backward(self, gradient: Array, training: bool | None = None) -> Any:
-        """Return the gradient of the input of an earlier forward.
+        """Return the gradient of the input, from the gradient of the output.
 
-        In training mode that is the last training forward, whatever inference came after it. In
-        inference mode it is the last forward of either kind. A mask is drawn again; nothing of its
-        size was stored.
+        In training mode this is the backward pass of the last training forward, even if you ran
+        inference since. In inference mode it is that of the last forward of either kind. The mask
+        is drawn again, since none was stored.
 
         Parameters
         ----------
         gradient : array
-            Gradient of that forward's output, of any library.
+            Gradient of the output of that forward, of any library.
         training : bool, optional
-            Overrides the layer's mode for this call.
+            True or False chooses the mode for this call. By default the layer's own mode decides.
 
         Returns
         -------
         array
-            With the dtype, library and device of `gradient`; of layers with two inputs a tuple. It
-            may be `gradient` itself where nothing was dropped or scaled.
+            Gradient of the input, with the dtype, library and device of `gradient`. Layers with
+            several inputs return a tuple. If nothing was dropped or scaled, this may be `gradient`
+            itself.
 
         Raises
         ------
         RuntimeError
             If there was no such forward yet.
         TypeError
-            If `gradient` is no floating-point array of a known library.
+            If `gradient` is not a floating-point array of a known library.
         ValueError
-            If its shape is not that of the output.
+            If it has another shape than the output.
         """
         if RUNS:
             self = self._acting
@@ -225,20 +233,21 @@ class Layer(State, abc.ABC):
 
     @property
     def _acting(self) -> Self:
-        """The layer that draws: this one, or its twin in a run of `monte_carlo`."""
+        """The layer that draws: this one or, during `monte_carlo`, its twin."""
         return self if self._twin is None else self._twin
 
     @property
     def seed(self) -> stream.Seed | None:
-        """The seed, or None if the layer draws from `rng`."""
+        """Seed of the masks, or None if the layer draws from a generator."""
         return self._acting._seed
 
     @property
     def step(self) -> int:
-        """Which draw comes next. It may be set, to skip draws or to repeat them.
+        """Step of the next mask: how many masks the layer has drawn.
 
-        For a program that PyTorch compiles, set it to an int64 scalar tensor, of which the layer
-        keeps a copy: an int would be compiled for at each step.
+        Set it to skip steps or to repeat them. If PyTorch compiles the layer, set it to an int64
+        scalar tensor first, which the layer copies. With an int the compiler would run again at
+        each step.
         """
         step: int = self._acting._step
         return step
@@ -250,11 +259,11 @@ class Layer(State, abc.ABC):
 
     @property
     def training(self) -> bool:
-        """Whether a forward without `training` drops."""
+        """Whether the layer is in training mode; see `train` and `eval`."""
         return self._acting._training
 
     def train(self, mode: bool = True) -> Self:
-        """Set the layer to training mode, or to inference with False.
+        """Set the layer to training mode, or to inference mode with ``train(False)``.
 
         Parameters
         ----------
@@ -269,7 +278,7 @@ class Layer(State, abc.ABC):
         Raises
         ------
         TypeError
-            If `mode` is no bool.
+            If `mode` is not a bool.
         """
         self._acting._training = check.flag(mode, "mode")
         return self
@@ -286,20 +295,23 @@ class Layer(State, abc.ABC):
 
     @property
     def mask(self) -> Array | None:
-        """Keep mask of the last training forward, or its noise, drawn when asked for.
+        """Boolean mask of the last training forward, True where an element was kept.
 
-        It is an array of that input's library and device, with length 1 along shared axes, and
-        None before the first training forward.
+        It is drawn again when you read it, in the library and on the device of that input, with
+        length 1 along shared axes. Layers of noise return the noise. Before the first training
+        forward it is None.
         """
         acting = self._acting
         return None if acting._mask is None else acting._mask.keep(like=acting._like())
 
     @property
     def recipe(self) -> Any:
-        """The last training forward's mask, described: what an autograd engine keeps of a call.
+        """Recipe of the last training forward's mask, such as a `Mask`.
 
-        It draws the same mask at any later time, whatever the layer has done since.
+        It still draws that mask after later calls of the layer: keep it in an autograd engine of
+        your own, and call its ``apply`` in the backward pass. Before the first training forward it
+        is None.
         """
-        if "jax" in modules:  # which may have come since the mask was made
+        if "jax" in modules:  # which may have been imported since the mask was made
             introduce()
         return self._acting._mask

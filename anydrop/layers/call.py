@@ -1,4 +1,4 @@
-"""What every function of the catalogue does: check its arguments, draw a mask, apply it."""
+"""What every dropout function does: check its arguments, draw a mask, apply it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from anydrop.core.typing import Array
 from anydrop.masks.mask import Mask
 from anydrop.masks.stored import StoredMask
 
-# By identity these two tell at once that a keyword was left out.
+# Compared by identity, to see at once that a keyword was left out.
 NO_AXES: tuple[int, ...] = ()
 TRAIN: check.Scaling = "train"
 
 
 class Keywords(TypedDict, total=False):
-    """The keywords that every function of the catalogue takes; `anydrop.dropout` describes them."""
+    """The keywords that every dropout function takes. `anydrop.dropout` describes them."""
 
     training: bool
     seed: stream.Seed | Sequence[int] | None
@@ -37,19 +37,20 @@ class Keywords(TypedDict, total=False):
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """What a function that drops by one mask says of itself, so that its calls can be planned.
+    """What a function that applies one mask needs, so that its calls can be planned.
 
     Parameters
     ----------
     shared : callable
-        Takes the shape of x and the function's own settings, and returns the axes that the
-        function shares, or raises.
+        Takes the shape of x and the function's own settings, and returns the axes that the function
+        shares, or raises.
     own : tuple of str
         Names of the function's own settings.
     affine : callable, optional
-        Takes p to what becomes of an element; by default it is scaled, or set to 0.
+        Takes p, and returns how elements change. By default kept ones are scaled, and others set to
+        0.
     unscaled : str
-        Why ``scaling="inference"`` makes no sense for the function; empty if it does.
+        Why the function refuses ``scaling="inference"``; empty if it takes it.
     """
 
     shared: Callable[..., tuple[int, ...]] = lambda shape: ()
@@ -59,7 +60,7 @@ class Rule:
 
 
 class Result(NamedTuple):
-    """What a call gives: its result, the mask of a training call, and its plan if it has one."""
+    """Result of a call, the mask of a training call, and the plan if there is one."""
 
     y: Array
     mask: Any = None
@@ -83,18 +84,18 @@ def drop(
     return_mask: bool = False,
     **unknown: Any,
 ) -> Any:
-    """Return what a function with a rule returns.
+    """Return the result of a function with a rule.
 
     Parameters
     ----------
     rule : Rule
-        The function's.
+        Rule of the function.
     x, p : array, float
-        What to drop from, and the drop probability.
+        Input and drop probability.
     own : tuple
         The function's own settings, checked.
     training, seed, step, rng, shared_axes, noise_shape, window, scaling, out, return_mask
-        As for `anydrop.dropout`.
+        See `anydrop.dropout`.
     """
     plans = resolve(x).plans
     if (
@@ -111,12 +112,12 @@ def drop(
         and scaling is TRAIN
         and not unknown
     ):
-        # All these are in normal form, and so were those of the call that was planned.
+        # All arguments are in normal form, as they were in the call that was planned.
         try:
             plan = plans.get((x.dtype, x.shape, rule, p, own))
         except (RuntimeError, TypeError):
-            # A nested tensor, which has no shape and is refused below; or the symbolic lengths of a
-            # trace, which are no key.
+            # A nested tensor has no shape, and is refused below. Symbolic lengths, in a trace,
+            # can't be a key.
             plan = None
         if plan:
             key = key_of_entropy(seed) if type(seed) is int else stream.key_of(seed)
@@ -137,11 +138,11 @@ class Call:
     Parameters
     ----------
     x : array
-        What to drop from.
+        Input.
     p : float
         Drop probability.
     unscaled : str
-        Why ``scaling="inference"`` makes no sense for the function; empty if it does.
+        Why the function refuses ``scaling="inference"``; empty if it takes it.
     **keywords
         See `Keywords`.
     """
@@ -165,12 +166,12 @@ class Call:
     ) -> None:
         if unknown:
             raise TypeError(
-                f"unexpected keyword argument {next(iter(unknown))!r}: beside its own a function "
-                f"takes {', '.join(Keywords.__annotations__)}"
+                f"unexpected keyword argument {next(iter(unknown))!r}: besides its own arguments a "
+                f"function takes {', '.join(Keywords.__annotations__)}"
             )
         self.x, self.backend = x, resolve(x)
         self.training = check.flag(training, "training")
-        # Where no mask is placed, lengths may stay unknown.
+        # Without a mask, lengths may stay unknown.
         placed = self.training or window is not None
         self.shape = self.backend.shape(x) if placed else tuple(x.shape)
         self.p = check.probability(p)
@@ -183,7 +184,7 @@ class Call:
         self.out, self.return_mask = out, check.flag(return_mask, "return_mask")
 
     def drop(self, rule: Rule, own: tuple[Hashable, ...]) -> Result:
-        """Drop elements of x by a rule, with what a function's own settings are."""
+        """Drop elements of x by a rule, given the function's own settings."""
         shared = rule.shared(self.shape, *own)
         if not self.training:
             return Result(self.inferred())
@@ -200,7 +201,7 @@ class Call:
             affine = rule.affine(self.p)
         else:
             affine = scaled(1.0 / (1.0 - self.p) if self.scaling == "train" else 1.0)
-        self.check_arrays()  # before a generator is asked for anything
+        self.check_arrays()  # before a generator draws
         mask = self.mask(affine.scale, shared)
         if self.p == 0.0:
             return Result(self.written(self.x), mask)
@@ -218,7 +219,7 @@ class Call:
     def _planned(
         self, rule: Rule, own: tuple[Hashable, ...]
     ) -> tuple[Hashable | None, Plan | None]:
-        """Return what kind of call this is, and its plan; None where there can be none."""
+        """Return the kind of this call, and its plan; None if there can't be one."""
         plans = self.backend.plans
         if plans is None or self.seed is None or type(self.step) is not int:
             return None, None
@@ -230,11 +231,11 @@ class Call:
             kind = *kind, self.shared_axes, extent, self.scaling
         try:
             return kind, plans.get(kind)
-        except TypeError:  # lengths that a trace keeps open
+        except TypeError:  # symbolic lengths, in a trace
             return None, None
 
     def inferred(self) -> Array:
-        """Return what the function returns at inference: x as it is, or scaled as in 2014."""
+        """Return the result at inference: x, scaled if `scaling` is "inference"."""
         scale = 1.0 if self.scaling == "train" else 1.0 - self.p
         if scale == 1.0 and self.out is None:
             return self.x
@@ -249,18 +250,18 @@ class Call:
         p: float | None = None,
         enlarged_by: tuple[int, ...] | None = None,
     ) -> Mask | StoredMask:
-        """Describe the keep mask of this call, or let the generator draw it.
+        """Return the mask of this call: its recipe, or what the generator draws.
 
         Parameters
         ----------
         scale : float
-            What survivors are multiplied by.
+            Factor of kept elements.
         shared_axes : tuple of int
-            What the function shares beside what its caller does.
+            Axes that the function shares, in addition to the caller's.
         p : float, optional
-            Drop probability, if another than the call's.
+            Drop probability, if it is not the call's.
         enlarged_by : tuple of int, optional
-            By how much the mask is longer than x, along each axis.
+            How much longer than x the mask is, along each axis.
         """
         p = self.p if p is None else p
         shape, window, shared = self.shape, self.window, self.shared_axes
@@ -270,29 +271,29 @@ class Call:
         if shared_axes:
             shared = tuple(sorted({*shared, *shared_axes}))
         if self.rng is None:
-            if window or enlarged_by:  # else it is x's, and x has an index for each element
+            if window or enlarged_by:  # else it has the shape of x, which is never too large
                 check.index_range(window.shape if window else shape)
             key = stream.key_of(seeds.require_seed(self.seed))
             return Mask(key, self.step, shape, p, scale, shared, window)
         check.no_place(self.step, window)
-        if self.p == 0.0:  # a mask of any key, since nothing is dropped
+        if self.p == 0.0:  # any key will do, since nothing is dropped
             self.backend.check_generator(self.rng, self.x)
             return Mask((0, 0), 0, shape, 0.0, scale, shared)
         keep = self.backend.draw(self.rng, keep_shape(shape, shared), p, self.x)
         return StoredMask(self.backend.pack(keep), shape, p, scale, shared)
 
     def written(self, y: Array) -> Array:
-        """Return an array, which is checked, in `out` if it is given."""
+        """Return a checked array, copied to `out` if that is given."""
         return y if self.out is None else self.backend.select(y, None, 1.0, out=self.out)
 
     def check_arrays(self) -> None:
-        """Refuse arrays that nothing can be dropped from, or written to."""
+        """Refuse an x or `out` of the wrong kind."""
         self.backend.check_input(self.x)
         if self.out is not None:
             self.backend.check_out(self.out, self.x)
 
     def result(self, y: Array, mask: Any = None) -> Any:
-        """Return what the function returns: y, and the mask if its caller wants it."""
+        """Return y, or y and the mask if the caller wants it."""
         return (y, mask) if self.return_mask else y
 
 

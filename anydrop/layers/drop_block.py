@@ -1,4 +1,4 @@
-"""`drop_block1d`, `drop_block2d`, `drop_block3d` and their layers: connected regions."""
+"""`drop_block1d`, `drop_block2d`, `drop_block3d` and their layers: connected blocks."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from anydrop.layers.spatial import DataFormat, SpatialLayer, check_layout, dropo
 from anydrop.masks.blocks import BlockMask
 from anydrop.schedules import Rate
 
-#: Along all axes of a feature map, or along each.
+#: One length for all axes of a feature map, or one for each.
 BlockSize: TypeAlias = int | Sequence[int]
 
 
 def check_block_size(value: object, name: str = "block_size") -> int | tuple[int, ...]:
-    """Return the lengths of a block."""
+    """Return the length of a block, or its lengths."""
     if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str):
         return tuple(check.positive(length, name) for length in check.integers(value, name))
     return check.positive(value, name)
 
 
 def lengths_of(block_size: object, spatial: int) -> tuple[int, ...]:
-    """Return the length of a block along each of so many axes."""
+    """Return the length of a block along each of `spatial` axes."""
     lengths = check_block_size(block_size)
     lengths = (lengths,) * spatial if isinstance(lengths, int) else lengths
     if len(lengths) != spatial:
@@ -51,8 +51,8 @@ def _dropped(
     axes = positions(len(call.shape), len(lengths), *layout, owner)
     if shared := set(axes).intersection(call.shared_axes):
         raise ValueError(
-            f"{owner} can't share axis {min(shared)}, along which blocks lie; a channel or a batch "
-            "may be shared"
+            f"{owner} can't share axis {min(shared)}, along which blocks lie: only the axis of the "
+            "batch and that of the channels can be shared"
         )
     if not call.training:
         return call.result(call.inferred())
@@ -60,8 +60,8 @@ def _dropped(
     sizes = [1] * len(call.shape)
     for axis, length in zip(axes, lengths, strict=True):
         sizes[axis] = length
-    # An element survives if none of the places does where a block that covers it may begin: so
-    # many places of a probability of their own make the p that was asked for.
+    # An element is kept if no block that covers it starts. There are prod(lengths) such starts, so
+    # each has the probability gamma with 1 - (1 - gamma) ** prod(lengths) = p.
     gamma = 1.0 - (1.0 - call.p) ** (1.0 / math.prod(lengths))
     seeds = call.mask(1.0, p=gamma, enlarged_by=tuple(size - 1 for size in sizes))
     scale = 1.0 / (1.0 - call.p) if call.scaling == "train" else 1.0
@@ -79,42 +79,49 @@ def drop_block1d(
     batched: bool = True,
     **keywords: Unpack[Keywords],
 ) -> Any:
-    """Drop connected blocks of sequences, each channel's by themselves.
+    """Drop connected blocks of sequences, in each channel independently.
+
+    Neighbours in a feature map carry much the same information, so dropping single elements
+    regularizes little. This function drops blocks of neighbours.
 
     Parameters
     ----------
-    x : array of shape (batch, channels, length), or as `data_format` and `batched` say
-        Of a dtype that `dropout` takes, of any library.
+    x : array of shape (batch, channels, length)
+        Feature maps, of a dtype that `dropout` takes. `data_format` and `batched` change the shape.
     p : float, default 0.1
-        Probability that an element is dropped, ``0 <= p < 1``. The paper lets it grow from 0; see
-        `anydrop.schedules.Linear`.
+        Probability that an element is dropped, ``0 <= p < 1``. The paper increases it from 0 during
+        training; see `anydrop.schedules.Linear`.
     block_size : int or sequence of int, default 7
-        Length of a block along each axis of the feature map, in elements.
+        Length of a block, in elements: one for all axes of the feature map, or one for each.
     shared_axes : int or sequence of int, optional
-        The batch's and the channels' axes may be shared: ``shared_axes=1`` drops the same blocks in
-        all channels.
+        Axes along which the same blocks are dropped. Only those of the batch and of the channels
+        may be shared: ``shared_axes=1`` drops the same blocks in all channels.
 
     Returns
     -------
     array, or tuple of array and BlockMask
         ``where(keep, x * scale, 0)``, with the shape, dtype, library and device of `x`. A dropped
-        NaN or Inf is 0.
+        NaN or Inf becomes 0.
 
     See Also
     --------
     DropBlock1d : the layer.
+    anydrop.torch.DropBlock1d : the PyTorch module.
+    dropout1d : drops whole channels.
 
     Notes
     -----
-    Blocks may begin at any place from which they reach into the map, also outside of it. Each
-    element is covered by as many places as any other, each with the probability
-    ``1 - (1 - p) ** (1 / size)`` for blocks of ``size`` elements. So the probability that an
-    element is dropped is `p` everywhere, at the edges too. The paper begins blocks inside alone,
-    with an approximate probability. It also scales by the share that a batch happened to keep,
-    where this function scales by ``1 / (1 - p)``.
+    A block may start at any position from which it reaches into the feature map, also outside the
+    map. So every element is covered by the blocks of ``size`` starts, where ``size`` is the number
+    of elements of a block. A block starts at each of them with the probability ``1 - (1 - p) ** (1
+    / size)``. Every element is then dropped with probability `p`, also at the edges.
 
-    That probability is what is rounded to a multiple of 2**-32 here, so `p` is met to within
-    ``size / 2**33``: of blocks of 49 elements, no `p` below 5e-9 drops any.
+    The paper differs in two ways. It starts blocks only inside the map, and uses an approximate
+    probability. It also scales by the fraction of elements that happened to be kept, and this
+    function scales by ``1 / (1 - p)``.
+
+    The probability of a start is rounded to a multiple of 2**-32, so `p` is met to within
+    ``size / 2**33``. With blocks of 49 elements, a `p` below 5e-9 drops nothing.
 
     References
     ----------
@@ -124,7 +131,8 @@ def drop_block1d(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> y = anydrop.drop_block1d(np.ones((100, 10, 20)), 0.2, block_size=3, seed=0, step=0)
+    >>> x = np.ones((100, 10, 20))
+    >>> y = anydrop.drop_block1d(x, 0.2, block_size=3, seed=0, step=0)
     >>> f"{(y == 0).mean():.1f}"
     '0.2'
     """
@@ -142,21 +150,27 @@ def drop_block2d(
     batched: bool = True,
     **keywords: Unpack[Keywords],
 ) -> Any:
-    """Drop connected blocks of images, each channel's by themselves.
+    """Drop connected blocks of images, in each channel independently.
+
+    Neighbouring pixels carry much the same information, so dropping single ones regularizes little.
+    This function drops rectangles of pixels.
 
     Parameters
     ----------
-    x : array of shape (batch, channels, height, width), or as `data_format` and `batched` say
-        Of a dtype that `dropout` takes, of any library.
+    x : array of shape (batch, channels, height, width)
+        Feature maps, of a dtype that `dropout` takes. `data_format` and `batched` change the shape.
 
     See Also
     --------
     DropBlock2d : the layer.
+    anydrop.torch.DropBlock2d : the PyTorch module.
+    dropout2d : drops whole channels.
 
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> y = anydrop.drop_block2d(np.ones((1, 1, 6, 8)), 0.3, block_size=3, seed=3, step=0)
+    >>> x = np.ones((1, 1, 6, 8))
+    >>> y = anydrop.drop_block2d(x, 0.3, block_size=3, seed=3, step=0)
     >>> (y[0, 0] != 0).astype(int)
     array([[1, 1, 1, 1, 1, 1, 1, 1],
            [1, 1, 1, 1, 1, 1, 1, 1],
@@ -179,21 +193,27 @@ def drop_block3d(
     batched: bool = True,
     **keywords: Unpack[Keywords],
 ) -> Any:
-    """Drop connected blocks of volumes, each channel's by themselves.
+    """Drop connected blocks of volumes, in each channel independently.
+
+    Neighbouring voxels carry much the same information, so dropping single ones regularizes little.
+    This function drops boxes of voxels.
 
     Parameters
     ----------
-    x : array of shape (batch, channels, length, height, width), or as `data_format` says
-        Of a dtype that `dropout` takes, of any library.
+    x : array of shape (batch, channels, length, height, width)
+        Feature maps, of a dtype that `dropout` takes. `data_format` and `batched` change the shape.
 
     See Also
     --------
     DropBlock3d : the layer.
+    anydrop.torch.DropBlock3d : the PyTorch module.
+    dropout3d : drops whole channels.
 
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> y = anydrop.drop_block3d(np.ones((10, 10, 9, 9, 9)), 0.2, block_size=3, seed=0, step=0)
+    >>> x = np.ones((10, 10, 9, 9, 9))
+    >>> y = anydrop.drop_block3d(x, 0.2, block_size=3, seed=0, step=0)
     >>> f"{(y == 0).mean():.1f}"
     '0.2'
     """
@@ -202,12 +222,12 @@ def drop_block3d(
 
 
 class BlockLayer(SpatialLayer):
-    """A layer that drops blocks."""
+    """Base class of the layers that drop blocks."""
 
-    #: How many axes a feature map has.
+    #: Number of axes of a feature map.
     _spatial: ClassVar[int]
 
-    block_size = Setting(check_block_size, "Length of a block along each axis of the feature map.")
+    block_size = Setting(check_block_size, "Length of a block, or its length along each axis.")
 
     def __init__(
         self,
@@ -231,14 +251,26 @@ class BlockLayer(SpatialLayer):
 @final
 @described_by(drop_block1d, DropLayer)
 class DropBlock1d(BlockLayer):
-    """Drop blocks of sequences, (batch, channels, length); see `drop_block1d`.
+    """Drop connected blocks of sequences, in each channel independently.
+
+    The layer of `drop_block1d`. Its input has the shape (batch, channels, length), unless
+    `data_format` or `batched` says otherwise.
+
+    See Also
+    --------
+    drop_block1d : the function.
+    anydrop.torch.DropBlock1d : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> drop = anydrop.DropBlock1d(0.1, block_size=3, seed=0)
+    >>> from anydrop.schedules import Linear
+    >>> drop = anydrop.DropBlock1d(Linear(0.0, 0.1, steps=1000), block_size=3, seed=0)
     >>> drop(np.ones((2, 3, 8))).shape
     (2, 3, 8)
+    >>> bool(drop.mask.all())  # at step 0 nothing is dropped yet
+    True
     """
 
     _function = staticmethod(drop_block1d)
@@ -248,14 +280,26 @@ class DropBlock1d(BlockLayer):
 @final
 @described_by(drop_block2d, DropLayer)
 class DropBlock2d(BlockLayer):
-    """Drop blocks of images, (batch, channels, height, width); see `drop_block2d`.
+    """Drop connected blocks of images, in each channel independently.
+
+    The layer of `drop_block2d`. Its input has the shape (batch, channels, height, width), unless
+    `data_format` or `batched` says otherwise.
+
+    See Also
+    --------
+    drop_block2d : the function.
+    anydrop.torch.DropBlock2d : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> drop = anydrop.DropBlock2d(0.1, block_size=3, seed=0)
+    >>> from anydrop.schedules import Linear
+    >>> drop = anydrop.DropBlock2d(Linear(0.0, 0.1, steps=1000), block_size=3, seed=0)
     >>> drop(np.ones((2, 3, 8, 8))).shape
     (2, 3, 8, 8)
+    >>> bool(drop.mask.all())  # at step 0 nothing is dropped yet
+    True
     """
 
     _function = staticmethod(drop_block2d)
@@ -265,14 +309,26 @@ class DropBlock2d(BlockLayer):
 @final
 @described_by(drop_block3d, DropLayer)
 class DropBlock3d(BlockLayer):
-    """Drop blocks of volumes, (batch, channels, length, height, width); see `drop_block3d`.
+    """Drop connected blocks of volumes, in each channel independently.
+
+    The layer of `drop_block3d`. Its input has the shape (batch, channels, length, height, width),
+    unless `data_format` or `batched` says otherwise.
+
+    See Also
+    --------
+    drop_block3d : the function.
+    anydrop.torch.DropBlock3d : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> drop = anydrop.DropBlock3d(0.1, block_size=3, seed=0)
+    >>> from anydrop.schedules import Linear
+    >>> drop = anydrop.DropBlock3d(Linear(0.0, 0.1, steps=1000), block_size=3, seed=0)
     >>> drop(np.ones((2, 3, 8, 8, 8))).shape
     (2, 3, 8, 8, 8)
+    >>> bool(drop.mask.all())  # at step 0 nothing is dropped yet
+    True
     """
 
     _function = staticmethod(drop_block3d)

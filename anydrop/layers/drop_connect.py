@@ -1,4 +1,4 @@
-"""`drop_connect` and `DropConnect`: connections, which are a layer's weights."""
+"""`drop_connect` and `DropConnect`: the weights of a layer."""
 
 from __future__ import annotations
 
@@ -22,30 +22,33 @@ RULE = Rule()
 def drop_connect(
     weights: Array, p: float = 0.5, *, examples: int | None = None, **keywords: Unpack[Keywords]
 ) -> Any:
-    """Drop connections: weights of a layer, before they are applied.
+    """Drop the weights of a layer, rather than its outputs.
+
+    Drop them before each use of the weights in training. With `examples`, each example of a batch
+    gets its own copy of the weights, as in the paper.
 
     Parameters
     ----------
     weights : array of any shape
-        Of a dtype that `dropout` takes, of any library.
+        Weights, of a dtype that `dropout` takes, of any library.
     p : float, default 0.5
-        Probability that a connection is dropped, ``0 <= p < 1``.
+        Probability that a weight is dropped, ``0 <= p < 1``.
     examples : int, optional
-        Draw one mask for each of so many examples, > 0, as the paper does, and return as many
-        copies of the weights. By default the whole batch has one mask. With `examples` the axes of
-        `shared_axes`, `noise_shape`, `window` and `out` are those of the copies, the first of which
-        counts the examples.
+        Number of examples, > 0. The result then has one copy of the weights for each example, along
+        a new first axis, with one mask each. `shared_axes`, `noise_shape`, `window` and `out` refer
+        to the axes of that result. By default all examples share one mask.
 
     Returns
     -------
     array, or tuple of array and Mask or DropConnectMask
         ``where(keep, weights * scale, 0)``, with the shape, dtype, library and device of `weights`.
-        A dropped NaN or Inf is 0. With `examples` it is of shape (examples, ...), at inference as
-        well, where the copies are a view of one.
+        A dropped NaN or Inf becomes 0. With `examples` the shape is (examples, ...). That is so at
+        inference too, where the copies are views of the same weights.
 
     See Also
     --------
     DropConnect : the layer.
+    anydrop.torch.DropConnect : the PyTorch module.
 
     References
     ----------
@@ -76,7 +79,15 @@ def drop_connect(
 @final
 @described_by(drop_connect, DropLayer)
 class DropConnect(DropLayer):
-    """Drop connections: weights of a layer, before they are applied; see `drop_connect`.
+    """Drop the weights of a layer, rather than its outputs.
+
+    The layer of `drop_connect`. Call it on the weights, before you use them.
+
+    See Also
+    --------
+    drop_connect : the function.
+    anydrop.torch.DropConnect : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
@@ -95,7 +106,7 @@ class DropConnect(DropLayer):
         super().__init__(p, **keywords)
 
     def _shared_by_batch(self, shape: tuple[int, ...], **inputs: Any) -> dict[str, Any]:
-        # Weights have no examples; their copies do.
+        # Only copies of the weights have an axis of examples.
         examples = inputs["examples"]
         return {} if examples is None else super()._shared_by_batch((examples, *shape))
 
@@ -103,19 +114,20 @@ class DropConnect(DropLayer):
     def forward(
         self, x: Array, training: bool | None = None, *, examples: int | None = None
     ) -> Array:
-        """Drop connections in training; at inference return the weights as they are.
+        """Drop weights in training; at inference return them unchanged.
 
         Parameters
         ----------
         x : array of any shape
-            Weights.
+            The weights.
         examples : int, optional
-            Draw one mask for each of so many examples; by default one for the batch.
+            Number of examples, each of which gets a copy with its own mask. By default all share
+            one.
 
         Returns
         -------
         array
-            The weights that are left or, with `examples`, as many copies of them.
+            The weights after dropout or, with `examples`, the copies along a new first axis.
         """
         return self._forward(x, training, examples=examples)
 

@@ -1,4 +1,4 @@
-"""`DropLayer`: what the layers with a drop probability have in common."""
+"""`DropLayer`: what all layers with a drop probability have in common."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anydrop.schedules import Rate
 
 
 class DropKeywords(TypedDict, total=False):
-    """The keywords of the constructor of every `DropLayer`."""
+    """The keywords that every `DropLayer` takes in its constructor."""
 
     seed: Seed | Sequence[int] | None
     rng: Any
@@ -24,45 +24,49 @@ class DropKeywords(TypedDict, total=False):
 
 
 class DropLayer(Layer):
-    """A layer with a drop probability.
+    """Base class of the layers with a drop probability.
+
+    Derive from it to make a layer of your own function. `Dropout` shows the methods.
 
     Parameters
     ----------
     p : float or Schedule, default 0.5
         Probability that an element is dropped, ``0 <= p < 1`` and at most ``1 - 2**-32``.
     seed : int, sequence of int or numpy.random.SeedSequence, optional
-        Fresh entropy by default, which the attribute `seed` then reports. Layers that should
-        draw independently need seeds of their own, such as those of ``SeedSequence.spawn``.
+        Seed of the masks. By default the operating system provides one, and the attribute `seed`
+        reports it, so that you can repeat the run. Give each layer its own seed, or layers of one
+        shape drop the same elements; `seed_layers` does that for a whole model.
     rng : generator, optional
-        A generator of the library whose arrays will come, instead of `seed`; see `dropout`.
+        Generator of the library whose arrays will come, instead of `seed`. See `dropout`.
     shared_axes : int or sequence of int, optional
-        Axes along which all elements share one fate, in addition to those that a layer shares by
-        itself; negative ones count from the end.
+        Axes along which elements are dropped together, in addition to those that the layer always
+        shares. Negative axes count from the end.
     noise_shape : sequence of int or None, optional
-        Another spelling of `shared_axes`, Keras's: 1 along those axes, None along the others.
+        The same as `shared_axes` in Keras's notation: 1 for a shared axis, and None for any other.
     scaling : {"train", "inference"}
-        "train" scales survivors in training (inverted dropout); "inference" scales everything by
-        ``1 - p`` at inference, as the paper of 2014 did.
+        "train", the default, multiplies kept elements by ``1 / (1 - p)`` in training (inverted
+        dropout). "inference" instead multiplies all elements by ``1 - p`` at inference, as
+        Srivastava et al. did in 2014.
     **options
-        The settings of the subclass, by the names of their `Setting`.
+        The settings of the subclass, by name.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or outside its range.
+        If an argument has the wrong type or is out of range.
     """
 
-    #: Why ``scaling="inference"`` makes no sense for the layer; empty if it does.
+    #: Why the layer refuses ``scaling="inference"``; empty if it takes it.
     _unscaled: ClassVar[str] = ""
 
     p = Setting(
         schedules.rate,
-        "Drop probability, or its schedule; setting it takes effect at the next forward.",
+        "Drop probability, or its schedule. You can set it; the next forward uses the new value.",
         settable=True,
     )
-    shared_axes = Setting(check.axes, "Axes along which all elements share one fate.")
-    noise_shape = Setting(check.noise_shape, "`shared_axes` as Keras spells it.")
-    scaling = Setting(check.scaling, 'When the factor is applied: "train" or "inference".')
+    shared_axes = Setting(check.axes, "Axes along which elements are dropped together.")
+    noise_shape = Setting(check.noise_shape, "The same as `shared_axes`, in Keras's notation.")
+    scaling = Setting(check.scaling, 'When elements are scaled: "train" or "inference".')
 
     def __init__(
         self,

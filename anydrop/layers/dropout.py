@@ -1,4 +1,4 @@
-"""`dropout` and `Dropout`: every element by itself, or whole axes together."""
+"""`dropout` and `Dropout`: drop single elements, or whole axes together."""
 
 from __future__ import annotations
 
@@ -32,66 +32,74 @@ def dropout(
     out: Array | None = None,
     return_mask: bool = False,
 ) -> Any:
-    """Drop elements with probability `p` and scale the survivors by ``1 / (1 - p)``.
+    """Set random elements to 0, and scale the others by ``1 / (1 - p)``.
 
-    The mask depends on `seed`, `step` and an element's logical index alone, so every library,
-    device and memory layout draws the same one. Dropout is linear and its own transpose: the
-    backward pass is the same call on the gradient.
+    Use it to regularize a network while it trains. The same `seed` and `step` give the same mask on
+    every library, device and memory layout, so it need not be stored. For the backward pass, call
+    the function again, with the gradient in place of the input and the same arguments.
 
     Parameters
     ----------
     x : array of any shape
-        float16, bfloat16, float32, float64, complex64 or complex128, of any library.
+        Array of NumPy, CuPy, PyTorch, JAX, Dask or another array API library, with dtype float16,
+        bfloat16, float32, float64, complex64 or complex128.
     p : float, default 0.5
         Probability that an element is dropped, ``0 <= p < 1`` and at most ``1 - 2**-32``.
     training : bool, default True
-        False returns `x` itself, unless `scaling` says otherwise.
+        Whether to drop. False, for inference, returns `x` itself unless `scaling` is
+        "inference".
     seed : int, sequence of int or numpy.random.SeedSequence
-        Ints must be >= 0 and of at most 4,300 decimal digits. A training call needs a `seed` or an
-        `rng`.
+        Selects the sequence of masks. Ints must be >= 0, with at most 4,300 decimal digits. A
+        training call needs either `seed` or `rng`.
     step : int, default 0
-        Which draw of that seed, ``0 <= step < 2**64``. Where a compiler traces the call, it may be
-        an integer array of its library: a scalar, or the low and high 32 bits of one.
+        Selects a mask of that sequence, ``0 <= step < 2**64``. Increase it by one at each training
+        step, and use the same one in the backward pass. In a compiled function it may be an integer
+        array of that library: a scalar, or two entries with the low and the high 32 bits.
     rng : generator of the library of `x`, optional
-        Draws the mask instead of `seed`, which ties it to one library: a generator of
-        ``numpy.random``, ``cupy.random`` or ``dask.array.random``, a ``torch.Generator``, a key of
-        ``jax.random``.
+        Draws the mask instead of `seed`: a generator of ``numpy.random``, ``cupy.random`` or
+        ``dask.array.random``, a ``torch.Generator``, or a key of ``jax.random``. Such a mask can't
+        be drawn again. For a backward pass use `return_mask`, which stores one bit per element.
     shared_axes : int or sequence of int, optional
-        Axes along which all elements share one fate, such as the pixels of a channel; negative
-        ones count from the end.
+        Axes along which elements are dropped together. For example, ``(2, 3)`` drops whole channels
+        of a (batch, channels, height, width) array. Negative axes count from the end.
     noise_shape : sequence of int or None, optional
-        Another spelling of `shared_axes`, Keras's: 1 along those axes, None (or the array's
-        length) along the others.
+        The same as `shared_axes` in Keras's notation: 1 for a shared axis, and None or the length
+        of the axis for any other.
     window : Window, optional
-        Where `x` lies in a larger array, whose mask it then shares.
+        Where `x` lies in a larger array, of which it is a chunk or a shard. Its mask is then that
+        part of the larger array's mask. By default `x` is the whole array.
     scaling : {"train", "inference"}
-        "train" scales survivors in training (inverted dropout); "inference" scales everything by
-        ``1 - p`` at inference, as the paper of 2014 did.
+        "train", the default, multiplies kept elements by ``1 / (1 - p)`` in training (inverted
+        dropout). "inference" instead multiplies all elements by ``1 - p`` at inference, as
+        Srivastava et al. did in 2014.
     out : array, optional
-        Where to write the result, of the shape, dtype, device and library of `x`, which it may
-        be itself.
+        Where to write the result. It must have the shape, dtype, device and library of `x`, and
+        may be `x` itself.
     return_mask : bool, default False
-        Return ``(y, mask)``; the mask is None if `training` is False.
+        Whether to return ``(y, mask)`` instead of ``y``. ``mask.apply(gradient)`` is the backward
+        pass, and ``mask.keep(like=x)`` is the boolean array. At inference the mask is None.
 
     Returns
     -------
     array, or tuple of array and Mask
         ``where(keep, x * scale, 0)``, with the shape, dtype, library and device of `x`.
-        A dropped NaN or Inf is 0. The mask is a `StoredMask` if `rng` drew it.
+        A dropped NaN or Inf becomes 0. With `rng` the mask is a `StoredMask`.
 
     Raises
     ------
     TypeError
-        If an argument is of the wrong kind: `x` is no array or of another dtype than above,
-        neither `seed` nor `rng` is given in training, or `rng` is of another library.
+        If an argument has the wrong type; if `x` is not an array or has another dtype than
+        those above; if a training call has neither `seed` nor `rng`; or if `rng` belongs to
+        another library.
     ValueError
-        If an argument is out of range or of the wrong shape, another array does not match `x`,
-        or both `seed` and `rng` are given.
+        If an argument is out of range or has the wrong shape, if another array does not match
+        `x`, or if both `seed` and `rng` are given.
 
     See Also
     --------
     Dropout : the layer, which counts the steps.
-    Mask : the mask, described and not stored.
+    anydrop.torch.Dropout : the PyTorch module.
+    Mask : the mask that `return_mask` returns.
 
     References
     ----------
@@ -106,11 +114,20 @@ def dropout(
     >>> x = np.asarray([1.0, 2.0, 3.0, 4.0])
     >>> anydrop.dropout(x, 0.5, seed=0, step=7)
     array([2., 4., 6., 0.])
+
+    The backward pass is the same call on the gradient:
+
     >>> gradient = np.asarray([0.1, 0.2, 0.3, 0.4])
     >>> anydrop.dropout(gradient, 0.5, seed=0, step=7)
     array([0.2, 0.4, 0.6, 0. ])
+
+    Or keep the mask, which is a small recipe, and apply it to the gradient:
+
+    >>> y, mask = anydrop.dropout(x, 0.5, seed=0, step=7, return_mask=True)
+    >>> mask.apply(gradient)
+    array([0.2, 0.4, 0.6, 0. ])
     """
-    # By position, which takes half the time.
+    # Passing these by position takes half the time.
     keywords = shared_axes, noise_shape, window, scaling, out, return_mask
     return drop(RULE, x, p, (), training, seed, step, rng, *keywords)
 
@@ -118,14 +135,18 @@ def dropout(
 @final
 @described_by(DropLayer)
 class Dropout(DropLayer):
-    """Drop elements with probability `p` and scale the survivors by ``1 / (1 - p)``.
+    """Set random elements to 0, and scale the others by ``1 / (1 - p)``.
 
-    Each training forward draws the next mask of the seed; `backward` draws the last one again.
-    `DropoutLayer` is the same class.
+    This layer counts the steps of a seed: each forward pass in training draws the next mask.
+    `backward` draws that mask again, so none is stored. At inference the layer returns its input.
+
+    `DropoutLayer` is another name of this class.
 
     See Also
     --------
     dropout : the function, without state.
+    anydrop.torch.Dropout : the PyTorch module.
+    seed_layers : gives each layer of a model its own seed.
 
     References
     ----------
@@ -142,6 +163,8 @@ class Dropout(DropLayer):
     array([0. , 0.5, 0.5, 0.5, 0.5, 0.5, 0. ], dtype=float32)
     >>> drop
     Dropout(p=0.5, seed=0, step=1)
+    >>> drop.eval()(np.ones(3))
+    array([1., 1., 1.])
     """
 
     _function = staticmethod(dropout)

@@ -25,51 +25,54 @@ def dropout_add(
     bias: Array | None = None,
     **keywords: Unpack[Keywords],
 ) -> Any:
-    """Add a bias, drop elements, and add the result to a residual, in one pass over memory.
+    """Add a bias, apply dropout, and add the result to a residual, in one pass over memory.
 
-    This is the end of each sublayer of a transformer. The bias is added first, then survivors are
-    scaled, then the residual is added.
+    Use it at the end of each sublayer of a transformer, in place of three operations. It computes
+    ``residual + dropout(x + bias)``.
 
     Parameters
     ----------
     x : array of any shape
-        What the sublayer returned, of a dtype that `dropout` takes, of any library.
+        Output of the sublayer, of a dtype that `dropout` takes, of any library.
     residual : array
-        What the sublayer was given: of the shape, library and device of `x`, and of its dtype. It
-        may be float32 if `x` is float16 or bfloat16.
+        Input of the sublayer, with the shape, library and device of `x`. It has the dtype of `x`,
+        or float32 if `x` is float16 or bfloat16.
     bias : array, optional
-        Added to `x` first, against which it broadcasts without making it larger; of the library,
-        device and dtype of `x`. It may be float32 if `x` is float16 or bfloat16.
+        Bias of the sublayer's last linear map. It must broadcast to the shape of `x`, with the same
+        library and device. It has the dtype of `x`, or float32 if `x` is float16 or bfloat16.
     training : bool, default True
-        False returns the bare sum, unless `scaling` says otherwise.
+        Whether to drop. False, for inference, returns the sum without dropout, unless `scaling` is
+        "inference".
     scaling : {"train", "inference"}
-        "train" scales survivors in training (inverted dropout); "inference" scales ``x + bias`` by
-        ``1 - p`` at inference, as the paper of 2014 did.
+        "train", the default, multiplies kept elements by ``1 / (1 - p)`` in training (inverted
+        dropout). "inference" instead multiplies ``x + bias`` by ``1 - p`` at inference, as
+        Srivastava et al. did in 2014.
     out : array, optional
-        Where to write the result, of the shape, library and device of `x` and of the dtype of
-        `residual`. It may be `residual` or `x` itself.
+        Where to write the result. It must have the shape, library and device of `x` and the dtype
+        of `residual`, and may be `residual` or `x` itself.
 
     Returns
     -------
     array, or tuple of array and DropoutAddMask
         ``residual + where(keep, (x + bias) * scale, 0)``, with the shape, library and device of `x`
-        and the dtype of `residual`. A dropped NaN or Inf is 0. Half types are computed in float32
-        and rounded once.
+        and the dtype of `residual`. A dropped NaN or Inf becomes 0. Half types are computed in
+        float32 and rounded once. ``mask.apply(gradient)`` returns the gradients of all inputs.
 
     See Also
     --------
     DropoutAdd : the layer.
+    anydrop.torch.DropoutAdd : the PyTorch module.
     dropout : without the sums.
     stochastic_depth : drops whole branches.
 
     Notes
     -----
-    The gradient of the residual is the gradient of the result. The mask's ``apply`` sums the
-    gradient of the bias in pairs, in one order on every library. So its bits are the same on each
-    of them, and on any number of threads. Two have an order of their own: Dask adds chunk by chunk,
-    and JAX chooses one where it differentiates this function itself.
+    The gradient of the residual is the gradient of the result. The gradient of the bias is a sum,
+    which the mask's ``apply`` computes in pairs, in the same order on every library. So it has the
+    same bits on each of them, with any number of threads. There are two exceptions: Dask adds chunk
+    by chunk, and JAX chooses an order when it differentiates this function itself.
 
-    Where an element is dropped, 0 is added: a residual of -0.0 becomes +0.0 there.
+    Where an element is dropped, 0 is added. So a residual of -0.0 becomes +0.0 there.
 
     References
     ----------
@@ -117,7 +120,17 @@ def _check_arrays(call: Call, residual: Array, bias: Array | None) -> None:
 @final
 @described_by(dropout_add, DropLayer)
 class DropoutAdd(DropLayer):
-    """Add a bias, drop elements, and add the result to a residual; see `dropout_add`.
+    """Add a bias, apply dropout, and add the result to a residual, in one pass over memory.
+
+    The layer of `dropout_add`, for the end of each sublayer of a transformer. Call it with the
+    output of the sublayer, its input and, if you like, a bias. `backward` returns a gradient for
+    each.
+
+    See Also
+    --------
+    dropout_add : the function.
+    anydrop.torch.DropoutAdd : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
@@ -147,21 +160,21 @@ class DropoutAdd(DropLayer):
         bias: Array | None = None,
         training: bool | None = None,
     ) -> Array:
-        """Add a bias, drop elements in training, and add the residual.
+        """Return ``residual + dropout(x + bias)``; at inference without dropout.
 
         Parameters
         ----------
         x : array
-            What a sublayer returned.
+            Output of a sublayer.
         residual : array
-            What it was given, of the shape, library and device of `x`.
+            Its input, with the shape, library and device of `x`.
         bias : array, optional
-            Added to `x` first.
+            Bias, which is added to `x` first.
 
         Returns
         -------
         array
-            ``residual + where(keep, (x + bias) * scale, 0)``; at inference the bare sum.
+            ``residual + where(keep, (x + bias) * scale, 0)``; at inference the sum without dropout.
         """
         return self._forward(x, training, residual=residual, bias=bias)
 

@@ -1,4 +1,4 @@
-"""`gaussian_dropout`, `gaussian_noise` and their layers: normal numbers from the stream."""
+"""`gaussian_dropout`, `gaussian_noise` and their layers: normal noise."""
 
 from __future__ import annotations
 
@@ -25,34 +25,44 @@ UNSCALED = "the mean is right in training already"
 
 @described_by(dropout)
 def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
-    """Multiply by normal noise of mean 1 and the variance that dropout has, ``p / (1 - p)``.
+    """Multiply by random noise with mean 1 and the variance of dropout, ``p / (1 - p)``.
 
-    The noise is drawn from the stream, one word an element. Integers define its normal numbers z,
-    and each product and each sum is rounded by itself. So the same seed gives the same noise and
-    the same result in every library, bit for bit. The backward pass is the same call on the
-    gradient, and draws the noise again.
+    Use it like dropout, where nothing should become exactly 0. The same `seed` and `step` give the
+    same noise and the same result in every library, bit for bit. The backward pass is the same call
+    on the gradient, which draws the noise again.
 
-    A mask of the same seed and step is made of the same words: give layers seeds of their own.
+    Use different seeds for noise and for masks: with the same seed and step, both come from the
+    same random bits.
 
     Parameters
     ----------
+    x : array of any shape
+        Array of a dtype that `dropout` takes, of any library.
     p : float, default 0.5
-        Probability of the dropout that it stands for, ``0 <= p < 1``.
+        Probability of the dropout with this variance, ``0 <= p < 1``.
+    training : bool, default True
+        Whether to multiply by noise. False, for inference, returns `x` itself.
     rng : None
         Refused: noise from a generator could not be drawn again for the backward pass.
     shared_axes : int or sequence of int, optional
-        Axes along which all elements get the same noise; negative ones count from the end.
+        Axes along which all elements get the same noise. Negative axes count from the end.
     scaling : "train"
         "inference" is refused: the mean is right in training already.
+    return_mask : bool, default False
+        Whether to return ``(y, noise)`` instead of ``y``. ``noise.apply(gradient)`` is the backward
+        pass, and ``noise.keep(like=x)`` is the noise. At inference it is None.
 
     Returns
     -------
     array, or tuple of array and Noise
-        ``x * (1 + sqrt(p / (1 - p)) * z)``, with the shape, dtype, library and device of `x`.
+        ``x * (1 + sqrt(p / (1 - p)) * z)`` with standard normal numbers ``z``, and with the shape,
+        dtype, library and device of `x`.
 
     See Also
     --------
     GaussianDropout : the layer.
+    anydrop.torch.GaussianDropout : the PyTorch module.
+    gaussian_noise : adds noise.
 
     References
     ----------
@@ -74,24 +84,31 @@ def gaussian_dropout(x: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> 
 
 @described_by(gaussian_dropout, dropout)
 def gaussian_noise(x: Array, std: float = 1.0, **keywords: Unpack[Keywords]) -> Any:
-    """Add normal noise of mean 0.
+    """Add random noise with mean 0.
+
+    Use it to regularize a network by noise of a fixed size, for example on its inputs. The same
+    `seed` and `step` give the same noise and the same result in every library, bit for bit.
 
     Parameters
     ----------
     x : array of any shape
-        float16, bfloat16, float32 or float64, of any library.
+        Array of dtype float16, bfloat16, float32 or float64, of any library.
     std : float, default 1
         Standard deviation of the noise, in the units of `x`; finite and >= 0.
+    training : bool, default True
+        Whether to add noise. False, for inference, returns `x` itself.
 
     Returns
     -------
     array, or tuple of array and Noise
-        ``x + std * z``, with the shape, dtype, library and device of `x`; at inference `x` itself.
+        ``x + std * z`` with standard normal numbers ``z``, and with the shape, dtype, library and
+        device of `x`.
 
     See Also
     --------
     GaussianNoise : the layer.
-    gaussian_dropout : noise in proportion to the numbers.
+    anydrop.torch.GaussianNoise : the PyTorch module.
+    gaussian_dropout : multiplies by noise.
 
     References
     ----------
@@ -110,8 +127,8 @@ def gaussian_noise(x: Array, std: float = 1.0, **keywords: Unpack[Keywords]) -> 
     name = call.backend.dtype_name(x)
     if name.startswith("complex"):
         raise TypeError(
-            f"gaussian noise is real, got an array of dtype {name}: add it to the real and the "
-            "imaginary part, with a seed each"
+            f"gaussian noise is real, got an array of dtype {name}: add it to the real and to the "
+            "imaginary part, with different seeds"
         )
     return _perturbed(call, std, relative=False)
 
@@ -132,7 +149,15 @@ def _perturbed(call: Call, std: float, *, relative: bool) -> Any:
 @final
 @described_by(gaussian_dropout, DropLayer)
 class GaussianDropout(DropLayer):
-    """Multiply by normal noise of mean 1 and variance ``p / (1 - p)``; see `gaussian_dropout`.
+    """Multiply by random noise with mean 1 and the variance of dropout, ``p / (1 - p)``.
+
+    The layer of `gaussian_dropout`. Its `mask` is the noise.
+
+    See Also
+    --------
+    gaussian_dropout : the function.
+    anydrop.torch.GaussianDropout : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
@@ -156,7 +181,15 @@ class GaussianDropout(DropLayer):
 @final
 @described_by(gaussian_noise, DropLayer)
 class GaussianNoise(Layer):
-    """Add normal noise of mean 0; see `gaussian_noise`.
+    """Add random noise with mean 0.
+
+    The layer of `gaussian_noise`. Its `mask` is the noise.
+
+    See Also
+    --------
+    gaussian_noise : the function.
+    anydrop.torch.GaussianNoise : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
@@ -173,7 +206,7 @@ class GaussianNoise(Layer):
 
     std = Setting(check.deviation, "Standard deviation of the noise.", settable=True)
     shared_axes = Setting(check.axes, "Axes along which all elements get the same noise.")
-    noise_shape = Setting(check.noise_shape, "The same, as Keras spells it.")
+    noise_shape = Setting(check.noise_shape, "The same as `shared_axes`, in Keras's notation.")
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""`locked_dropout` and `zoneout`, and their layers: what recurrent networks drop."""
+"""`locked_dropout` and `zoneout`, and their layers: dropout for recurrent networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anydrop.masks.mask import Differentiable
 from anydrop.masks.zoneout import Expectation, ZoneoutMask
 from anydrop.schedules import Rate
 
-UNSCALED = "at inference zoneout takes the expectation already"
+UNSCALED = "zoneout takes the expectation at inference already"
 
 
 def _time(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
@@ -35,19 +35,26 @@ def locked_dropout(
 ) -> Any:
     """Drop the same features at all time steps of a sequence.
 
+    Use it for the inputs and outputs of recurrent layers. Plain dropout would draw another mask at
+    each time step, which disturbs what a recurrent network remembers. This is also known as
+    variational dropout.
+
     Parameters
     ----------
     x : array of any shape
-        Sequences, such as (batch, time, features) or (time, batch, features).
+        Sequences, such as (batch, time, features) or (time, batch, features), of a dtype that
+        `dropout` takes.
     p : float, default 0.5
         Probability that a feature of an example is dropped, ``0 <= p < 1``.
     time_axis : int
-        Which axis is time; negative ones count from the end. There is no default, since libraries
-        disagree, and the wrong one would share masks among examples unseen.
+        The axis of time. Negative numbers count from the end. There is no default, since libraries
+        order the axes differently, and the wrong axis would share masks between examples.
 
     See Also
     --------
     LockedDropout : the layer.
+    anydrop.torch.LockedDropout : the PyTorch module.
+    zoneout : keeps units at their previous state.
 
     References
     ----------
@@ -59,7 +66,8 @@ def locked_dropout(
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> anydrop.locked_dropout(np.ones((1, 3, 4)), 0.5, time_axis=1, seed=0, step=0)[0]
+    >>> x = np.ones((1, 3, 4))
+    >>> anydrop.locked_dropout(x, 0.5, time_axis=1, seed=0, step=0)[0]
     array([[0., 2., 2., 2.],
            [0., 2., 2., 2.],
            [0., 2., 2., 2.]])
@@ -69,30 +77,38 @@ def locked_dropout(
 
 @described_by(dropout)
 def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
-    """Let units of a recurrent network keep their previous state.
+    """Keep random units of a recurrent network at their previous state.
+
+    Use it on the hidden states of a recurrent network, at each time step. Where dropout would set a
+    unit to 0, zoneout lets it keep its state, so information and gradients pass through time.
 
     Parameters
     ----------
     new : array of any shape
-        State that the cell has computed, of a dtype that `dropout` takes.
+        State after the time step, of a dtype that `dropout` takes.
     previous : array
-        State before it, of the shape, dtype, library and device of `new`.
+        State before it, with the shape, dtype, library and device of `new`.
     p : float, default 0.5
         Probability that a unit keeps its previous state, ``0 <= p < 1``.
     training : bool, default True
-        False takes the expectation of the two states.
+        Whether to draw. False, for inference, returns the expectation of the two states.
     scaling : "train"
-        "inference" is refused: at inference zoneout takes the expectation already.
+        "inference" is refused: zoneout takes the expectation at inference already.
+    out : array, optional
+        Where to write the result. It must have the shape, dtype, device and library of `new`, and
+        may be either state.
 
     Returns
     -------
     array, or tuple of array and ZoneoutMask
-        ``where(keep, new, previous)``; at inference the expectation ``(1 - p) * new + p *
-        previous``.
+        ``where(keep, new, previous)`` in training, and ``(1 - p) * new + p * previous`` at
+        inference. ``mask.apply(gradient)`` returns the gradients of both states.
 
     See Also
     --------
     Zoneout : the layer.
+    anydrop.torch.Zoneout : the PyTorch module.
+    locked_dropout : drops the same features at all time steps.
 
     References
     ----------
@@ -120,7 +136,7 @@ def zoneout(new: Array, previous: Array, p: float = 0.5, **keywords: Unpack[Keyw
 
 
 def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Array:
-    if not p:  # An infinite state that plays no part would make a NaN.
+    if not p:  # 0 times an infinite state would be NaN.
         return new
     xp, name, select = backend.xp, backend.dtype_name(new), backend.select
 
@@ -128,7 +144,7 @@ def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Arr
         dtype = new.dtype
         if name in HALVES:  # computed in float32 and rounded once
             new, previous = (xp.astype(state, xp.float32) for state in (new, previous))
-        # As an array, and in its byte order, which NumPy's sum of two need not be.
+        # NumPy's sum of two arrays may be a scalar, or have another byte order.
         old = backend.aligned(previous, new)
         y = xp.asarray(select(new, None, 1.0 - p) + select(old, None, p))
         return xp.astype(y, dtype, copy=False)
@@ -142,7 +158,16 @@ def _expectation(backend: Backend, new: Array, previous: Array, p: float) -> Arr
 @final
 @described_by(locked_dropout, DropLayer)
 class LockedDropout(DropLayer):
-    """Drop the same features at all time steps of a sequence; see `locked_dropout`.
+    """Drop the same features at all time steps of a sequence.
+
+    The layer of `locked_dropout`, also known as variational dropout. Its input is a batch of whole
+    sequences.
+
+    See Also
+    --------
+    locked_dropout : the function.
+    anydrop.torch.LockedDropout : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
@@ -155,7 +180,7 @@ class LockedDropout(DropLayer):
     _function = staticmethod(locked_dropout)
     _rule = LOCKED
 
-    time_axis = Setting(check.integer, "Which axis is time.")
+    time_axis = Setting(check.integer, "The axis of time.")
 
     def __init__(self, p: Rate = 0.5, *, time_axis: int, **keywords: Unpack[DropKeywords]) -> None:
         super().__init__(p, time_axis=time_axis, **keywords)
@@ -165,8 +190,8 @@ class LockedDropout(DropLayer):
             return (0,)
         if ndim == 2:
             raise ValueError(
-                "an array of (time, features) has no batch, and one of (time, batch) has: which of "
-                "the two LockedDropout got can't be told. Give it a third axis"
+                "LockedDropout can't tell whether an array of two axes is (time, features) or "
+                "(time, batch), so which axis is the batch is unknown: give it a third axis"
             )
         return (1,)
 
@@ -174,11 +199,17 @@ class LockedDropout(DropLayer):
 @final
 @described_by(zoneout, DropLayer)
 class Zoneout(DropLayer):
-    """Let units of a recurrent network keep their previous state; see `zoneout`.
+    """Keep random units of a recurrent network at their previous state.
 
-    Each time step of a sequence is a forward pass of its own, with a mask of its own. `backward`
-    belongs to the last one: to go back through time, keep each step's `recipe`, which is small, and
-    call its ``apply``.
+    The layer of `zoneout`. Call it with the new and the previous state at each time step; each call
+    draws its own mask. `backward` belongs to the last call. To go back through time, keep the
+    `recipe` of each step, which is small, and call its ``apply``.
+
+    See Also
+    --------
+    zoneout : the function.
+    anydrop.torch.Zoneout : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
@@ -200,19 +231,20 @@ class Zoneout(DropLayer):
     def forward(  # type: ignore[override]
         self, x: Array, previous: Array, training: bool | None = None
     ) -> Array:
-        """Take the new state or, in training and where the mask says so, the previous one.
+        """Return the new state, with random units at their previous state in training.
 
         Parameters
         ----------
         x : array
             New state.
         previous : array
-            Previous state, of the shape, dtype, library and device of `x`.
+            Previous state, with the shape, dtype, library and device of `x`.
 
         Returns
         -------
         array
-            ``where(keep, x, previous)``; at inference ``(1 - p) * x + p * previous``.
+            ``where(keep, x, previous)`` in training, and ``(1 - p) * x + p * previous`` at
+            inference.
         """
         return self._forward(x, training, previous=previous)
 

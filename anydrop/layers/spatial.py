@@ -1,4 +1,4 @@
-"""`dropout1d`, `dropout2d`, `dropout3d` and their layers: whole feature maps."""
+"""`dropout1d`, `dropout2d`, `dropout3d` and their layers: whole channels."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ DataFormat: TypeAlias = Literal["channels_first", "channels_last"]
 
 
 def check_data_format(value: object, name: str = "data_format") -> DataFormat:
-    """Return where the channels' axis is."""
+    """Return the order of the axes."""
     known: DataFormat = check.choice(value, name, ("channels_first", "channels_last"))
     return known
 
 
 def check_layout(data_format: object, batched: object) -> tuple[DataFormat, bool]:
-    """Return where the channels' axis is, and whether a first axis counts examples."""
+    """Return the order of the axes, and whether the first one is the batch."""
     return check_data_format(data_format), check.flag(batched, "batched")
 
 
 def positions(
     ndim: int, spatial: int, data_format: DataFormat, batched: bool, owner: str
 ) -> tuple[int, ...]:
-    """Return the axes of the positions in a feature map, which has `spatial` of them.
+    """Return the `spatial` axes of a feature map that are its positions.
 
-    The message of an array with another number of axes names `owner`.
+    The error for an array with another number of axes names `owner`.
     """
     first, examples = data_format == "channels_first", int(batched)
     if ndim != examples + 1 + spatial:
@@ -71,22 +71,31 @@ def dropout1d(
     batched: bool = True,
     **keywords: Unpack[Keywords],
 ) -> Any:
-    """Drop whole channels of sequences: all positions of a channel share one fate.
+    """Drop whole channels of sequences.
+
+    Neighbours in a feature map carry much the same information, so dropping single elements
+    regularizes little. This function drops all positions of a channel together.
 
     Parameters
     ----------
-    x : array of shape (batch, channels, length), or as `data_format` and `batched` say
-        Of a dtype that `dropout` takes, of any library.
+    x : array of shape (batch, channels, length)
+        Feature maps, of a dtype that `dropout` takes. `data_format` and `batched` change the shape.
     p : float, default 0.5
         Probability that a channel of an example is dropped, ``0 <= p < 1``.
     data_format : {"channels_first", "channels_last"}
-        Where the channels' axis is: (batch, channels, ...) or (batch, ..., channels).
+        Order of the axes: (batch, channels, ...), the default, or (batch, ..., channels).
     batched : bool, default True
-        False says that `x` is one example, without a batch's axis: it is never guessed.
+        Whether the first axis is the batch. False means that `x` is a single example, without that
+        axis. This is never guessed.
+    shared_axes : int or sequence of int, optional
+        Axes along which channels are dropped together: 0 drops the same channels in all examples.
+        Negative axes count from the end.
 
     See Also
     --------
     Dropout1d : the layer.
+    anydrop.torch.Dropout1d : the PyTorch module.
+    drop_block1d : drops parts of channels.
 
     References
     ----------
@@ -114,22 +123,27 @@ def dropout2d(
     batched: bool = True,
     **keywords: Unpack[Keywords],
 ) -> Any:
-    """Drop whole channels of images: all pixels of a channel share one fate.
+    """Drop whole channels of images.
+
+    Neighbouring pixels carry much the same information, so dropping single ones regularizes little.
+    This function drops all pixels of a channel together.
 
     Parameters
     ----------
-    x : array of shape (batch, channels, height, width), or as `data_format` and `batched` say
-        Of a dtype that `dropout` takes, of any library.
+    x : array of shape (batch, channels, height, width)
+        Feature maps, of a dtype that `dropout` takes. `data_format` and `batched` change the shape.
 
     See Also
     --------
     Dropout2d : the layer.
+    anydrop.torch.Dropout2d : the PyTorch module.
+    drop_block2d : drops parts of channels.
 
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> images = np.ones((8, 4, 4, 16))
-    >>> y = anydrop.dropout2d(images, 0.5, seed=0, step=0, data_format="channels_last")
+    >>> x = np.ones((8, 4, 4, 16))
+    >>> y = anydrop.dropout2d(x, 0.5, seed=0, step=0, data_format="channels_last")
     >>> bool((y == y[:, :1, :1, :]).all())
     True
     """
@@ -145,21 +159,27 @@ def dropout3d(
     batched: bool = True,
     **keywords: Unpack[Keywords],
 ) -> Any:
-    """Drop whole channels of volumes: all voxels of a channel share one fate.
+    """Drop whole channels of volumes, such as videos.
+
+    Neighbouring voxels carry much the same information, so dropping single ones regularizes little.
+    This function drops all voxels of a channel together.
 
     Parameters
     ----------
-    x : array of shape (batch, channels, length, height, width), or as `data_format` says
-        Of a dtype that `dropout` takes, of any library.
+    x : array of shape (batch, channels, length, height, width)
+        Feature maps, of a dtype that `dropout` takes. `data_format` and `batched` change the shape.
 
     See Also
     --------
     Dropout3d : the layer.
+    anydrop.torch.Dropout3d : the PyTorch module.
+    drop_block3d : drops parts of channels.
 
     Examples
     --------
     >>> import numpy as np, anydrop
-    >>> y = anydrop.dropout3d(np.ones((16, 4, 4, 4)), 0.5, seed=0, step=0, batched=False)
+    >>> x = np.ones((16, 4, 4, 4))
+    >>> y = anydrop.dropout3d(x, 0.5, seed=0, step=0, batched=False)
     >>> bool((y == y[:, :1, :1, :1]).all())
     True
     """
@@ -167,10 +187,10 @@ def dropout3d(
 
 
 class SpatialLayer(DropLayer):
-    """A layer for feature maps."""
+    """Base class of the layers for feature maps."""
 
-    data_format = Setting(check_data_format, "Where the channels' axis is.")
-    batched = Setting(check.flag, "Whether a first axis counts examples.")
+    data_format = Setting(check_data_format, "Order of the axes.")
+    batched = Setting(check.flag, "Whether the first axis is the batch.")
 
     def __init__(
         self,
@@ -189,7 +209,16 @@ class SpatialLayer(DropLayer):
 @final
 @described_by(dropout1d, DropLayer)
 class Dropout1d(SpatialLayer):
-    """Drop whole channels of sequences, (batch, channels, length); see `dropout1d`.
+    """Drop whole channels of sequences.
+
+    The layer of `dropout1d`. Its input has the shape (batch, channels, length), unless
+    `data_format` or `batched` says otherwise.
+
+    See Also
+    --------
+    dropout1d : the function.
+    anydrop.torch.Dropout1d : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
@@ -206,7 +235,16 @@ class Dropout1d(SpatialLayer):
 @final
 @described_by(dropout2d, DropLayer)
 class Dropout2d(SpatialLayer):
-    """Drop whole channels of images, (batch, channels, height, width); see `dropout2d`.
+    """Drop whole channels of images.
+
+    The layer of `dropout2d`. Its input has the shape (batch, channels, height, width), unless
+    `data_format` or `batched` says otherwise.
+
+    See Also
+    --------
+    dropout2d : the function.
+    anydrop.torch.Dropout2d : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
@@ -223,7 +261,16 @@ class Dropout2d(SpatialLayer):
 @final
 @described_by(dropout3d, DropLayer)
 class Dropout3d(SpatialLayer):
-    """Drop whole channels of volumes, (batch, channels, length, height, width); see `dropout3d`.
+    """Drop whole channels of volumes, such as videos.
+
+    The layer of `dropout3d`. Its input has the shape (batch, channels, length, height, width),
+    unless `data_format` or `batched` says otherwise.
+
+    See Also
+    --------
+    dropout3d : the function.
+    anydrop.torch.Dropout3d : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""`State`: what a layer is made of, and how it is saved, loaded, copied, pickled and shown."""
+"""`State`: how a layer is saved, loaded, copied, pickled and shown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from anydrop.masks.mask import Differentiable, Drawn
 
 
 class State:
-    """The settings of a layer, its source of randomness, and where it is in that."""
+    """The settings of a layer, its source of randomness, and its step."""
 
     _options: dict[str, Any]
     _seed: stream.Seed | None
@@ -33,7 +33,7 @@ class State:
 
     @classmethod
     def _check_settings(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """Return settings in normal form; refuse one by itself, or those that don't go together."""
+        """Return settings in normal form; refuse one that is wrong, or a combination."""
         check.one_spelling(settings.get("shared_axes", ()), settings.get("noise_shape"))
         return {name: cls._option(name).normal(value) for name, value in settings.items()}
 
@@ -48,9 +48,11 @@ class State:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what it takes to go on drawing the same masks, as plain JSON.
+        """Return the state of the layer as plain JSON, for a checkpoint.
 
-        The state of a generator given as `rng` is not in it: save that beside it.
+        It consists of the seed, the step and the settings. A layer that loads it continues with the
+        masks that this layer would draw next. If the layer draws from `rng`, save the generator's
+        state yourself.
 
         Returns
         -------
@@ -62,30 +64,31 @@ class State:
         return {**self._identity(), "seed": seed, "step": place.known_step(self._step), **options}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state that `state_dict` returned.
+        """Load a state that `state_dict` returned.
 
         Parameters
         ----------
         state : dict
-            Of a layer of the same class. The mode, `training`, stays as it is; `mask` and
-            `recipe` are None until the next training forward.
+            State of a layer of the same class. The layer's mode, `training`, stays as it is. `mask`
+            and `recipe` are None until the next training forward.
 
         Raises
         ------
         ValueError
-            If the state is of another version or class, has missing or foreign keys, or a value
-            that the layer would not take. The layer is then as it was.
+            If the state is of another class or version, lacks a key or has an unknown one, or has a
+            value that the layer refuses. The layer is then unchanged.
         """
         state = check.state(state, self._identity(), {"seed", "step", *self._options})
         if (state["seed"] is None) != (self._rng is not None):
+            saved, own = ("rng", "seed") if state["seed"] is None else ("seed", "rng")
             raise ValueError(
-                "a state with a seed and a layer with a generator (or the other way round) don't "
-                "go together: make the layer with seed= or rng= as it was when saved"
+                f"the state is of a layer with {saved}=, and this layer has {own}=: make it with "
+                f"{saved}= before loading"
             )
         try:
             seed = seeds.from_json(state["seed"])
             step = check.integer(state["step"], "step")
-            if not 0 <= step <= stream.LAST_STEP + 1:  # which is of a layer that drew its last mask
+            if not 0 <= step <= stream.LAST_STEP + 1:  # 2**64: after the last mask
                 raise ValueError(f"step must satisfy 0 <= step <= 2**64, got {step}")
             options = self._check_settings({name: state[name] for name in self._options})
         except (TypeError, ValueError) as error:
@@ -93,41 +96,41 @@ class State:
         self._begin(options, seed, step)
 
     def reseed(self, seed: stream.Seed | Sequence[int]) -> None:
-        """Begin anew with another seed, at step 0; `anydrop.seed_layers` does it to a whole model.
+        """Restart the layer with another seed, at step 0.
+
+        To do this for all layers of a model, use `anydrop.seed_layers`.
 
         Parameters
         ----------
         seed : int, sequence of int or numpy.random.SeedSequence
-            Ints must be >= 0 and of at most 4,300 decimal digits.
+            The new seed. Ints must be >= 0, with at most 4,300 decimal digits.
 
         Raises
         ------
         TypeError, ValueError
-            If the seed is of the wrong kind or out of range, or if the layer draws from `rng`.
+            If the seed has the wrong type or is out of range, or if the layer draws from `rng`.
         RuntimeError
-            If `monte_carlo` runs the layer.
+            If `monte_carlo` is running the layer.
         """
         if self._rng is not None:
-            raise ValueError("this layer draws from a generator given as rng=: make one with seed=")
+            raise ValueError("this layer draws from a generator given as rng=: make it with seed=")
         if self._twin is not None:
-            raise RuntimeError(
-                "monte_carlo runs this layer now, with a seed of its own: reseed it afterwards"
-            )
+            raise RuntimeError("monte_carlo is running this layer: reseed it afterwards")
         self._begin(self._options, seeds.checked(seed), 0)
 
     def _begin(self, options: dict[str, Any], seed: stream.Seed | None, step: Any) -> None:
-        """Go on from a step of a seed, with no mask drawn yet."""
+        """Continue at a step of a seed, with no mask drawn yet."""
         new = options, seed, step, None, None, None
-        # One assignment, so that an interrupt can't leave the layer half changed.
+        # A single assignment, so that an interrupt can't leave the layer half changed.
         self._options, self._seed, self._step, self._mask, self._unmasked, self._plan = new
         self._home = ()
 
     def _identity(self) -> dict[str, Any]:
         return {"layer": type(self).__name__, "stream": stream.VERSION}
 
-    # Copies and pickles have Python's own state, in which the attributes of a subclass are, but for
-    # what can't travel: a generator that is a module, numpy.random, goes by its name, and a library
-    # and its device as an empty array, since every library's arrays can travel.
+    # Copies and pickles keep all attributes, also those of a subclass. Two things can't be pickled:
+    # a generator that is a module (numpy.random) is kept by its name, and a library and its device
+    # as an empty array.
 
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__()
@@ -162,7 +165,7 @@ class State:
 
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
-        """Return the defaults of what a constructor takes."""
+        """Return the defaults of the constructor's parameters."""
         return {
             name: parameter.default
             for base in reversed(cls.__mro__)
@@ -171,7 +174,7 @@ class State:
         }
 
     def _like(self) -> Array:
-        """Return an empty array of the library and on the device of the last training input."""
+        """Return an empty array in the library and on the device of the last training input."""
         backend, device = self._home
         return backend.empty(device)
 

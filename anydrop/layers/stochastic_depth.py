@@ -1,4 +1,4 @@
-"""`stochastic_depth`, `StochasticDepth` (`DropPath`): whole branches of residual networks."""
+"""`stochastic_depth`, `StochasticDepth` (`DropPath`): residual branches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Mode: TypeAlias = Literal["row", "batch"]
 
 
 def check_mode(value: object, name: str = "mode") -> Mode:
-    """Return whether rows or the batch have a fate."""
+    """Return the mode."""
     known: Mode = check.choice(value, name, ("row", "batch"))
     return known
 
@@ -26,7 +26,7 @@ def _branches(shape: tuple[int, ...], mode: Mode) -> tuple[int, ...]:
     ndim = len(shape)
     if mode == "row" and not ndim:
         raise ValueError(
-            "stochastic_depth with mode='row' needs a batch's axis, got an array of no dimensions"
+            "stochastic_depth with mode='row' needs an axis of the batch, got a 0-d array"
         )
     return tuple(range(int(mode == "row"), ndim))
 
@@ -38,23 +38,27 @@ RULE = Rule(_branches, ("mode",))
 def stochastic_depth(
     x: Array, p: float = 0.5, mode: Mode = "row", **keywords: Unpack[Keywords]
 ) -> Any:
-    """Drop the whole of a residual branch, for single examples or for the batch.
+    """Drop whole residual branches, for each example or for the whole batch.
 
-    `drop_path` is the same function. Apply it to the branch, before its sum with the shortcut.
+    Apply it to the output of the branch, before you add the shortcut. An example whose branch is
+    dropped skips the block. `drop_path` is another name of this function.
 
     Parameters
     ----------
     x : array of shape (batch, ...)
-        What the branch returned, of a dtype that `dropout` takes.
+        Output of the branch, of a dtype that `dropout` takes.
     p : float, default 0.5
-        Probability that a branch is dropped, ``0 <= p < 1``; see `depth_rates`.
+        Probability that the branch is dropped, ``0 <= p < 1``. `depth_rates` returns a value for
+        each block of a network.
     mode : {"row", "batch"}
-        Whether each example has a fate of its own, or the batch has one.
+        "row", the default, drops the branch for each example independently. "batch" drops it for
+        all examples or for none.
 
     See Also
     --------
     StochasticDepth : the layer.
-    depth_rates : the probabilities of a network's branches.
+    anydrop.torch.StochasticDepth : the PyTorch module.
+    depth_rates : drop probabilities that grow with depth.
 
     References
     ----------
@@ -79,33 +83,39 @@ drop_path = stochastic_depth
 
 
 def depth_rates(p: float, depth: int, *, from_zero: bool = False) -> tuple[float, ...]:
-    """Return drop probabilities that grow in equal steps with depth: the paper's linear rule.
+    """Return drop probabilities that grow linearly with depth, one for each residual block.
+
+    Early blocks extract features that all later ones need, so they are dropped less often.
 
     Parameters
     ----------
     p : float
-        Of the last branch, ``0 <= p < 1``.
+        Probability of the last block, ``0 <= p < 1``.
     depth : int
-        How many branches there are, > 0.
+        Number of blocks, > 0.
     from_zero : bool, default False
-        False is the rule of the paper, whose first branch has ``p / depth``. True is that of timm
-        and others, ``torch.linspace(0, p, depth)``, whose first branch is never dropped.
+        Whether the first block has the probability 0, as in timm: ``torch.linspace(0, p, depth)``.
+        By default it has ``p / depth``, as in the paper.
 
     Returns
     -------
     tuple of float
-        ``p * l / depth`` for the branches ``l = 1 ... depth``, or ``p * (l - 1) / (depth - 1)``;
-        of a single branch that is 0.
+        ``p * l / depth`` for the blocks ``l = 1 ... depth``. With `from_zero`,
+        ``p * (l - 1) / (depth - 1)``, and 0 for a single block.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or outside its range.
+        If an argument has the wrong type or is out of range.
+
+    See Also
+    --------
+    stochastic_depth : drops the branches.
 
     References
     ----------
-    .. [1] G. Huang et al., "Deep networks with stochastic depth", 2016, equation 4, where the
-       survival probabilities are 1 minus these
+    .. [1] G. Huang et al., "Deep networks with stochastic depth", 2016, equation 4, which gives the
+       survival probabilities: 1 minus these
 
     Examples
     --------
@@ -114,10 +124,9 @@ def depth_rates(p: float, depth: int, *, from_zero: bool = False) -> tuple[float
     (0.125, 0.25, 0.375, 0.5)
     >>> anydrop.depth_rates(0.75, 4, from_zero=True)
     (0.0, 0.25, 0.5, 0.75)
-    >>> import numpy as np
-    >>> seeds = np.random.SeedSequence(0).spawn(4)  # with one seed for all their fates would agree
-    >>> rates = anydrop.depth_rates(0.5, 4)
-    >>> branches = [anydrop.StochasticDepth(p, seed=s) for p, s in zip(rates, seeds)]
+    >>> branches = [anydrop.StochasticDepth(p) for p in anydrop.depth_rates(0.5, 4)]
+    >>> list(anydrop.seed_layers(branches, 0))  # so that each draws its own masks
+    ['0', '1', '2', '3']
     """
     p, depth = check.probability(p), check.positive(depth, "depth")
     if check.flag(from_zero, "from_zero"):
@@ -128,7 +137,17 @@ def depth_rates(p: float, depth: int, *, from_zero: bool = False) -> tuple[float
 @final
 @described_by(stochastic_depth, DropLayer)
 class StochasticDepth(DropLayer):
-    """Drop the whole of a residual branch; see `stochastic_depth`. `DropPath` is the same class.
+    """Drop whole residual branches, for each example or for the whole batch.
+
+    The layer of `stochastic_depth`. Its input is the output of the branch, of shape (batch, ...).
+    `DropPath` is another name of this class.
+
+    See Also
+    --------
+    stochastic_depth : the function.
+    depth_rates : drop probabilities that grow with depth.
+    anydrop.torch.StochasticDepth : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
@@ -141,7 +160,7 @@ class StochasticDepth(DropLayer):
     _function = staticmethod(stochastic_depth)
     _rule = RULE
 
-    mode = Setting(check_mode, '"row": each example has a fate of its own; "batch": all share one.')
+    mode = Setting(check_mode, '"row": drop for each example; "batch": for all or none.')
 
     def __init__(
         self,

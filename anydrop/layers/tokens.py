@@ -1,4 +1,4 @@
-"""`token_dropout` and `embedding_dropout`, and their layers: what networks for text drop."""
+"""`token_dropout` and `embedding_dropout`, and their layers: dropout for text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anydrop.layers.dropout import dropout
 from anydrop.masks.stored import StoredMask
 from anydrop.schedules import Rate
 
-UNSCALED = "tokens are no numbers that could be scaled"
+UNSCALED = "tokens can't be scaled"
 
 
 def _features(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -31,19 +31,23 @@ EMBEDDING = Rule(_features)
 
 @described_by(dropout)
 def embedding_dropout(table: Array, p: float = 0.5, **keywords: Unpack[Keywords]) -> Any:
-    """Drop whole rows of an embedding table: every occurrence of a word at once.
+    """Drop whole rows of an embedding table, so that a word disappears from the whole batch.
+
+    Apply it to the table, and look the words up in the result. All occurrences of a word are then
+    dropped together. `token_dropout` drops single occurrences.
 
     Parameters
     ----------
     table : array of shape (words, features)
-        Of a dtype that `dropout` takes, of any library. Look words up in the result.
+        Embedding table, of a dtype that `dropout` takes, of any library.
     p : float, default 0.5
         Probability that a word is dropped, ``0 <= p < 1``.
 
     See Also
     --------
     EmbeddingDropout : the layer.
-    token_dropout : single occurrences.
+    anydrop.torch.EmbeddingDropout : the PyTorch module.
+    token_dropout : drops single occurrences.
 
     References
     ----------
@@ -73,32 +77,42 @@ def token_dropout(
     protected: Sequence[int] = (),
     **keywords: Unpack[Keywords],
 ) -> Any:
-    """Replace tokens of a text by a given one, such as an unknown word or a mask's.
+    """Replace random tokens of a text by another token, such as "unknown" or a mask.
+
+    Use it on token ids, before the embedding. `embedding_dropout` drops all occurrences of a word
+    together.
 
     Parameters
     ----------
     ids : array of integers, any shape
-        Tokens, of any library.
+        Token ids, of any library.
     p : float, default 0.1
         Probability that a token is replaced, ``0 <= p < 1``.
     token : int
-        What replaces it; the dtype of the tokens must hold it.
+        The id that replaces it. It must fit in the dtype of the tokens.
     protected : sequence of int, optional
-        Tokens that are never replaced, such as those of padding, beginning and end.
+        Ids that are never replaced, such as padding, begin and end.
+    training : bool, default True
+        Whether to replace tokens. False, for inference, returns `ids` itself.
+    scaling : "train"
+        "inference" is refused: tokens can't be scaled.
     out : None
         Refused: use the array that is returned.
-    scaling : "train"
-        "inference" is refused: tokens are no numbers that could be scaled.
+    return_mask : bool, default False
+        Whether to return ``(y, mask)`` instead of ``y``. ``mask.keep(like=y)`` is the boolean
+        array. At inference the mask is None.
 
     Returns
     -------
     array, or tuple of array and StoredMask
         ``where(keep, ids, token)``, with the shape, dtype, library and device of `ids`. The mask is
-        True where a token stayed, protected ones included.
+        True where a token was kept, also where it is protected.
 
     See Also
     --------
     TokenDropout : the layer.
+    anydrop.torch.TokenDropout : the PyTorch module.
+    embedding_dropout : drops all occurrences of a word.
 
     References
     ----------
@@ -121,15 +135,15 @@ def token_dropout(
     stays = check.integers(protected, "protected")
     if not xp.isdtype(ids.dtype, "integral"):
         raise TypeError(
-            f"token_dropout needs an array of integers, got dtype {backend.dtype_name(ids)}; "
-            "dropout is for numbers"
+            f"token_dropout needs an array of integers, got dtype {backend.dtype_name(ids)}: for "
+            "floating-point numbers use dropout"
         )
     limits = xp.iinfo(ids.dtype)
     for one in (check.integer(token, "token"), *stays):
         if not limits.min <= one <= limits.max:
             raise ValueError(
-                f"{one} is no token of dtype {backend.dtype_name(ids)}, which holds {limits.min} "
-                f"to {limits.max}"
+                f"the token {one} does not fit in dtype {backend.dtype_name(ids)}, which holds "
+                f"{limits.min} to {limits.max}"
             )
     if not call.training:
         return call.result(ids)
@@ -139,17 +153,17 @@ def token_dropout(
     ids = backend.composable(ids)
     kept = mask.keep(like=ids)
 
-    def constant(value: int) -> Array:  # which not every namespace takes as a plain int
+    def constant(value: int) -> Array:  # since not every namespace takes a plain int
         return backend.move(xp.full((1,) * ids.ndim, value, dtype=ids.dtype), ids)
 
     for one in stays:
         kept = kept | (ids == constant(one))
-    # NumPy's `where` has the machine's byte order.
+    # NumPy's `where` returns the machine's byte order.
     y = xp.where(backend.aligned(kept, ids), ids, constant(token))
     y = xp.astype(y, ids.dtype, copy=False)
     if not call.return_mask:
         return y
-    # It can't be drawn again without the tokens, some of which may be protected.
+    # A mask with protected tokens can't be drawn again without the tokens.
     shared = () if stays else mask.shared_axes
     return call.result(y, StoredMask(backend.pack(kept), call.shape, call.p, 1.0, shared))
 
@@ -157,7 +171,16 @@ def token_dropout(
 @final
 @described_by(embedding_dropout, DropLayer)
 class EmbeddingDropout(DropLayer):
-    """Drop whole rows of an embedding table; see `embedding_dropout`.
+    """Drop whole rows of an embedding table, so that a word disappears from the whole batch.
+
+    The layer of `embedding_dropout`. Its input is the table, of shape (words, features): look the
+    words up in the output.
+
+    See Also
+    --------
+    embedding_dropout : the function.
+    anydrop.torch.EmbeddingDropout : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
@@ -180,7 +203,16 @@ class EmbeddingDropout(DropLayer):
 @final
 @described_by(token_dropout, DropLayer)
 class TokenDropout(DropLayer):
-    """Replace tokens of a text by a given one; see `token_dropout`.
+    """Replace random tokens of a text by another token, such as "unknown" or a mask.
+
+    The layer of `token_dropout`. Its input is an array of token ids, before the embedding. It has
+    no backward pass, since ids have no gradient.
+
+    See Also
+    --------
+    token_dropout : the function.
+    anydrop.torch.TokenDropout : the PyTorch module.
+    Dropout : has the methods of all layers.
 
     Examples
     --------
@@ -197,8 +229,8 @@ class TokenDropout(DropLayer):
     _function = staticmethod(token_dropout)
     _unscaled = UNSCALED
 
-    token = Setting(check.integer, "What replaces a token.")
-    protected = Setting(check.integers, "Tokens that are never replaced.")
+    token = Setting(check.integer, "The id that replaces a token.")
+    protected = Setting(check.integers, "Ids that are never replaced.")
 
     def __init__(
         self,
@@ -211,7 +243,7 @@ class TokenDropout(DropLayer):
         super().__init__(p, token=token, protected=protected, **keywords)
 
     def backward(self, gradient: Array, training: bool | None = None) -> Any:
-        """Refuse: tokens are integers, and nothing has a gradient by them.
+        """Raise TypeError: token ids are integers, and have no gradient.
 
         Raises
         ------
@@ -219,6 +251,6 @@ class TokenDropout(DropLayer):
             Always.
         """
         raise TypeError(
-            "tokens are integers and have no gradient: the backward pass ends at the embedding, "
-            "and there is nothing to call TokenDropout.backward() for"
+            "token ids are integers and have no gradient: end the backward pass at the embedding, "
+            "without TokenDropout.backward()"
         )

@@ -1,1 +1,1 @@
-"""What a function's `return_mask` returns: masks and noise, described and not stored."""
+"""The masks and the noise that `return_mask` returns."""

@@ -1,4 +1,4 @@
-"""`BlockMask`: the keep mask of blocks, described by the places where they begin."""
+"""`BlockMask`: the keep mask of blocks."""
 
 from __future__ import annotations
 
@@ -21,19 +21,31 @@ class _Blocks(NamedTuple):
 
 
 class BlockMask(_Blocks, KeepMask):
-    """A keep mask of which connected blocks are dropped, described and not stored.
+    """Recipe of the mask of `drop_block1d`, `drop_block2d` or `drop_block3d`, with no array stored.
 
     Attributes
     ----------
     seeds : Mask or StoredMask
-        False where a block begins. It is longer than the arrays by a block less one, so that blocks
-        reach in over the edges.
+        False where a block starts. It is longer than the arrays by the length of a block less one,
+        so that blocks may reach in over the edges.
     shape : tuple of int
-        Shape of the arrays that it applies to.
+        Shape of the arrays that the mask applies to.
     scale : float
-        What survivors are multiplied by.
+        Factor of kept elements.
     sizes : tuple of int
-        Lengths of a block along each axis; 1 where it has none.
+        Lengths of a block along each axis; 1 for the batch and the channels.
+
+    See Also
+    --------
+    Mask : the mask of plain dropout.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> x = np.ones((1, 1, 12))
+    >>> y, mask = anydrop.drop_block1d(x, 0.3, 3, seed=1, step=0, return_mask=True)
+    >>> mask.keep(like=x)[0, 0].astype(int)
+    array([1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1, 1])
     """
 
     __slots__ = ()
@@ -44,9 +56,9 @@ class BlockMask(_Blocks, KeepMask):
         return self.seeds.drops
 
     def keep(self, like: Array) -> Array:
-        """Return the boolean keep mask; see `Mask.keep`.
+        """Return the boolean mask, True where an element is kept; see `Mask.keep`.
 
-        Axes that the seeds share have length 1.
+        It has length 1 along shared axes.
         """
         backend = resolve(like)
         if isinstance(self.seeds, Mask):
@@ -54,7 +66,7 @@ class BlockMask(_Blocks, KeepMask):
         return eroded(backend.xp, self.seeds.keep(like=like), self.sizes)
 
     def select(self, backend: Backend, x: Array, affine: Affine, out: Array | None) -> Array:
-        """Return what `Backend.select` makes of x with this mask; x and `out` are checked."""
+        """Apply this mask by `Backend.select_blocks`; x and `out` are checked."""
         if isinstance(self.seeds, Mask) and affine == scaled(affine.scale):
             return backend.select_blocks(x, self.seeds, self.sizes, affine.scale, out)
         return super().select(backend, x, affine, out)

@@ -1,4 +1,4 @@
-"""`DropConnectMask`: a mask of the weights for each example."""
+"""`DropConnectMask`: one mask of the weights for each example."""
 
 from __future__ import annotations
 
@@ -17,27 +17,49 @@ class _DropConnectMask(NamedTuple):
 
 
 class DropConnectMask(_DropConnectMask, Description):
-    """The mask of a copy of the weights for each example, described and not stored.
+    """Recipe of the masks of `drop_connect` with ``examples=``, with no array stored.
 
     Attributes
     ----------
     mask : Mask or StoredMask
-        Of shape (examples, ...).
+        Mask of shape (examples, ...).
+
+    See Also
+    --------
+    Mask : the mask of plain dropout.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> weights = np.ones((2, 3))
+    >>> y, mask = anydrop.drop_connect(
+    ...     weights, 0.5, examples=4, seed=0, step=0, return_mask=True
+    ... )
+    >>> mask.apply(np.ones((4, 2, 3)))  # the sum over the examples
+    array([[2., 6., 6.],
+           [4., 6., 6.]])
     """
 
     __slots__ = ()
 
     def keep(self, like: Array) -> Array:
-        """Return the boolean keep mask of shape (examples, ...); see `Mask.keep`."""
+        """Return the boolean mask, of shape (examples, ...); see `Mask.keep`."""
         return self.mask.keep(like=like)
 
     def apply(self, gradient: Array) -> Array:
-        """Return the gradient of the weights for that of their copies: a sum over the examples.
+        """Return the gradient of the weights, from the gradient of their copies.
+
+        It is the sum over the examples.
 
         Parameters
         ----------
         gradient : array of shape (examples, ...)
-            Of any library.
+            Gradient of the copies, of any library.
+
+        Returns
+        -------
+        array
+            Gradient of the weights, with the dtype, library and device of `gradient`.
         """
         backend, mask = resolve(gradient), self.mask
         backend.check_input(gradient)

@@ -1,4 +1,4 @@
-"""`DropoutAddMask`: the mask of a residual sum, and what its gradients need beside the mask."""
+"""`DropoutAddMask`: the mask of a residual sum."""
 
 from __future__ import annotations
 
@@ -19,30 +19,45 @@ class _DropoutAddMask(NamedTuple):
 
 
 class DropoutAddMask(_DropoutAddMask, Description):
-    """The mask of a residual sum, described and not stored.
+    """Recipe of the mask of `dropout_add`, with no array stored.
 
     Attributes
     ----------
     mask : Mask or StoredMask
-        True where an element of `x` was kept.
+        Mask of the input `x`.
     dtype : str
         Name of the dtype of `x`.
     bias : tuple of (tuple of int, str), or None
-        Shape and name of the dtype of the bias, if there was one.
+        Shape of the bias and name of its dtype, if there was one.
+
+    See Also
+    --------
+    Mask : the mask of plain dropout.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> x, residual = np.ones((2, 3)), np.zeros((2, 3))
+    >>> y, mask = anydrop.dropout_add(
+    ...     x, residual, 0.5, bias=np.ones(3), seed=0, step=0, return_mask=True
+    ... )
+    >>> dx, dresidual, dbias = mask.apply(np.ones((2, 3)))
+    >>> dbias
+    array([2., 4., 4.])
     """
 
     __slots__ = ()
 
     @classmethod
     def of(cls, mask: Mask | StoredMask, backend: Backend, x: Array, bias: Array | None) -> Self:
-        """Describe a sum of arrays, by the mask of x."""
+        """Return the recipe of a sum, given the mask of x."""
         described = None if bias is None else (tuple(bias.shape), backend.dtype_name(bias))
         return cls(mask, backend.dtype_name(x), described)
 
     def add(
         self, backend: Backend, x: Array, residual: Array, bias: Array | None, out: Array | None
     ) -> Array:
-        """Return what `Backend.select_add` makes of arrays with this mask; they are checked."""
+        """Compute the sum by `Backend.select_add`; the arrays are checked."""
         mask = self.mask
         if not mask.drops:
             return backend.select_add(x, residual, None, mask.scale, bias, out)
@@ -57,7 +72,7 @@ class DropoutAddMask(_DropoutAddMask, Description):
         return y if out is None else backend.select(y, None, 1.0, out=out)
 
     def keep(self, like: Array) -> Array:
-        """Return the boolean keep mask, True where an element of `x` was kept; see `Mask.keep`."""
+        """Return the boolean mask, True where an element of `x` was kept; see `Mask.keep`."""
         return self.mask.keep(like=like)
 
     def apply(self, gradient: Array) -> Any:
@@ -66,15 +81,15 @@ class DropoutAddMask(_DropoutAddMask, Description):
         Parameters
         ----------
         gradient : array
-            Of the shape of `x`, of any library.
+            Gradient of the result, with the shape of `x`, of any library.
 
         Returns
         -------
         tuple of array
-            ``where(keep, gradient * scale, 0)`` in the dtype of `x`, and `gradient` itself. With a
-            bias also the sum of the first over the axes along which the bias was broadcast, in its
-            shape and dtype: a sum in pairs, half types in float32, with the same bits on every
-            library but Dask.
+            The gradient of `x` is ``where(keep, gradient * scale, 0)``, in the dtype of `x`. That
+            of the residual is `gradient` itself. If there was a bias, its gradient is the sum of
+            the first one, in the shape and dtype of the bias. It is summed in pairs, half types in
+            float32, and has the same bits on every library but Dask.
 
         Raises
         ------
@@ -89,9 +104,9 @@ class DropoutAddMask(_DropoutAddMask, Description):
         if name != self.dtype:
             if name.startswith("complex") and not self.dtype.startswith("complex"):
                 raise ValueError(
-                    f"the gradient must be real, as x was, got an array of dtype {name}"
+                    f"the gradient must be real, since x was real, got an array of dtype {name}"
                 )
-            dx = backend.sum_to(dx, self.mask.shape, self.dtype)  # over no axis: in another dtype
+            dx = backend.sum_to(dx, self.mask.shape, self.dtype)  # only changes the dtype
         if self.bias is None:
             return dx, gradient
         return dx, gradient, backend.sum_to(dx, *self.bias)

@@ -1,4 +1,4 @@
-"""`Mask`: a keep mask described by what it takes to draw it, and not stored."""
+"""`Mask`: the recipe of a keep mask."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from anydrop.core.typing import Array
 
 
 def digest(keep: np.ndarray[Any, Any]) -> str:
-    """Return the SHA-256 of a keep mask, as `Mask.digest` defines it."""
+    """Return the SHA-256 of a keep mask; see `Mask.digest`."""
     return hashlib.sha256(np.packbits(keep, bitorder="little").tobytes()).hexdigest()
 
 
@@ -26,18 +26,18 @@ class Differentiable(Protocol):
     """Anything whose `apply` computes a backward pass."""
 
     def apply(self, gradient: Array, /) -> Any:
-        """Return the gradient of the input for that of the output."""
+        """Return the gradient of the input, from that of the output."""
 
 
 class Drawn(Differentiable, Protocol):
-    """What a function's `return_mask` returns: it can be drawn again at any time."""
+    """What `return_mask` returns: it can draw its mask again at any time."""
 
     def keep(self, like: Array) -> Array:
         """Return the boolean keep mask in the library and on the device of `like`."""
 
 
 class KeepMask(Description, abc.ABC):
-    """What all masks can do, given how each makes its keep mask."""
+    """What all masks can do, once they can draw their keep mask."""
 
     __slots__ = ()
 
@@ -45,16 +45,17 @@ class KeepMask(Description, abc.ABC):
     scale: float
 
     def apply(self, x: Array, out: Array | None = None) -> Array:
-        """Drop the same elements of another array, and scale the survivors alike.
+        """Drop the same elements of another array, and scale the others.
 
-        Dropout is linear and its own transpose, so this is its backward pass.
+        This is the backward pass of dropout: call it on the gradient of the output.
 
         Parameters
         ----------
         x : array of shape `shape`
             Floating-point array of any library, such as the gradient of the output.
         out : array, optional
-            Where to write the result: shape, dtype, device and library of `x`.
+            Where to write the result. It must have the shape, dtype, device and library of `x`, and
+            may be `x` itself.
 
         Returns
         -------
@@ -87,12 +88,12 @@ class KeepMask(Description, abc.ABC):
 
     @property
     def drops(self) -> bool:
-        """Whether an element may be dropped: not at ``p = 0``, where nothing needs to be drawn."""
+        """Whether an element may be dropped. At ``p = 0`` nothing needs to be drawn."""
         return True
 
     def select(self, backend: Backend, x: Array, affine: Affine, out: Array | None) -> Array:
-        """Return what `Backend.select` makes of x with this mask; x and `out` are checked."""
-        # Not into x itself, of which autograd may need to know first.
+        """Apply this mask by `Backend.select`; x and `out` are checked."""
+        # Not into x itself, since autograd must see an operation in place.
         direct = None if out is x else out
 
         def selected(x: Array) -> Array:
@@ -111,13 +112,13 @@ class KeepMask(Description, abc.ABC):
     def digest(self, like: Array | None = None) -> str:
         """Return the SHA-256 of the keep mask, to compare machines and libraries.
 
-        The hash is over the mask in C order, eight elements a byte, the first in the lowest bit,
-        the last byte padded with zeros.
+        The hash is over the boolean mask in C order, packed to bytes: eight elements per byte, the
+        first in the lowest bit, and zeros at the end of the last byte.
 
         Parameters
         ----------
         like : array, optional
-            Draw the mask in this array's library and on its device; in NumPy by default.
+            Draw the mask in the library and on the device of this array. By default NumPy draws it.
 
         Returns
         -------
@@ -134,36 +135,50 @@ class KeepMask(Description, abc.ABC):
 
 
 class Mask(Recipe, KeepMask):
-    """A keep mask, described by what it takes to draw it: no element of it is stored.
+    """Recipe of a dropout mask: a few numbers that draw it, with no array stored.
 
-    Two equal recipes give the same bits on every library, device, chunking, thread count and
-    memory layout. Recipes are immutable, compare by value and can be pickled.
+    `return_mask` returns one, a layer has the last one as its `recipe`, and `from_seed` makes one.
+    Use it for a backward pass of your own (`apply`), to look at a mask (`keep`), and to compare
+    masks between machines (`digest`).
+
+    Equal recipes draw the same mask on every library, device and memory layout, with any chunks and
+    any number of threads. Recipes are immutable tuples, compare by value and can be pickled.
 
     Attributes
     ----------
     key : tuple of int
-        The seed's 64-bit key, as two 32-bit words.
+        The 64-bit key of the seed, as two 32-bit integers.
     step : int
-        Which draw of that key.
+        Step of the seed.
     shape : tuple of int
-        Shape of the arrays that it applies to.
+        Shape of the arrays that the mask applies to.
     p : float
         Drop probability.
     scale : float
-        What survivors are multiplied by.
+        Factor of kept elements.
     shared_axes : tuple of int
-        Axes along which all elements share one fate.
+        Axes along which elements are dropped together.
     window : Window or None
-        Where `shape` lies in a global array.
+        Where `shape` lies in a larger array, if it does.
 
     See Also
     --------
-    from_seed : makes one from a seed.
+    StoredMask : the mask of a generator given as ``rng=``.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> x = np.asarray([1.0, 2.0, 3.0, 4.0])
+    >>> y, mask = anydrop.dropout(x, 0.5, seed=0, step=7, return_mask=True)
+    >>> mask.keep(like=x)
+    array([ True,  True,  True, False])
+    >>> mask.apply(np.asarray([0.1, 0.2, 0.3, 0.4]))
+    array([0.2, 0.4, 0.6, 0. ])
     """
 
     __slots__ = ()
 
-    # What a named tuple does, and 10 ns to look for JAX.
+    # The same as a named tuple's, and 10 ns to look for JAX.
 
     def __new__(
         cls,
@@ -175,7 +190,7 @@ class Mask(Recipe, KeepMask):
         shared_axes: tuple[int, ...] = (),
         window: Window | None = None,
     ) -> Self:
-        """Describe a mask by all that it consists of; see `from_seed`."""
+        """Make a recipe of all its parts; `from_seed` checks them."""
         if "jax" in modules:
             introduce()
         return tuple.__new__(cls, (key, step, shape, p, scale, shared_axes, window))
@@ -192,16 +207,16 @@ class Mask(Recipe, KeepMask):
         return self.p > 0
 
     def select(self, backend: Backend, x: Array, affine: Affine, out: Array | None) -> Array:
-        """Return what `Backend.select` makes of x; it draws the mask of a recipe itself."""
+        """Apply this mask by `Backend.select`, which draws it."""
         return backend.select(x, self, *affine, out)
 
     def keep(self, like: Array) -> Array:
-        """Return the boolean keep mask, True where an element survives.
+        """Return the boolean mask, True where an element is kept.
 
         Parameters
         ----------
         like : array
-            Any array of the library and on the device where the mask is wanted.
+            Any array of the library and on the device where the mask should be.
 
         Returns
         -------
@@ -210,12 +225,13 @@ class Mask(Recipe, KeepMask):
         Raises
         ------
         TypeError
-            If `like` is no array of a known library.
+            If `like` is not an array of a known library.
 
         Examples
         --------
         >>> import numpy as np, anydrop
-        >>> anydrop.Mask.from_seed((7,), 0.5, seed=0).keep(like=np.empty(0)).astype(int)
+        >>> mask = anydrop.Mask.from_seed((7,), 0.5, seed=0)
+        >>> mask.keep(like=np.empty(0)).astype(int)
         array([0, 1, 1, 1, 1, 1, 0])
         """
         return resolve(like).keep(self, like)
@@ -232,24 +248,24 @@ class Mask(Recipe, KeepMask):
         shared_axes: int | Sequence[int] = (),
         window: Window | None = None,
     ) -> Mask:
-        """Describe draw number `step` of `seed`.
+        """Return the recipe of the mask that a step of a seed draws.
 
         Parameters
         ----------
         shape : sequence of int
-            Shape of the arrays that it applies to.
+            Shape of the arrays that the mask applies to.
         p : float
             Drop probability, ``0 <= p < 1`` and at most ``1 - 2**-32``.
         seed : int, sequence of int or numpy.random.SeedSequence
-            Ints must be >= 0 and of at most 4,300 decimal digits.
+            Seed of the masks. Ints must be >= 0, with at most 4,300 decimal digits.
         step : int, default 0
-            Which draw, ``0 <= step < 2**64``.
+            Step of the seed, ``0 <= step < 2**64``.
         scale : float, optional
-            What survivors are multiplied by: ``1 / (1 - p)`` by default.
-        shared_axes : int or tuple of int, optional
-            Axes along which all elements share one fate.
+            Factor of kept elements. By default ``1 / (1 - p)``.
+        shared_axes : int or sequence of int, optional
+            Axes along which elements are dropped together. Negative axes count from the end.
         window : Window, optional
-            Where `shape` lies in a global array. The whole by default.
+            Where `shape` lies in a larger array. By default it is the whole array.
 
         Returns
         -------
@@ -258,12 +274,13 @@ class Mask(Recipe, KeepMask):
         Raises
         ------
         TypeError, ValueError
-            If an argument is of the wrong kind or outside its range.
+            If an argument has the wrong type or is out of range.
 
         Examples
         --------
         >>> import anydrop
-        >>> mask = anydrop.Mask.from_seed((32, 3, 8, 8), 0.2, seed=1, step=5, shared_axes=(2, 3))
+        >>> shape = (32, 3, 8, 8)
+        >>> mask = anydrop.Mask.from_seed(shape, 0.2, seed=1, step=5, shared_axes=(2, 3))
         >>> mask.keep_shape, mask.scale
         ((32, 3, 1, 1), 1.25)
         """

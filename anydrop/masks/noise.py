@@ -1,4 +1,4 @@
-"""`Noise`: normal noise, described by what it takes to draw it."""
+"""`Noise`: the recipe of normal noise."""
 
 from __future__ import annotations
 
@@ -19,42 +19,55 @@ class _Noise(NamedTuple):
 
 
 class Noise(_Noise, Description):
-    """Normal noise, described by what it takes to draw it: no element of it is stored.
+    """Recipe of the noise of `gaussian_dropout` or `gaussian_noise`, with no array stored.
 
     Attributes
     ----------
     recipe : Recipe
-        Where in the stream its words lie.
+        Key, step and shape of the random bits, like those of a `Mask`.
     std : float
-        Its standard deviation.
+        Standard deviation of the noise.
     relative : bool
-        Whether arrays are multiplied by it, around 1, or it is added to them, around 0.
+        True if arrays are multiplied by it (mean 1), False if it is added to them (mean 0).
     dtype : {"float32", "float64"}
-        In which it was drawn.
+        Dtype in which it is computed.
+
+    See Also
+    --------
+    Mask : the recipe of a mask.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> x = np.ones(3)
+    >>> y, noise = anydrop.gaussian_dropout(x, 0.5, seed=0, step=0, return_mask=True)
+    >>> bool((noise.keep(like=x) == y).all())
+    True
     """
 
     __slots__ = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the arrays that it applies to."""
+        """Shape of the arrays that the noise applies to."""
         return self.recipe.shape
 
     def apply(self, gradient: Array, out: Array | None = None) -> Array:
-        """Return the gradient of the input for that of the output.
+        """Return the gradient of the input, from that of the output.
 
         Parameters
         ----------
         gradient : array of shape `shape`
             Floating-point array of any library.
         out : array, optional
-            Where to write the result: shape, dtype, device and library of `gradient`.
+            Where to write the result. It must have the shape, dtype, device and library of
+            `gradient`.
 
         Returns
         -------
         array
-            With the shape, dtype, device and library of `gradient`: times the noise if that is
-            relative, and as it is if not.
+            With the shape, dtype, device and library of `gradient`: ``gradient * noise`` if the
+            noise is relative, and otherwise `gradient` unchanged.
         """
         backend = resolve(gradient)
         backend.check_input(gradient)
@@ -66,17 +79,17 @@ class Noise(_Noise, Description):
         return gradient if out is None else backend.select(gradient, None, 1.0, out=out)
 
     def keep(self, like: Array) -> Array:
-        """Return the noise itself, in the library and on the device of `like`.
+        """Return the noise, in the library and on the device of `like`.
 
         Parameters
         ----------
         like : array
-            Any array of the library and on the device where the noise is wanted.
+            Any array of the library and on the device where the noise should be.
 
         Returns
         -------
-        array of `dtype`, shape of the recipe's `keep_shape`
-            What arrays are multiplied by, or what is added to them.
+        array of `dtype`, with length 1 along shared axes
+            The factors of `gaussian_dropout`, or the terms that `gaussian_noise` adds.
         """
         backend = resolve(like)
         if COMPUTE.get(backend.dtype_name(like)) != self.dtype:

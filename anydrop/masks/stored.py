@@ -1,4 +1,4 @@
-"""`StoredMask`: a keep mask that a library's own generator drew, one bit an element."""
+"""`StoredMask`: a keep mask that a library's own generator drew."""
 
 from __future__ import annotations
 
@@ -21,39 +21,52 @@ class _Stored(NamedTuple):
 
 
 class StoredMask(_Stored, KeepMask):
-    """A keep mask drawn by a library's own generator, which can't draw it again.
+    """Dropout mask that a generator drew, stored with one bit per element.
 
-    It is kept as one bit an element, in the library and on the device that drew it.
+    `return_mask` returns one if you pass ``rng=``, since a generator can't draw its mask again. The
+    bits stay in the library and on the device that drew them. `token_dropout` returns one, too.
 
     Attributes
     ----------
     bits : array of uint8
-        The keep mask in C order, eight elements a byte, the first in the lowest bit.
+        The boolean mask in C order: eight elements per byte, the first in the lowest bit.
     shape : tuple of int
-        Shape of the arrays that it applies to.
+        Shape of the arrays that the mask applies to.
     p : float
         Drop probability.
     scale : float
-        What survivors are multiplied by.
+        Factor of kept elements.
     shared_axes : tuple of int
-        Axes along which all elements share one fate.
+        Axes along which elements are dropped together.
+
+    See Also
+    --------
+    Mask : the recipe of a mask, which a seed draws.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> x, rng = np.ones(8), np.random.default_rng(0)
+    >>> y, mask = anydrop.dropout(x, 0.5, rng=rng, return_mask=True)
+    >>> bool((mask.apply(x) == y).all()), mask.bits.nbytes
+    (True, 1)
     """
 
     __slots__ = ()
 
     def __new__(cls, *entries: Any, **by_name: Any) -> Self:
-        """Make the tuple, and see to it that JAX knows it."""
+        """Make the tuple, and introduce it to JAX."""
         if "jax" in modules:
             introduce()
         return super().__new__(cls, *entries, **by_name)
 
     @property
     def keep_shape(self) -> tuple[int, ...]:
-        """Shape of the keep mask: `shape`, with length 1 along the shared axes."""
+        """Shape of the boolean mask: `shape`, with length 1 along the shared axes."""
         return keep_shape(self.shape, self.shared_axes)
 
     def keep(self, like: Array) -> Array:
-        """Return the boolean keep mask; see `Mask.keep`."""
+        """Return the boolean mask; see `Mask.keep`."""
         return resolve(like).unpack(self._bits(like), self.keep_shape, like)
 
     def _selected(self, backend: Backend, x: Array, affine: Affine, out: Array | None) -> Array:

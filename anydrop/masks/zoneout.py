@@ -20,7 +20,7 @@ class _Complement(NamedTuple):
 
 
 class Complement(_Complement, KeepMask):
-    """The mask of what another one drops."""
+    """The mask of what another mask drops."""
 
     __slots__ = ()
 
@@ -30,13 +30,13 @@ class Complement(_Complement, KeepMask):
 
 
 class Expectation(NamedTuple):
-    """What zoneout does at inference to states of a shape: ``(1 - p) * new + p * previous``."""
+    """Zoneout at inference: ``(1 - p) * new + p * previous``, for states of a shape."""
 
     p: float
     shape: tuple[int, ...]
 
     def apply(self, gradient: Array) -> tuple[Array, Array]:
-        """Return the gradients of the new and of the previous state for that of the result."""
+        """Return the gradients of the new and the previous state, from that of the result."""
         backend = resolve(gradient)
         backend.check_input(gradient)
         check.gradient_shape(backend.shape(gradient), self.shape)
@@ -49,22 +49,36 @@ class _ZoneoutMask(NamedTuple):
 
 
 class ZoneoutMask(_ZoneoutMask, Description):
-    """Which units took their new state, described by the mask and not stored.
+    """Recipe of the mask of `zoneout`, with no array stored.
+
+    Keep one for each time step, to go back through time.
 
     Attributes
     ----------
     mask : Mask or StoredMask
-        True where the new state was taken.
+        True where a unit took its new state.
+
+    See Also
+    --------
+    Mask : the mask of plain dropout.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> new, old = np.ones(4), np.zeros(4)
+    >>> y, mask = anydrop.zoneout(new, old, 0.5, seed=0, step=0, return_mask=True)
+    >>> mask.apply(np.ones(4))  # the gradients of both states
+    (array([0., 1., 1., 1.]), array([1., 0., 0., 0.]))
     """
 
     __slots__ = ()
 
     def keep(self, like: Array) -> Array:
-        """Return the boolean mask, True where the new state was taken; see `Mask.keep`."""
+        """Return the boolean mask, True where a unit took its new state; see `Mask.keep`."""
         return self.mask.keep(like=like)
 
     def choose(self, backend: Backend, new: Array, previous: Array, out: Array | None) -> Array:
-        """Return what `Backend.choose` makes of states with this mask; they are checked."""
+        """Apply this mask by `Backend.choose`; the states are checked."""
         mask = self.mask
         if isinstance(mask, Mask):
             return backend.choose(new, previous, mask, out)
@@ -76,12 +90,17 @@ class ZoneoutMask(_ZoneoutMask, Description):
         return y if out is None else backend.select(y, None, 1.0, out=out)
 
     def apply(self, gradient: Array) -> tuple[Array, Array]:
-        """Return the gradients of the new and of the previous state for that of the result.
+        """Return the gradients of the new and the previous state, from that of the result.
 
         Parameters
         ----------
         gradient : array
-            Of the shape of the states, of any library.
+            Gradient of the result, with the shape of the states, of any library.
+
+        Returns
+        -------
+        tuple of two arrays
+            ``where(keep, gradient, 0)`` and ``where(keep, 0, gradient)``.
         """
         mask, backend = self.mask, resolve(gradient)
         if not isinstance(mask, Mask):

@@ -1,1 +1,1 @@
-"""Monte Carlo dropout: many passes of a model with its dropout on."""
+"""Monte Carlo dropout: run a model many times with its dropout on."""

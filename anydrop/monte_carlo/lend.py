@@ -1,4 +1,4 @@
-"""`Loan`: a twin that draws in a layer's place for a time."""
+"""`Loan`: during a run, a twin draws in a layer's place."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from anydrop.layers.base import Layer
 
 
 class Loan:
-    """Has a twin of a layer draw in its place, from step 0 of another seed and in training mode.
+    """Makes a twin of a layer draw in its place, from step 0 of another seed, in training mode.
 
-    A schedule stays where the layer's own steps have brought it. With `share_batch` all examples
-    of a batch share one mask.
+    A schedule stays at the layer's own step. With `share_batch` all examples of a batch share one
+    mask.
     """
 
     def __init__(self, layer: Layer, seed: stream.Seed, *, share_batch: bool) -> None:
@@ -25,7 +25,7 @@ class Loan:
         twin = copy.copy(layer)
         twin._options = layer._options | layer._arguments()
         twin._seed, twin._rng = seed, None
-        # One that is an array stays one: a compiler would take an int for a constant.
+        # An array stays an array, since a compiler would treat an int as a constant.
         twin._step = layer._step * 0
         twin._mask, twin._unmasked, twin._plan, twin._home = None, None, None, ()
         twin._training, twin._share_batch, twin._thread = True, share_batch, here
@@ -33,7 +33,7 @@ class Loan:
 
     @property
     def rate(self) -> Any:
-        """The drop probability, or the deviation of noise, at the layer's own step."""
+        """The drop probability, or the standard deviation of noise, at the layer's own step."""
         return self._twin._options.get("p", self._twin._options.get("std"))
 
     @property
@@ -42,9 +42,9 @@ class Loan:
         return self._twin.recipe is not None
 
     def begin(self) -> None:
-        """Have the twin draw."""
+        """Let the twin draw."""
         self._layer._twin = self._twin
 
     def end(self) -> None:
-        """Have the layer draw itself, or the twin of a run around this one."""
+        """Let the layer draw again, or the twin of an outer run."""
         self._layer._twin = self._around

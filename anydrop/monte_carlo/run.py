@@ -1,4 +1,4 @@
-"""`monte_carlo`: many passes of a model with its dropout on, and what they tell together."""
+"""`monte_carlo`: run a model many times with its dropout on, and compute statistics."""
 
 from __future__ import annotations
 
@@ -33,26 +33,40 @@ class _Statistics(NamedTuple):
 
 
 class MonteCarlo(_Statistics):
-    """What the passes of `monte_carlo` tell together: a tuple of the first five.
+    """Result of `monte_carlo`: a tuple of the first five attributes.
 
     Attributes
     ----------
     mean : array
-        Mean of the outputs; of the probabilities for ``outputs="logits"``.
+        Mean of the outputs. With ``outputs="logits"``, mean of the probabilities.
     std : array
-        Their standard deviation: the square root of the mean squared distance from the mean, with
-        `samples` as its divisor, and real.
+        Standard deviation of the same numbers: the square root of their mean squared distance from
+        the mean, divided by `samples`. It is real, also for complex outputs.
     entropy : array or None
-        Entropy of the mean probabilities, in nats, without the classes' axis: all uncertainty,
-        from 0 to the logarithm of the number of classes. None for ``outputs="values"``.
+        Entropy of the mean probabilities, in nats, without the axis of the classes. It measures the
+        total uncertainty, from 0 to the logarithm of the number of classes. None for
+        ``outputs="values"``.
     mutual_information : array or None
-        `entropy` less the mean of the single passes' entropies, in nats, >= 0: the part of the
-        uncertainty in which the passes contradict each other. None for ``outputs="values"``.
+        `entropy` minus the mean entropy of the single samples, in nats, >= 0. It is the part of the
+        uncertainty that comes from disagreement between samples. None for ``outputs="values"``.
     samples : int
-        How many passes there were.
+        Number of samples.
     outputs : array or None
-        What each pass returned, along a new first axis, with ``return_samples=True``; else None.
-        It is no part of the tuple.
+        The output of each sample, along a new first axis, with ``return_samples=True``; else None.
+        Not part of the tuple.
+
+    See Also
+    --------
+    monte_carlo : returns it.
+
+    Examples
+    --------
+    >>> import numpy as np, anydrop
+    >>> drop = anydrop.Dropout(0.5, seed=0)
+    >>> x = np.ones((2, 3))
+    >>> result = anydrop.monte_carlo(drop, x, samples=100, seed=1, outputs="logits")
+    >>> result.mean.shape, result.entropy.shape, result.samples
+    ((2, 3), (2,), 100)
     """
 
     outputs: Array | None = None
@@ -71,73 +85,75 @@ def monte_carlo(
     return_samples: bool = False,
     progress: bool = False,
 ) -> MonteCarlo:
-    """Run a model many times with its dropout layers, and nothing else, in training mode.
+    """Run a model many times with dropout on, and return the mean and the spread of its outputs.
 
-    The layers draw from seeds of their own for the time, and are afterwards as they were, also
-    after an error: their modes, seeds, steps and masks. So the same call gives the same result.
+    This is Monte Carlo dropout: the spread estimates how uncertain the model is. Only dropout
+    layers of anydrop run in training mode, with seeds derived from `seed`. All else, such as batch
+    norm, runs in inference mode. Afterwards everything is as before, also after an error: modes,
+    seeds, steps and masks. The same call gives the same result.
 
     Parameters
     ----------
     predict : callable
-        Takes `x` to an array of floating-point numbers, of any library, always of one shape. If it
-        has keywords named `step` or `seed`, sample t is called with ``step=t`` and `seed`, for the
-        functions that want them: the way for functions that a compiler traces.
+        The model: takes `x` and returns one array of floating-point numbers, of any library, always
+        with the same shape. If it has parameters named `step` or `seed`, sample t passes ``step=t``
+        and `seed`. Use them for dropout functions and in compiled functions.
     x : any
-        What `predict` takes.
+        Input of `predict`.
     samples : int
-        How many passes, > 0.
+        Number of samples, > 0: how often `predict` is called.
     seed : int, sequence of int or numpy.random.SeedSequence
-        Layer i draws from child i of ``SeedSequence(seed)``, beginning at step 0.
+        Seed of the run. Layer i draws from child i of ``SeedSequence(seed)``, from step 0 on.
     outputs : {"values", "probabilities", "logits"}
-        What `predict` returns. Of logits a softmax is taken first.
+        What `predict` returns. For classes, the result has entropies, too. Logits are turned into
+        probabilities by a softmax. "values", the default, is for anything else.
     axis : int, default -1
-        Which axis of the outputs the classes are on, unless they are values.
+        Axis of the classes in the outputs; not used for "values".
     same_masks : bool, default False
-        Whether all examples of a batch share one mask in each sample, so that a sample is one
-        function of the inputs.
+        Whether all examples of a batch share one mask in each sample. Each sample is then one
+        function of the input.
     layers : sequence of Layer or anydrop.torch.Module, optional
-        The layers to run in training mode. By default all that `predict` leads to, by its object,
-        attributes, containers, closure, and the globals that it names.
+        The dropout layers that run in training mode. By default all that `predict` leads to: by its
+        object, attributes, containers, closure, and the globals that it names.
     return_samples : bool, default False
-        Whether to keep what each pass returns, as ``result.outputs``.
+        Whether to keep the output of each sample, as ``result.outputs``.
     progress : bool, default False
-        Show a bar, which needs the package ``rich``.
+        Whether to show a progress bar. It needs the package ``rich``.
 
     Returns
     -------
     MonteCarlo
-        In the outputs' library and on their device. Half types are summed and returned in float32.
+        Statistics, as arrays of the outputs' library and device. For half types they are float32.
 
     Raises
     ------
     TypeError
-        If an argument is of the wrong kind, or `predict` returns no array of floating-point
+        If an argument has the wrong type, or `predict` does not return an array of floating-point
         numbers.
     ValueError
-        If an argument is out of range; if no dropout was found, every `p` is 0, or none drew a mask
-        in the first sample; if the outputs change their shape, are no probabilities though said to
-        be, or if `same_masks` is asked of a function with a `step`, or of a module of
-        ``anydrop.torch``.
+        If an argument is out of range. If no dropout layer was found, every `p` is 0, or no layer
+        drew a mask in the first sample. If the outputs change their shape, or are not probabilities
+        though `outputs` says so. If `same_masks` is given for a `predict` with a `step`, or for a
+        module of ``anydrop.torch``.
     RuntimeError
-        If `predict` calls a layer that was not found, or trains one that was not named; if a layer
-        is at work in another thread.
+        If `predict` calls a layer that was not found, or a layer in training mode that `layers`
+        does not name; or if a layer is running in another thread.
     ModuleNotFoundError
-        If a bar is wanted and ``rich`` is not installed.
+        If `progress` is True and ``rich`` is not installed.
 
     Warns
     -----
     UserWarning
-        If `predict` leads to another library's dropout, which does not run.
+        If `predict` leads to a dropout layer of another library, which does not run.
 
     See Also
     --------
-    MonteCarlo : what it returns.
+    MonteCarlo : the result.
 
     Notes
     -----
-    Nothing is stored of a sample without ``return_samples``: mean and variance are updated by
-    Welford's formulas, so memory does not grow with `samples`. Objects that have modes but are no
-    layers of anydrop, such as PyTorch's batch norm and dropout, run in inference mode meanwhile.
+    Mean and variance are updated with each sample, by Welford's formulas. So memory does not grow
+    with `samples`, unless you keep them with `return_samples`.
 
     References
     ----------
@@ -153,8 +169,10 @@ def monte_carlo(
     >>> import numpy as np, anydrop
     >>> drop = anydrop.Dropout(0.5, seed=0).eval()
     >>> weights = np.asarray([3.0, 4.0])
-    >>> result = anydrop.monte_carlo(lambda x: drop(x) @ weights, np.ones(2), samples=1000, seed=1)
-    >>> print(f"{result.mean:.0f} {result.std:.0f}")  # 3 + 4, and the root of 3**2 + 4**2
+    >>> def predict(x):
+    ...     return drop(x) @ weights
+    >>> result = anydrop.monte_carlo(predict, np.ones(2), samples=1000, seed=1)
+    >>> print(f"{result.mean:.0f} {result.std:.0f}")  # 3 + 4, sqrt(3**2 + 4**2)
     7 5
     >>> drop
     Dropout(p=0.5, seed=0, step=0, training=False)
@@ -170,15 +188,15 @@ def monte_carlo(
     taken = _taken(predict)
     if same_masks and "step" in taken:
         raise ValueError(
-            "same_masks=True shares the masks of layers, and predict draws its own, by step=: "
-            "call the functions in it with shared_axes=0, the axis of the batch"
+            "same_masks=True works for layers, and predict takes step= to draw its own masks: call "
+            "its dropout functions with shared_axes=0, the axis of the batch"
         )
     things = reached(predict)
     found = list(filter(has_mode, things))
     chosen = _chosen(layers, found)
     if not chosen and "step" not in taken:
         raise ValueError(
-            "predict leads to no dropout layer of anydrop: name them by layers=[...], or let "
+            "predict leads to no dropout layer of anydrop: pass the layers as layers=[...], or let "
             "predict take step= and pass it to functions such as anydrop.dropout"
         )
     _warn_of(filter(is_their_dropout, things))
@@ -212,14 +230,14 @@ def monte_carlo(
 
 
 def _taken(predict: Callable[..., Any]) -> list[str]:
-    """Return which of the keywords `step` and `seed` a function takes."""
+    """Return which of the parameters `step` and `seed` a function has."""
     if not callable(predict):
         raise TypeError(f"predict must be a function of x, got {check.described(predict)}")
     try:
         parameters = inspect.signature(predict).parameters
-    except ValueError:  # Some that are written in C don't tell.
+    except ValueError:  # Some functions written in C have no signature.
         return []
-    first, *_ = (*parameters, "")  # which x is given to
+    first, *_ = (*parameters, "")  # takes x
     settled = {first, *(predict.keywords if isinstance(predict, partial) else {})}
     by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [
@@ -239,24 +257,24 @@ def _chosen(
         raise TypeError(f"layers must be a sequence of layers, got {check.described(layers)}")
     for layer in layers:
         if not isinstance(layer, (Layer, Seedable)):
-            raise TypeError(f"layers must hold layers of anydrop, got {check.described(layer)}")
+            raise TypeError(f"layers must contain layers of anydrop, got {check.described(layer)}")
     return list({id(layer): layer for layer in layers}.values())
 
 
 def _lent(layer: Layer | Seedable, seed: stream.Seed, share_batch: bool) -> Lent:
-    """Return a loan, with which a layer draws from a seed for the time."""
+    """Return a loan, during which a layer draws from another seed."""
     if isinstance(layer, Layer):
         return Loan(layer, seed, share_batch=share_batch)
     if share_batch:
         raise ValueError(
             f"same_masks=True is for anydrop's plain layers, and {check.type_name(layer)} is a "
-            "module, which draws a mask for each example: leave same_masks out"
+            "module of a framework: leave same_masks out"
         )
     return layer.lend(seed)
 
 
 def _child(seed: stream.Seed, i: int) -> np.random.SeedSequence:
-    """Return child i of a seed, which does not count it among those that it spawned."""
+    """Return child i of a seed, without counting it as spawned."""
     parent = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     return np.random.SeedSequence(
         parent.entropy, spawn_key=(*parent.spawn_key, i), pool_size=parent.pool_size
@@ -264,13 +282,13 @@ def _child(seed: stream.Seed, i: int) -> np.random.SeedSequence:
 
 
 class _AtInference:
-    """Has things run in inference mode, but for layers that they may reach, and then as before."""
+    """Runs all objects in inference mode, except for the layers, and restores their modes."""
 
     def __init__(self, things: list[HasMode], layers: list[Layer | Seedable]) -> None:
         self._modes, self._layers = [(thing, thing.training) for thing in things], layers
 
     def begin(self) -> None:
-        """Set the modes of a run."""
+        """Set the modes for the run."""
         for thing, training in self._modes:
             if training:
                 thing.eval()
@@ -278,10 +296,10 @@ class _AtInference:
             layer.train()
 
     def end(self) -> None:
-        """Set the modes of before.
+        """Restore the modes of before.
 
-        A module's `train` and `eval` also change its children. So this repeats until every mode is
-        right; each round settles one more level.
+        A module's `train` and `eval` also change its children. So this repeats until all modes are
+        right; each round settles at least one level.
         """
         for _ in self._modes:
             for thing, mode in [pair for pair in self._modes if pair[0].training != pair[1]]:
@@ -295,16 +313,16 @@ def _names(layers: list[Layer | Seedable]) -> str:
 def _check_rates(layers: list[Layer | Seedable], loans: list[Lent]) -> None:
     if all(loan.rate == 0 for loan in loans):
         raise ValueError(
-            f"every p is 0, so all samples would be alike: of {_names(layers)} none drops "
-            "anything. Give one a p above 0; a schedule counts at the step where its layer is"
+            f"every p is 0, so all samples would be equal: none of {_names(layers)} drops. Set a p "
+            "above 0; a schedule is evaluated at its layer's current step"
         )
 
 
 def _warn_of(theirs: Iterable[Any]) -> None:
     if names := ", ".join(dict.fromkeys(map(check.type_name, theirs))):
         warnings.warn(
-            f"predict leads to another library's dropout ({names}), which monte_carlo doesn't run: "
-            "the samples leave it out. Put anydrop's layer in its place, such as anydrop.Dropout",
+            f"predict leads to another library's dropout ({names}), which monte_carlo doesn't "
+            "switch on: replace it with a layer of anydrop, such as anydrop.Dropout",
             stacklevel=3,
         )
 
@@ -312,16 +330,16 @@ def _warn_of(theirs: Iterable[Any]) -> None:
 def _check_drawn(layers: list[Layer | Seedable], loans: list[Lent]) -> None:
     if not any(loan.drew for loan in loans):
         raise ValueError(
-            f"no dropout layer drew a mask in the first sample, so all samples would be alike: of "
-            f"{_names(layers)} predict called none in training mode. Let it call them "
-            "without training=, so that their own mode counts; in a compiled function take step= "
-            "and pass it to functions such as anydrop.dropout"
+            "no dropout layer drew a mask in the first sample, so all samples would be equal: "
+            f"predict called none of {_names(layers)} in training mode. Call them without "
+            "training=, so that their own mode counts; in a compiled function take step= and "
+            "pass it to functions such as anydrop.dropout"
         )
 
 
 @contextmanager
 def _bar(samples: int) -> Iterator[Callable[[], None]]:
-    """Show a bar, and yield what moves it on by a sample."""
+    """Show a progress bar, and yield the function that advances it by a sample."""
     try:
         from rich.progress import Progress
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Finds what a function runs: dropout layers, and other libraries' modules."""
+"""Finds what a function uses: dropout layers, and other libraries' modules."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from anydrop.layers.base import Layer
 
 
 class HasMode(Protocol):
-    """What is in training or at inference: a layer of anydrop, or a module of PyTorch's kind."""
+    """Anything in training or inference mode: a layer of anydrop, or a module like PyTorch's."""
 
     @property
     def training(self) -> bool:
-        """Whether it is in training."""
+        """Whether it is in training mode."""
 
     def train(self, mode: bool = True, /) -> Any:
-        """Set it to training, or to inference with False."""
+        """Set it to training mode, or to inference mode with False."""
 
     def eval(self) -> Any:
-        """Set it to inference."""
+        """Set it to inference mode."""
 
 
-# Nothing is within these, and arrays have many.
+# Types that contain nothing, and the attributes of arrays, which are not searched.
 ATOMS = {bool, bytearray, bytes, complex, float, int, range, slice, str, type(None), type(...)}
 ARRAYS = ("__array__", "__dlpack__", "__array_namespace__")
 CONTAINERS = (deque, frozenset, list, set, tuple)
-# Of Python's own objects, what they hold for somebody.
+# The attributes of Python's own objects that may contain a user's objects.
 HELD: dict[type, tuple[str, ...]] = {
     MethodType: ("__self__", "__func__"),
     staticmethod: ("__func__",),
@@ -42,9 +42,9 @@ HELD: dict[type, tuple[str, ...]] = {
     property: ("fget",),
     partial: ("func", "args", "keywords"),
 }
-# Of Python's own modules, those whose objects have attributes that somebody put there.
+# Python's own modules whose objects may have a user's attributes.
 HOLDERS = ("collections", "types")
-# The dropout of other libraries is known by its name.
+# Other libraries' dropout is recognized by its name.
 FRAMEWORKS = {"equinox", "flax", "keras", "tf_keras", "timm", "torch", "torchvision"}
 THEIR_DROPOUT = re.compile("Dropout|DropPath|DropBlock|StochasticDepth")
 
@@ -52,12 +52,12 @@ THEIR_DROPOUT = re.compile("Dropout|DropPath|DropBlock|StochasticDepth")
 def reached(function: Callable[..., Any]) -> list[Any]:
     """Return the objects that a function leads to, each once and in a fixed order.
 
-    It looks where a function gets its things from: the object of a bound method, attributes,
-    containers, closures, defaults, wrapped functions, and the globals that its code names. It
-    calls nothing, and looks into no array, module or layer, and into no library's code.
+    It searches the object of a bound method, attributes, containers, closures, defaults, wrapped
+    functions, and the globals that the code names. It calls nothing, and does not look into arrays,
+    modules, layers, and the code of libraries.
     """
     home = function.__module__ if isinstance(function, FunctionType) else ""
-    seen: dict[int, Any] = {}  # it keeps the objects alive, so that no id is used again
+    seen: dict[int, Any] = {}  # keeps the objects alive, so that no id is reused
     todo: list[Any] = [function]
     while todo:
         thing = todo.pop()
@@ -71,9 +71,9 @@ def reached(function: Callable[..., Any]) -> list[Any]:
 
 
 def has_mode(thing: Any) -> TypeGuard[HasMode]:
-    """Tell whether a thing has ``training``, ``eval()`` and ``train(mode)``.
+    """Return whether an object has ``training``, ``eval()`` and ``train(mode)``.
 
-    A ``train()`` without a mode may well train a model.
+    A ``train()`` without a mode probably trains a model.
     """
     kind = type(thing)
     trains = (vars(base).get("train") for base in kind.__mro__)
@@ -85,7 +85,7 @@ def has_mode(thing: Any) -> TypeGuard[HasMode]:
 
 
 def is_their_dropout(thing: Any) -> bool:
-    """Tell whether a thing is a dropout layer of another library, and drops something."""
+    """Return whether an object is another library's dropout layer, with p > 0."""
     return (
         not isinstance(thing, Seedable)
         and any(
@@ -97,7 +97,7 @@ def is_their_dropout(thing: Any) -> bool:
 
 
 def _parts(thing: Any, kind: type, home: str) -> Iterator[Any]:
-    """Yield what a thing holds, in a fixed order."""
+    """Yield the parts of an object, in a fixed order."""
     if isinstance(thing, FunctionType):
         yield from _of_function(thing, home)
     elif isinstance(thing, type):
@@ -115,14 +115,14 @@ def _of_function(function: FunctionType, home: str) -> Iterator[Any]:
     own = _is_own(function, home)
     yield from vars(function).values()
     if "__wrapped__" in vars(function) and not own:
-        return  # the rest is the business of the library that wrapped it
+        return  # the rest belongs to the library that wrapped it
     try:
         names = inspect.getclosurevars(function)
-    except ValueError:  # A variable around it has no value yet, and this function can't use it.
+    except ValueError:  # A variable of its closure has no value yet.
         names = inspect.ClosureVars({}, {}, {}, set())
     yield from names.nonlocals.values()
     yield from (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
-    # By their alphabet: other versions of Python have other orders.
+    # Sorted, since the order differs between versions of Python.
     for _, value in sorted(names.globals.items()) if own else ():
         if not isinstance(value, (type, FunctionType)) or _is_own(value, home):
             yield value
@@ -131,7 +131,7 @@ def _of_function(function: FunctionType, home: str) -> Iterator[Any]:
 def _of_container(thing: Any) -> Iterable[Any]:
     if isinstance(thing, (dict, MappingProxyType)):
         return [*thing.keys(), *thing.values()]
-    if isinstance(thing, (set, frozenset)):  # whose own order changes from run to run
+    if isinstance(thing, (set, frozenset)):  # whose order changes from run to run
         return sorted(thing, key=_order)
     return list(thing) if isinstance(thing, CONTAINERS) else []
 
@@ -141,7 +141,7 @@ def _order(thing: Any) -> tuple[str, str]:
 
 
 def _of_object(thing: Any, kind: type, home: str) -> Iterator[Any]:
-    state: Any = object.__getstate__(thing)  # read, and not computed as getattr might
+    state: Any = object.__getstate__(thing)  # unlike getattr, calls no code of the object
     state, slots = state if isinstance(state, tuple) else (state, None)
     state = state or {}
     if "__wrapped__" in state and not _is_own(kind, home):
@@ -155,9 +155,9 @@ def _of_object(thing: Any, kind: type, home: str) -> Iterator[Any]:
 
 
 def _is_own(code: type | FunctionType, home: str) -> bool:
-    """Tell whether code is the user's own: of the function's module, or of no installed package."""
+    """Return whether code is the user's: in the function's module, or in no installed package."""
     module = code.__module__
-    if not module:  # as what exec() made
+    if not module:  # for example made by exec()
         return False
     return module == home or not _is_installed(module.partition(".")[0])
 

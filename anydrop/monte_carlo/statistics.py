@@ -1,4 +1,4 @@
-"""Statistics of arrays that come one after another, of which none is kept."""
+"""Statistics of arrays that arrive one by one and are not kept."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from anydrop.backends.base import COMPUTE, HALVES
 from anydrop.core import check
 from anydrop.core.typing import Array, Namespace
 
-#: By how much probabilities may add up to more or less than 1.
+#: How far the sum of probabilities may be from 1.
 TOLERANCE = 0.01
 
 
 class Running:
     """Mean and variance of arrays, by Welford's formulas.
 
-    They subtract the mean so far before anything is squared, so a spread that is small beside the
-    mean is not lost to rounding.
+    These subtract the current mean before they square, so rounding does not destroy a spread that
+    is small relative to the mean.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Running:
         self._squares: Array = 0.0
 
     def add(self, xp: Namespace, y: Array) -> None:
-        """Take an array into account."""
+        """Add an array."""
         self.count += 1
         before = y - self.mean
         self.mean = self.mean + before / self.count
@@ -36,14 +36,14 @@ class Running:
 
 
 def _product(xp: Namespace, a: Array, b: Array) -> Array:
-    """Return the real part of the product of one number with the other's conjugate."""
+    """Return the real part of a times the conjugate of b."""
     if xp.isdtype(a.dtype, "complex floating"):
         return xp.real(a) * xp.real(b) + xp.imag(a) * xp.imag(b)
     return a * b
 
 
 class Moments:
-    """Mean and standard deviation of outputs, which are kept if that is wanted."""
+    """Mean and standard deviation of outputs, which can be kept."""
 
     def __init__(self, *, keep: bool) -> None:
         self._outputs = Running()
@@ -51,20 +51,20 @@ class Moments:
         self._shape: tuple[int, ...] | None = None
 
     def add(self, y: Array) -> None:
-        """Take an output into account."""
+        """Add an output."""
         y = self._checked(y)
         self._outputs.add(self._xp, y)
 
     def result(self) -> tuple[Array, Array, Array | None, Array | None]:
-        """Return mean and standard deviation, and the two statistics that only classes have."""
+        """Return mean, standard deviation, and None for the two statistics of classes."""
         return self._outputs.mean, self._outputs.std(self._xp), None, None
 
     def outputs(self) -> Array | None:
-        """Return the outputs as they came, one after another along a new first axis, if kept."""
+        """Return the outputs along a new first axis, if they were kept."""
         return None if self._kept is None else self._xp.stack(self._kept)
 
     def _checked(self, y: Array) -> Array:
-        """Return an output as numbers to reckon with: no half types, and no graph of gradients."""
+        """Return an output for arithmetic: no half types, no graph of gradients."""
         try:
             self._backend = backend = resolve(y)
         except TypeError as error:
@@ -74,8 +74,8 @@ class Moments:
         self._xp, name, shape = backend.xp, backend.dtype_name(y), backend.shape(y)
         if name not in COMPUTE:
             raise TypeError(
-                f"predict must return floating-point numbers, got dtype {name}: a mean of integers "
-                "is none, and that of classes means nothing; return what they are chosen by"
+                f"predict must return floating-point numbers, got dtype {name}: return logits or "
+                "probabilities instead of classes"
             )
         if self._shape not in (None, shape):
             raise ValueError(
@@ -83,7 +83,7 @@ class Moments:
             )
         self._shape = shape
         y = backend.detached(y)
-        if self._kept is not None:  # A copy, as predict may write each output to one buffer.
+        if self._kept is not None:  # A copy, since predict may reuse a buffer.
             self._kept.append(self._xp.astype(y, y.dtype, copy=True))
         return self._xp.astype(y, self._xp.float32) if name in HALVES else y
 
@@ -91,7 +91,7 @@ class Moments:
 class Classes(Moments):
     """Mean and standard deviation of class probabilities, and how uncertain they are.
 
-    The classes are on one axis of the outputs. Of logits a softmax is taken.
+    The classes are along one axis of the outputs. Logits go through a softmax first.
     """
 
     def __init__(self, axis: int, *, logits: bool, keep: bool) -> None:
@@ -100,7 +100,7 @@ class Classes(Moments):
         self._entropies = Running()
 
     def add(self, y: Array) -> None:
-        """Take an output into account."""
+        """Add an output."""
         y = self._checked(y)
         xp = self._xp
         if not xp.isdtype(y.dtype, "real floating"):
@@ -122,29 +122,29 @@ class Classes(Moments):
         mean, std, *_ = super().result()
         whole = entropy(self._xp, mean, self._axis)
         shared = whole - self._entropies.mean
-        # It is never negative, but its rounding may be.
+        # Rounding may make it negative.
         return mean, std, whole, self._xp.where(shared < 0, 0 * shared, shared)
 
     def _check_probabilities(self, y: Array) -> None:
         xp = self._xp
         if self._backend.lazy or self._backend.device(y) is None:
-            return  # Nobody knows the numbers before a graph is computed, nor in a compiler.
+            return  # In a lazy graph or a compiler the values are unknown.
         sums = xp.sum(y, axis=self._axis)
-        # Put so that a NaN, which answers no to everything, is let through.
+        # Written so that NaN, for which each comparison is False, passes.
         if xp.any(y < 0) or xp.any(xp.abs(sums - 1) > TOLERANCE):
             raise ValueError(
-                f"outputs='probabilities' must be >= 0 and add up to 1 along axis {self._axis}, "
-                "and these do not: is it outputs='logits', or another axis=?"
+                f"outputs='probabilities' must be >= 0 and sum to 1 along axis {self._axis}, and "
+                "these do not: use outputs='logits', or another axis="
             )
 
 
 def softmax(xp: Namespace, logits: Array, axis: int) -> Array:
-    """Return the probabilities of logits of any size."""
+    """Return the probabilities of logits, without overflow."""
     weights = xp.exp(logits - xp.max(logits, axis=axis, keepdims=True))
     return weights / xp.sum(weights, axis=axis, keepdims=True)
 
 
 def entropy(xp: Namespace, probabilities: Array, axis: int) -> Array:
-    """Return the entropy of probabilities along an axis, in nats; 0 log 0 is 0."""
+    """Return the entropy of probabilities along an axis, in nats, with 0 log 0 = 0."""
     logs = xp.log(xp.where(probabilities == 0, xp.ones_like(probabilities), probabilities))
-    return 0.0 - xp.sum(probabilities * logs, axis=axis)  # not -0, where all are sure
+    return 0.0 - xp.sum(probabilities * logs, axis=axis)  # +0, not -0, if one class is certain

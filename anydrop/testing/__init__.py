@@ -1,4 +1,4 @@
-"""The public conformance suite: what every backend must pass, anydrop's own and yours.
+"""The public conformance suite: the tests that every backend must pass, also one of your own.
 
 It needs no test framework: a case is a callable that raises AssertionError.
 """

@@ -1,4 +1,4 @@
-"""The suite: every check of its modules, for every dtype where that matters."""
+"""The suite: all checks, for each dtype where that matters."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from anydrop.testing.subject import Subject, dtype_of
 
 
 class Case(NamedTuple):
-    """One thing that a subject must pass: call it, and it raises AssertionError if not."""
+    """One test of a subject: call it, and it raises AssertionError if it fails."""
 
     subject: Subject
     check: Callable[..., None]
     arguments: tuple[Any, ...] = ()
 
     def __call__(self) -> None:
-        """Run the check; arithmetic with infinities is meant, and warns of nothing."""
+        """Run the check, without warnings about arithmetic with infinities."""
         with np.errstate(all="ignore"):
             self.check(self.subject, *self.arguments)
 
@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
 
 def cases(subject: Subject) -> list[Case]:
-    """Return all that a backend must pass.
+    """Return all tests that a backend must pass.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def cases(subject: Subject) -> list[Case]:
     Returns
     -------
     list of Case
-        Callables without arguments that raise AssertionError, and whose ``str`` is their name.
+        Callables without arguments that raise AssertionError. Their ``str`` is their name.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""What a backend must pass, check by check, bit by bit against `anydrop.testing.reference`.
+"""What a backend must pass, bit by bit compared with `anydrop.testing.reference`.
 
-Each function takes a subject, and a NumPy dtype if it is to run for each of the subject's.
+Each function takes a subject, and a NumPy dtype if it runs for each dtype of the subject.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from anydrop.verify import PUBLISHED
 
 
 def published_masks(subject: Subject) -> None:
-    """Masks of every kind have the digests that are published."""
+    """Masks of all kinds have the published digests."""
     like = subject.ones(1)
     for published in PUBLISHED:
         assert published.mask.digest(like) == published.sha256, f"another mask for {published}"
 
 
-# Shapes of every kind, where they lie, and what of them is shared.
+# Shapes, windows and shared axes of all kinds.
 PLACES: tuple[dict[str, Any], ...] = (
     {"shape": ()},
     {"shape": (0,)},
@@ -52,13 +52,13 @@ def masks_and_outputs_of_any_place(subject: Subject, dtype: Any) -> None:
 
 
 def rates(subject: Subject, dtype: Any) -> None:
-    """A p of 0, tiny ones, and those next to 1."""
+    """A p of 0, tiny ones, and those close to 1."""
     for p in RATES:
         subject.check_recipe(dtype, {"shape": (41,), "p": p, "seed": 8})
 
 
 def lengths(subject: Subject) -> None:
-    """Every way in which a run can begin and end within a block."""
+    """All ways in which an array can begin and end within a block of the stream."""
     whole = keep((79,), 0.5, seed=9)
     for n in (*range(10), 31, 63, 64, 65, 67):
         for lead in range(4 if n < 10 else 1):
@@ -68,7 +68,7 @@ def lengths(subject: Subject) -> None:
 
 
 def affine_map_and_fill(subject: Subject, dtype: Any) -> None:
-    """What later layers stand on: an affine map and a fill, with one rounding."""
+    """An affine map and a fill value, rounded once, as some variants need them."""
     x = numbers((9, 31), dtype, np.random.default_rng(5))
     array = subject.array(x)
     for scale, shift, fill in (
@@ -94,14 +94,14 @@ def affine_map_and_fill(subject: Subject, dtype: Any) -> None:
 
 
 def one_mask_for_all_dtypes(subject: Subject, dtype: Any) -> None:
-    """A mask depends on no dtype, and a result has that of its input."""
+    """The mask does not depend on the dtype, and the result has the input's dtype."""
     y = subject.numpy(anydrop.dropout(subject.array(np.ones(257, dtype)), 0.5, seed=6))
     assert y.dtype == dtype
     assert np.array_equal(y != 0, keep((257,), 0.5, seed=6))
 
 
 def windows_tile_the_global_mask(subject: Subject) -> None:
-    """Parts, drawn each by itself, are those of the whole."""
+    """Parts that are drawn separately equal those of the whole."""
     shape = (5, 12, 7)
     x = np.arange(1, 421, dtype=np.float32).reshape(shape)
     for shared in ((), (1,), (0, 2)):
@@ -117,7 +117,7 @@ def windows_tile_the_global_mask(subject: Subject) -> None:
 
 
 def empty_axes_that_are_shared(subject: Subject) -> None:
-    """The mask of an empty array is not empty if its empty axis is shared."""
+    """The mask of an empty array is not empty if the empty axis is shared."""
     for shape in ((0, 40), (40, 0), (0, 0), (0,), (3, 0, 5)):
         for shared in ((), (0,), tuple(range(len(shape)))):
             mask = Mask.from_seed(shape, 0.5, seed=1, shared_axes=shared)
@@ -127,7 +127,7 @@ def empty_axes_that_are_shared(subject: Subject) -> None:
 
 
 def packed_bits(subject: Subject) -> None:
-    """A mask from a generator is kept as bits, the first of eight in the lowest."""
+    """A mask from a generator is stored as bits, the first of eight in the lowest."""
     for shape in ((), (0,), (1,), (8,), (3, 11), (2, 0, 3)):
         kept = np.random.default_rng(0).random(shape) < 0.5
         bits = subject.backend.pack(subject.array(kept))
@@ -136,7 +136,7 @@ def packed_bits(subject: Subject) -> None:
 
 
 def nan_and_infinity(subject: Subject) -> None:
-    """Dropped ones are +0 and kept ones stay, forward and backward."""
+    """Dropped NaN and infinities become +0, and kept ones stay, forward and backward."""
     x = np.array([np.nan, np.inf, -np.inf, 1.0] * 25, np.float32)
     kept = keep(x.shape, 0.5, seed=0)
     drop = anydrop.Dropout(0.5, seed=0)
@@ -148,7 +148,7 @@ def nan_and_infinity(subject: Subject) -> None:
 
 
 def inference(subject: Subject, dtype: Any) -> None:
-    """It returns its input itself; the scaling of 2014 has its factor here."""
+    """It returns the input itself; with ``scaling="inference"`` it scales."""
     x = numbers((50,), dtype, np.random.default_rng(0))
     array = subject.array(x)
     assert anydrop.dropout(array, 0.3, training=False) is array
@@ -159,7 +159,7 @@ def inference(subject: Subject, dtype: Any) -> None:
 
 
 def writing_to_out(subject: Subject) -> None:
-    """``out=`` is returned, may be x itself, and is refused where it does not match."""
+    """``out=`` is returned, may be x itself, and is refused if it does not match."""
     x, out = subject.array(np.linspace(-1, 1, 24, dtype=np.float32)), subject.ones(24)
     expected = subject.numpy(anydrop.dropout(x, 0.5, seed=2)).copy()
     if not subject.out:
@@ -177,7 +177,7 @@ def writing_to_out(subject: Subject) -> None:
 
 
 def a_layer(subject: Subject) -> None:
-    """Passes, modes, steps and the mask, in the library and on the device of the input."""
+    """Forward, backward, modes, steps and the mask, on the library and device of the input."""
     drop, x = anydrop.Dropout(0.4, seed=5, shared_axes=-1), subject.ones(6, 5)
     assert drop.mask is None
     for step in range(3):
@@ -201,7 +201,7 @@ def a_layer(subject: Subject) -> None:
 
 
 def what_is_wrong_is_refused(subject: Subject) -> None:
-    """Integers, foreign generators, gradients of another shape."""
+    """Integers, generators of other libraries, gradients of another shape."""
     whole = subject.array(np.ones(3, np.int32))
     refused(TypeError, partial(anydrop.dropout, whole, seed=0), "int32")
     refused(TypeError, partial(anydrop.dropout, subject.ones(3), rng=object()), "rng")
@@ -211,14 +211,14 @@ def what_is_wrong_is_refused(subject: Subject) -> None:
 
 
 def probes(subject: Subject) -> None:
-    """What ``anydrop verify`` draws with."""
+    """The arrays that ``anydrop verify`` draws with."""
     for backend, like in subject.backend.probes():
         kept = backend.keep(Mask.from_seed((9,), 0.5, seed=0), like)
         assert np.array_equal(backend.to_numpy(kept), keep((9,), 0.5, seed=0))
 
 
 def alpha_dropout(subject: Subject, dtype: Any) -> None:
-    """Shift and scale what is kept, fill the rest; the gradient is scaled alone."""
+    """Shift and scale kept elements, and fill the rest. The gradient is only scaled."""
     x = numbers((9, 8), dtype, np.random.default_rng(3))
     array, s, p = subject.array(x), -1.7580993408473766, 0.3
     a = ((1 - p) * (1 + p * s**2)) ** -0.5
@@ -230,7 +230,7 @@ def alpha_dropout(subject: Subject, dtype: Any) -> None:
 
 
 def without_a_namespace(subject: Subject) -> None:
-    """Refuse what is composed in one, in a message that says so."""
+    """Refuse what needs a namespace, in a message that says so."""
     if subject.namespace:
         return
     x, ids = subject.ones(2, 3, 4), subject.array(np.arange(5))

@@ -1,6 +1,6 @@
-"""What a library with a compiler must pass, if the compiler runs Python once and a program often.
+"""What a library must pass if its compiler runs Python once and the program often.
 
-Each function takes a subject that has one.
+Each function takes a subject with a compiler.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ N, P, SEED = 40, 0.4, 3
 
 
 def a_function_with_a_step(subject: Subject) -> None:
-    """Draw the mask of the step that each run gets."""
+    """Draw the mask of the step that each run is given."""
 
     def dropped(x: Array, step: Array) -> Array:
         return anydrop.dropout(x, P, seed=SEED, step=step)
@@ -32,7 +32,7 @@ def a_function_with_a_step(subject: Subject) -> None:
 
 
 def noise_with_a_step(subject: Subject) -> None:
-    """Round products and sums as they are rounded uncompiled, whatever a compiler may fuse."""
+    """Round products and sums as without a compiler, whatever it may fuse."""
     if not subject.namespace:
         return
     x = np.linspace(-2, 2, 999, dtype=np.float32)
@@ -55,7 +55,7 @@ def noise_with_a_step(subject: Subject) -> None:
 
 
 def a_layers_forward(subject: Subject) -> None:
-    """Draw the next mask at each run, or refuse to be compiled and leave the layer as it was."""
+    """Draw the next mask at each run, or refuse to be compiled and leave the layer unchanged."""
     drop = anydrop.Dropout(P, seed=SEED)
     program = _program(subject, drop)
     for step in range(3):
@@ -90,7 +90,7 @@ def _expected(subject: Subject, step: int) -> Host:
 
 
 def _run_of_layer(program: Callable[..., Array], subject: Subject) -> Array | None:
-    """Return what a layer's compiled pass returns, or None if it is refused with a way out."""
+    """Return the result of a layer's compiled pass, or None if it is refused with a way out."""
     try:
         return program(subject.ones(N))
     except TypeError as error:

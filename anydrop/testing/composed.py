@@ -1,6 +1,6 @@
-"""What a library with a namespace must pass: noise, choices, and what is composed in it.
+"""What a library with a namespace must pass: noise, choices, and variants composed in it.
 
-Each function takes a subject, and a NumPy dtype if it is to run for each of the subject's.
+Each function takes a subject, and a NumPy dtype if it runs for each dtype of the subject.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from anydrop.verify import PRECISIONS, PUBLISHED_NOISE, digest_of_noise
 
 
 def normal_numbers(subject: Subject, dtype: Any) -> None:
-    """Draw those of the words, wherever they lie, in the dtype that the array is computed in."""
+    """Draw the normal numbers of any place, in the dtype of the computation."""
     like, wide = subject.array(np.ones(3, dtype)), COMPUTE[dtype_name(dtype)]
     for i, changes in enumerate((*PLACES, {"shape": (3000,)})):
         place = {"seed": i, "step": i} | changes
@@ -30,19 +30,19 @@ def normal_numbers(subject: Subject, dtype: Any) -> None:
 
 
 def noise_of_any_place(subject: Subject, dtype: Any) -> None:
-    """Multiply by noise or add it, each operation rounded by itself, and half types once."""
+    """Multiply by noise or add it. Each operation is rounded, half types once."""
     for i, changes in enumerate(PLACES):
         place = {"seed": i, "step": i} | changes
         x, z = numbers(place["shape"], dtype, np.random.default_rng(i)), normals(**place)
         array, recipe = subject.array(x), Mask.from_seed(p=0.5, **place)
         for relative, std in ((True, 0.1), (True, 3.0), (False, 0.1), (False, 3.0)):
-            if relative or x.dtype.kind != "c":  # nothing is added to complex numbers
+            if relative or x.dtype.kind != "c":  # noise is not added to complex numbers
                 y = subject.backend.perturb(array, recipe, std, relative)
                 subject.check(y, subject.perturb(x, z, std, relative), like=array)
 
 
 def published_noise(subject: Subject, dtype: Any) -> None:
-    """What noise makes of numbers has the digests that are published."""
+    """The results of noise have the published digests."""
     name = dtype_name(dtype)
     for published in PUBLISHED_NOISE if name in PRECISIONS else ():
         x = subject.array(published.numbers(name))
@@ -66,7 +66,7 @@ def gaussian_dropout(subject: Subject, dtype: Any) -> None:
 
 
 def gaussian_noise(subject: Subject, dtype: Any) -> None:
-    """Add the noise; the gradient is that of the result itself."""
+    """Add the noise; the gradient is that of the result."""
     x, wide = numbers((9, 11), dtype, np.random.default_rng(4)), COMPUTE[dtype_name(dtype)]
     array = subject.array(x)
     place: dict[str, Any] = {"seed": 2, "step": 5, "shared_axes": (1,)}
@@ -81,7 +81,7 @@ def gaussian_noise(subject: Subject, dtype: Any) -> None:
 
 
 def noise_into_out(subject: Subject) -> None:
-    """``out=`` may be x itself, and is refused where arrays can't be written to."""
+    """``out=`` may be x itself, and is refused if arrays can't be written to."""
     x, z = np.linspace(-1, 1, 24, dtype=np.float32), normals((24,), seed=2)
     calls: tuple[tuple[Any, float, bool], ...] = (
         (anydrop.gaussian_dropout, 1.0, True),
@@ -98,7 +98,7 @@ def noise_into_out(subject: Subject) -> None:
 
 
 def drop_block(subject: Subject, dtype: Any) -> None:
-    """Keep an element if no place is dropped where a block that covers it may begin."""
+    """Keep an element if no block that covers it starts."""
     x = numbers((2, 3, 7, 6), dtype, np.random.default_rng(2))
     array, p = subject.array(x), 0.3
     seeds = keep((2, 3, 9, 7), 1 - (1 - p) ** (1 / 6), seed=4, step=2)
@@ -112,7 +112,7 @@ def drop_block(subject: Subject, dtype: Any) -> None:
 
 
 def zoneout(subject: Subject, dtype: Any) -> None:
-    """Take one of two states, and its share of the gradient."""
+    """Take one of two states, and its part of the gradient."""
     new, previous = numbers((2, 9, 8), dtype, np.random.default_rng(4))
     array, kept = subject.array(new), keep(new.shape, 0.3, seed=6, step=1)
     states = array, subject.array(previous)
@@ -123,7 +123,7 @@ def zoneout(subject: Subject, dtype: Any) -> None:
 
 
 def choices_of_any_place(subject: Subject, dtype: Any) -> None:
-    """Take one of two arrays by a recipe or a mask, and either one's share of a gradient."""
+    """Take one of two arrays by a recipe or a mask, and either one's part of a gradient."""
     for i, changes in enumerate(PLACES):
         place = {"p": 0.3, "seed": i, "step": i} | changes
         shape = place["shape"]
@@ -139,7 +139,7 @@ def choices_of_any_place(subject: Subject, dtype: Any) -> None:
 
 
 def zoneout_into_out(subject: Subject) -> None:
-    """``out=`` may be either state, and is refused where arrays can't be written to."""
+    """``out=`` may be either state, and is refused if arrays can't be written to."""
     new, previous = (numbers((24,), np.float32, np.random.default_rng(n)) for n in (5, 6))
     expected = np.where(keep((24,), 0.3, seed=2), new, previous)
     for number in (0, 1, 2):
@@ -154,7 +154,7 @@ def zoneout_into_out(subject: Subject) -> None:
 
 
 def token_dropout(subject: Subject) -> None:
-    """Replace integers, but for the protected ones."""
+    """Replace integers, except for protected ones."""
     ids = np.arange(60, dtype=np.int32).reshape(5, 12) % 7
     array = subject.array(ids)
     place: dict[str, Any] = {"seed": 7, "step": 2}
@@ -169,7 +169,7 @@ def token_dropout(subject: Subject) -> None:
 def drop_connect(subject: Subject, dtype: Any) -> None:
     """Copy the weights for each example, and sum their gradients."""
     weights = (np.arange(12).reshape(3, 4) - 5).astype(dtype)
-    gradient = (np.arange(60).reshape(5, 3, 4) % 7).astype(dtype)  # whose sums are exact
+    gradient = (np.arange(60).reshape(5, 3, 4) % 7).astype(dtype)  # their sums are exact
     array, kept = subject.array(weights), keep((5, 3, 4), 0.5, seed=8)
     copies, mask = anydrop.drop_connect(array, 0.5, examples=5, seed=8, return_mask=True)
     whole = np.broadcast_to(weights, (5, 3, 4))

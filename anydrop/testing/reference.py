@@ -1,4 +1,4 @@
-"""What a result must be, worked out slowly: element by element, in Python's own integers."""
+"""The expected results, computed slowly: element by element, in Python's own integers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def keep(shape: Sequence[int], p: float, **place: Any) -> Array:
 
 
 def normals(shape: Sequence[int], **place: Any) -> Array:
-    """Return the standard normal numbers, which are exact in float64; see `words`."""
+    """Return the standard normal numbers, exact in float64; see `words`."""
     drawn = words(shape, **place)
     flat = [quantile.numerator(word) * 2.0**-28 for word in drawn.ravel().tolist()]
     return np.asarray(flat, np.float64).reshape(drawn.shape)
@@ -41,7 +41,7 @@ def words(
     shared_axes: Sequence[int] = (),
     window: tuple[Sequence[int], Sequence[int]] | None = None,
 ) -> Array:
-    """Return the words of the stream, with length 1 along the shared axes."""
+    """Return the random words of an array, with length 1 along the shared axes."""
     offset, extent = window or ((0,) * len(shape), shape)
     shape = tuple(1 if a in shared_axes else n for a, n in enumerate(shape))
     offset = tuple(0 if a in shared_axes else o for a, o in enumerate(offset))
@@ -67,8 +67,7 @@ def select(
 ) -> Array:
     """Return ``where(kept, x * scale + shift, fill)``, rounded once to the dtype of x.
 
-    With `flush`, numbers below the normal ones of the arithmetic are zeros, going in and coming
-    out of each operation.
+    With `flush`, subnormal numbers become zeros, as inputs and as results of each operation.
     """
     kept = np.broadcast_to(kept, x.shape)
     if x.dtype.kind == "c":
@@ -84,7 +83,7 @@ def select(
 def perturb(x: Array, z: Array, std: float, relative: bool, *, flush: bool = False) -> Array:
     """Return ``x * (1 + std * z)`` or ``x + std * z``, rounded once to the dtype of x.
 
-    Each operation is rounded by itself, and half types are computed in float32. See `select`.
+    Each operation is rounded, and half types are computed in float32. See `select`.
     """
     if x.dtype.kind == "c":
         real, imag = (perturb(part, z, std, relative, flush=flush) for part in _parts(x))
@@ -106,9 +105,9 @@ def select_add(
     *,
     flush: bool = False,
 ) -> Array:
-    """Return ``residual + where(kept, (x + bias) * scale, 0)``, rounded once to that dtype.
+    """Return ``residual + where(kept, (x + bias) * scale, 0)``, rounded to the residual's dtype.
 
-    Each operation is rounded by itself, and half types are computed in float32. See `select`.
+    Each operation is rounded, and half types are computed in float32. See `select`.
     """
     kept = np.broadcast_to(kept, x.shape)
     if x.dtype.kind == "c":
@@ -126,7 +125,7 @@ def select_add(
 
 
 def sum_to(x: Array, shape: Sequence[int]) -> Array:
-    """Return x summed to a shape: neighbours first, then neighbouring sums, and so on."""
+    """Return x summed to a shape, in pairs: neighbours first, then neighbouring sums, and so on."""
     lengths = (1,) * (x.ndim - len(shape)) + tuple(shape)
     summed = tuple(a for a, n in enumerate(lengths) if n == 1)
     rows = list(np.moveaxis(x, summed, range(len(summed))).reshape(-1, math.prod(shape)))
@@ -137,7 +136,7 @@ def sum_to(x: Array, shape: Sequence[int]) -> Array:
 
 
 def _arithmetic(dtype: Any, flush: bool) -> Callable[[Any], Array]:
-    """Return what makes numbers those of the arithmetic in which a dtype is computed."""
+    """Return the function that converts numbers to those in which a dtype is computed."""
     compute: Any = np.float64 if dtype == np.float64 else np.float32
 
     def normal(value: Any) -> Array:
@@ -154,8 +153,8 @@ def _parts(x: Any) -> tuple[Any, Any]:
 
 
 def bits(x: Array) -> bytes:
-    """Return the bytes of an array, with every NaN made the same one: their payloads are free."""
-    x = np.ascontiguousarray(x)  # which also makes a 0-d array one of one element
+    """Return the bytes of an array. All NaN become the same, since their payloads are free."""
+    x = np.ascontiguousarray(x)  # also makes a 0-d array 1-d
     if x.dtype.kind in "biu":
         return x.tobytes()
     parts = x.view(x.real.dtype) if x.dtype.kind == "c" else x
@@ -170,7 +169,7 @@ def _complex(real: Array, imag: Array, dtype: Any) -> Array:
 
 
 def numbers(shape: Sequence[int], dtype: Any, rng: np.random.Generator) -> Array:
-    """Return numbers of every kind: ordinary, subnormal, huge, signed zeros, NaN and Inf."""
+    """Return numbers of all kinds: ordinary, subnormal, huge, signed zeros, NaN and Inf."""
     dtype = np.dtype(dtype)
     real = dtype.type(0).real.dtype if dtype.kind == "c" else dtype
     x = rng.standard_normal((*shape, 2)).astype(real)

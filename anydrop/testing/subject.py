@@ -1,4 +1,4 @@
-"""`Subject`: one way to draw masks, put to the test."""
+"""`Subject`: the library, device and kernel that are tested."""
 
 from __future__ import annotations
 
@@ -13,34 +13,33 @@ from anydrop.core.typing import Array
 from anydrop.masks.mask import Mask
 from anydrop.testing import reference
 
-# The dtypes of the contract, by name.
+# The dtypes that anydrop supports, by name.
 DTYPES = tuple(COMPUTE)
 
 
 class Subject(NamedTuple):
-    """One way to draw masks: a library, on one device, by one kernel.
+    """What to test: a library, on one device, with one kernel.
 
     Parameters
     ----------
     name : str
-        What the cases' names begin with.
+        First part of the cases' names.
     array : callable
-        Makes an array of the library from a NumPy array, of its dtype and shape.
+        Makes an array of the library from a NumPy array, with its dtype and shape.
     dtypes : tuple of str, optional
-        The dtypes that the library has; those of the contract by default. NumPy arrays of
-        bfloat16 are made by the package ``ml_dtypes``.
+        The dtypes of the library; by default all that anydrop supports. NumPy arrays of bfloat16
+        come from the package ``ml_dtypes``.
     out : bool, default True
-        Whether the library's arrays can be written to; if not, ``out=`` must be refused.
+        Whether the library's arrays can be written to. If not, ``out=`` must be refused.
     namespace : bool, default True
-        Whether the library has an array API namespace; if not, the variants that are composed in
-        one must be refused.
+        Whether the library has an array API namespace. If not, the variants that need one must be
+        refused.
     flushes : bool, default False
-        Whether the library's arithmetic turns subnormal numbers to zeros.
+        Whether the library's arithmetic turns subnormal numbers into zeros.
     kernel : Backend, optional
-        Which backend to call; by default the one that the registry has for `array`'s arrays.
+        The backend to test; by default the one that is registered for the arrays.
     compiled : callable, optional
-        Takes a function of arrays to one that the library has compiled, such as ``jax.jit``, if the
-        library has a compiler.
+        Compiles a function of arrays, such as ``jax.jit``, if the library has a compiler.
 
     Examples
     --------
@@ -65,7 +64,7 @@ class Subject(NamedTuple):
 
     @property
     def backend(self) -> Backend:
-        """The backend that is put to the test."""
+        """The backend that is tested."""
         return self.kernel or resolve(self.array(np.zeros(1, np.float32)))
 
     def numpy(self, x: Array) -> np.ndarray[Any, Any]:
@@ -77,7 +76,7 @@ class Subject(NamedTuple):
         return self.array(np.ones(shape, np.float32))
 
     def check(self, got: Array, expected: np.ndarray[Any, Any], like: Array | None = None) -> None:
-        """Raise AssertionError unless `got` has the bits of `expected`, at the home of `like`."""
+        """Raise AssertionError unless `got` has the bits of `expected`, on the device of `like`."""
         here = self._here(got, expected, expected.dtype, like)
         self._require(_bytes(here) == _bytes(expected), here, expected)
 
@@ -89,14 +88,14 @@ class Subject(NamedTuple):
         dtype: Any,
         like: Array | None = None,
     ) -> None:
-        """Raise AssertionError unless `got`, of a dtype, is as near to `expected` as is allowed."""
+        """Raise AssertionError unless `got` differs from `expected` by at most `allowed`."""
         here = self._here(got, expected, np.dtype(dtype), like).astype(expected.dtype)
         self._require((np.abs(here - expected) <= allowed)[..., None], here, expected)
 
     def _here(
         self, got: Array, expected: np.ndarray[Any, Any], dtype: Any, like: Array | None
     ) -> np.ndarray[Any, Any]:
-        """Return an array as NumPy's; it must have this library, a dtype, a shape and a home."""
+        """Return an array as NumPy's, after checks of its library, dtype, shape and device."""
         backend = self.backend
         if like is not None:
             assert type(got) is type(like), f"got a {type(got)}, not a {type(like)}"
@@ -118,16 +117,16 @@ class Subject(NamedTuple):
             )
 
     def check_recipe(self, dtype: Any, recipe: dict[str, Any], numbers_seed: int = 0) -> None:
-        """Check the mask of a recipe, and what it makes of numbers of every kind.
+        """Check the mask of a recipe, and its result for numbers of all kinds.
 
         Parameters
         ----------
         dtype : numpy.dtype
-            Of the numbers.
+            Dtype of the numbers.
         recipe : dict
             Arguments of `anydrop.Mask.from_seed`.
         numbers_seed : int
-            Which numbers.
+            Seed of the numbers.
         """
         x = reference.numbers(recipe["shape"], dtype, np.random.default_rng(numbers_seed))
         kept, mask, array = reference.keep(**recipe), Mask.from_seed(**recipe), self.array(x)
@@ -139,15 +138,15 @@ class Subject(NamedTuple):
             assert y is array, "at p = 0 nothing is dropped, and the array comes back as it is"
 
     def select(self, x: np.ndarray[Any, Any], *arguments: Any) -> np.ndarray[Any, Any]:
-        """Return what the library's arithmetic must make of numbers: see `reference.select`."""
+        """Return the expected result in the library's arithmetic; see `reference.select`."""
         return reference.select(x, *arguments, flush=self.flushes)
 
     def perturb(self, x: np.ndarray[Any, Any], *arguments: Any) -> np.ndarray[Any, Any]:
-        """Return what the library's arithmetic must make of noise: see `reference.perturb`."""
+        """Return the expected result in the library's arithmetic; see `reference.perturb`."""
         return reference.perturb(x, *arguments, flush=self.flushes)
 
     def select_add(self, x: np.ndarray[Any, Any], *arguments: Any) -> np.ndarray[Any, Any]:
-        """Return what the library's arithmetic must make of sums: see `reference.select_add`."""
+        """Return the expected result in the library's arithmetic; see `reference.select_add`."""
         return reference.select_add(x, *arguments, flush=self.flushes)
 
 
@@ -157,7 +156,7 @@ def _bytes(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def dtype_of(name: str) -> Any:
-    """Return NumPy's dtype of a name; bfloat16 is from the package ml_dtypes."""
+    """Return NumPy's dtype of a name; bfloat16 comes from the package ml_dtypes."""
     if name == "bfloat16":
         import ml_dtypes
 
@@ -166,7 +165,7 @@ def dtype_of(name: str) -> Any:
 
 
 def refused(kind: type[Exception], call: Callable[[], Any], named: str) -> None:
-    """Raise AssertionError unless a call raises, and its message says what was wrong."""
+    """Raise AssertionError unless a call raises, with a message that contains `named`."""
     try:
         call()
     except kind as error:

@@ -1,6 +1,6 @@
 """What a library with a namespace must pass in `dropout_add`: a bias, a mask and a residual.
 
-Each function takes a subject, and a NumPy dtype if it is to run for each of the subject's.
+Each function takes a subject, and a NumPy dtype if it runs for each dtype of the subject.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from anydrop.testing.subject import Subject, refused
 SHAPE = (7, 3, 5)
 BIASES: tuple[tuple[int, ...] | None, ...] = (None, (), (5,), (3, 1), (7, 1, 5), SHAPE)
 P = 0.3
-# A few units in the last place, relative to a number, and one of half types.
+# A few units in the last place, relative to a number, and one unit of half types.
 ULPS = {"float32": 2.0**-21, "float64": 2.0**-50}
 ROUNDED = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 
@@ -31,7 +31,7 @@ def _numbers(shape: tuple[int, ...], dtype: Any, seed: int) -> Host:
 
 
 def sums_with_a_mask_of_any_place(subject: Subject, dtype: Any) -> None:
-    """Add, scale, drop by selection and add, each rounded by itself, and half types once."""
+    """Add, scale, select and add. Each operation is rounded, half types once."""
     for i, changes in enumerate(PLACES):
         place = {"seed": i, "step": i} | changes
         shape = place["shape"]
@@ -43,7 +43,7 @@ def sums_with_a_mask_of_any_place(subject: Subject, dtype: Any) -> None:
 
 
 def sums_with_a_bias(subject: Subject, dtype: Any) -> None:
-    """Of any shape that broadcasts, with a mask as a recipe, as an array and with none."""
+    """A bias of any shape that broadcasts, with a recipe, a boolean mask and no mask."""
     x, residual = (_numbers(SHAPE, dtype, seed) for seed in (1, 2))
     array, other = subject.array(x), subject.array(residual)
     for shared in ((), (1,)):
@@ -58,7 +58,7 @@ def sums_with_a_bias(subject: Subject, dtype: Any) -> None:
 
 
 def sums_of_two_dtypes(subject: Subject, dtype: Any) -> None:
-    """A residual or a bias of float32 beside a half type: the result has the residual's dtype."""
+    """With a half type, a residual or bias may be float32. The result has the residual's dtype."""
     if dtype_name(dtype) not in ROUNDED:
         return
     for dtypes in ((np.float32, np.float32), (np.float32, dtype), (dtype, np.float32)):
@@ -75,7 +75,7 @@ def sums_of_two_dtypes(subject: Subject, dtype: Any) -> None:
 
 
 def gradients_of_sums(subject: Subject, dtype: Any) -> None:
-    """That of x is selected, that of the residual is the gradient, that of the bias is a sum."""
+    """The gradients of x (selected), of the residual (unchanged) and of the bias (a sum)."""
     name, rng = dtype_name(dtype), np.random.default_rng(0)
     x, gradient = (rng.standard_normal((2, *SHAPE)) + 3).astype(dtype)
     arrays, kept = (subject.array(x), subject.array(x)), keep(SHAPE, P, seed=2, step=1)
@@ -91,7 +91,7 @@ def gradients_of_sums(subject: Subject, dtype: Any) -> None:
         if shape is not None:
             wide = selected.astype(np.float32) if name in ROUNDED else selected
             expected = np.asarray(sum_to(wide, shape)).astype(dtype)
-            if subject.backend.lazy:  # which adds chunk by chunk
+            if subject.backend.lazy:  # adds chunk by chunk
                 allowed = ULPS[COMPUTE[name]] + ROUNDED.get(name, 0.0)
                 subject.check_close(dbias[0], expected, allowed * np.abs(expected), dtype)
             else:
@@ -99,7 +99,7 @@ def gradients_of_sums(subject: Subject, dtype: Any) -> None:
 
 
 def sums_at_inference(subject: Subject, dtype: Any) -> None:
-    """The bare sum, and so at ``p = 0``; with the scaling of 2014 it has its factor here."""
+    """The sum alone, as at ``p = 0``; with ``scaling="inference"`` it is scaled."""
     x, residual, bias = (_numbers(shape, dtype, 7) for shape in (SHAPE, SHAPE, (5,)))
     array, other, added = (subject.array(a) for a in (x, residual, bias))
     calls: tuple[tuple[float, Any, float], ...] = (
@@ -113,7 +113,7 @@ def sums_at_inference(subject: Subject, dtype: Any) -> None:
 
 
 def sums_into_out(subject: Subject) -> None:
-    """``out=`` may be the residual or x itself, and is refused where it does not match."""
+    """``out=`` may be the residual or x itself, and is refused if it does not match."""
     x, residual = (_numbers((24,), np.float32, seed) for seed in (8, 9))
     expected = subject.select_add(x, residual, keep((24,), P, seed=2), 1 / (1 - P))
 

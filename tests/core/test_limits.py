@@ -54,7 +54,7 @@ def set_p(p):
     ],
 )
 def test_a_p_that_no_threshold_can_follow(take, p):
-    message = "p must satisfy 0 <= p < 1 and be at most 1 - 2**-32, the last that the 32 bits"
+    message = "p must satisfy 0 <= p < 1 and be at most 1 - 2**-32, got "
     error(ValueError, message, take, p)
     error(ValueError, f"got {p!r}", take, p)
 
@@ -75,7 +75,7 @@ def test_the_largest_p():
 
 @pytest.mark.parametrize("length", [0, -1, np.int64(-3)])
 def test_a_noise_shape_that_no_array_has(length):
-    message = f"noise_shape has 1 along the axes that share one fate, and None or .*{length}"
+    message = f"noise_shape must have 1 for shared axes, and None or .*{length}"
     for make in (Dropout, anydrop.AlphaDropout, GaussianNoise):
         with pytest.raises(ValueError, match=message):
             make(noise_shape=(length, 1))
@@ -91,7 +91,7 @@ def test_a_noise_shape_that_no_array_has(length):
     ids=["one more", "many more", "a word", "negative"],
 )
 def test_a_seed_of_too_many_digits(seed):
-    message = "seed must be an int of at most 4300 decimal digits, which is what Python prints"
+    message = "seed must be an int of at most 4300 decimal digits, the most that Python prints"
     error(ValueError, message, anydrop.dropout, X, seed=seed)
     error(ValueError, message, Dropout, seed=seed)
     error(ValueError, message, Mask.from_seed, (3,), 0.5, seed=seed)
@@ -109,7 +109,7 @@ def test_the_largest_seed(seed):
 
 @pytest.mark.parametrize("scaling", [np.array(["train"]), np.array("inference"), ["train"]])
 def test_a_scaling_that_only_equals_one(scaling):
-    message = "scaling must be 'train' (survivors times 1/(1-p) in training) or 'inference'"
+    message = "scaling must be 'train' (kept elements times 1/(1-p) in training) or 'inference'"
     error(ValueError, message, anydrop.dropout, X, seed=0, scaling=scaling)
     error(ValueError, message, Dropout, scaling=scaling)
     assert Dropout(scaling=np.str_("train")).scaling == "train"

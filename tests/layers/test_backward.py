@@ -80,7 +80,7 @@ def test_copies_of_weights():
 def test_tokens_have_no_gradient():
     drop = anydrop.TokenDropout(0.25, token=0, seed=0).eval()
     drop(np.asarray([1, 2]))
-    with pytest.raises(TypeError, match="tokens are integers"):
+    with pytest.raises(TypeError, match="token ids are integers"):
         drop.backward(G, training=False)
 
 

@@ -251,8 +251,8 @@ def test_rng_of_another_library():
 
 def test_rng_has_no_place_in_the_stream():
     rng = np.random.default_rng(0)
-    bad(ValueError, "Use seed= instead of rng=", seed=None, rng=rng, step=3)
-    bad(ValueError, "Use seed= instead", seed=None, rng=rng, window=Window((0, 0), (2, 3)))
+    bad(ValueError, "use seed= instead of rng=", seed=None, rng=rng, step=3)
+    bad(ValueError, "use seed= instead", seed=None, rng=rng, window=Window((0, 0), (2, 3)))
 
 
 @pytest.mark.parametrize("step", [-1, 2**64])
@@ -307,7 +307,7 @@ def test_window_may_be_a_pair():
 
 @pytest.mark.parametrize("scaling", ["test", None, True])
 def test_scaling(scaling):
-    bad(ValueError, "scaling must be 'train' (survivors times 1/(1-p)", scaling=scaling)
+    bad(ValueError, "scaling must be 'train' (kept elements times 1/(1-p)", scaling=scaling)
     error(ValueError, f"got {scaling!r}", Dropout, scaling=scaling)
 
 
@@ -380,7 +380,7 @@ def test_state():
         ({"seed": {"salt": 1}}, "a saved SeedSequence has other keys than ['salt']"),
         ({"seed": {}}, "a saved SeedSequence has other keys"),
         ({"stream": True}, "stream is True, not 1"),
-        ({"seed": None}, "a state with a seed and a layer with a generator"),
+        ({"seed": None}, "the state is of a layer with rng=, and this layer has seed="),
         ({"shared_axes": "x"}, "shared_axes must be"),
         ({"scaling": "no"}, "scaling must be"),
     ]:
@@ -388,6 +388,11 @@ def test_state():
     for name in good:
         rest = {k: v for k, v in good.items() if k != name}
         error(ValueError, f"missing keys ['{name}']", drop.load_state_dict, rest)
-    error(ValueError, "a state is the dict that state_dict() returned", drop.load_state_dict, None)
+    error(
+        ValueError,
+        "a state must be the dict that state_dict() returned",
+        drop.load_state_dict,
+        None,
+    )
     assert drop.state_dict() == good
     assert drop.mask is not None

@@ -222,7 +222,7 @@ def test_generators(variant):
 
 @variants_where(lambda variant: not from_any_source(variant))
 def test_noise_from_generators(variant):
-    with pytest.raises(TypeError, match=r"normal noise is drawn from a seed's stream alone"):
+    with pytest.raises(TypeError, match="normal noise needs seed="):
         variant.make(seed=None, rng=np.random.default_rng(0))
 
 
@@ -270,7 +270,7 @@ def test_scaling_of_2014(variant):
     """Survivors are as they were; at inference all is multiplied by 1 - p."""
     x = variant.input("f8")
     if variant.layer in UNSCALED:
-        with pytest.raises(ValueError, match="scaling='inference' makes no sense here: "):
+        with pytest.raises(ValueError, match="scaling='inference' makes no sense here, since "):
             variant.make(scaling="inference")
         return
     layer = variant.make(scaling="inference")
@@ -284,7 +284,7 @@ def test_scaling_of_2014(variant):
 def test_scaling_that_makes_no_sense(name):
     variant = next(v for v in VARIANTS if v.function.__name__ == name)
     for training in (True, False):
-        with pytest.raises(ValueError, match="scaling='inference' makes no sense here: "):
+        with pytest.raises(ValueError, match="scaling='inference' makes no sense here, since "):
             variant(variant.input(), seed=0, scaling="inference", training=training)
 
 
@@ -352,7 +352,7 @@ def test_scalars():
     assert anydrop.alpha_dropout(x, 0.5, seed=0).shape == ()
     assert anydrop.gaussian_dropout(x, 0.5, seed=0).shape == ()
     assert anydrop.stochastic_depth(x, 0.5, mode="batch", seed=0).shape == ()
-    with pytest.raises(ValueError, match="mode='row' needs a batch's axis"):
+    with pytest.raises(ValueError, match="mode='row' needs an axis of the batch"):
         anydrop.stochastic_depth(x, 0.5, seed=0)
 
 

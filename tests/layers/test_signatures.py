@@ -134,7 +134,7 @@ def test_what_some_say_by_themselves():
     assert "where(keep, table * scale, 0)" in sections(anydrop.embedding_dropout)["Returns"][1]
     assert "a * x + b" in sections(anydrop.feature_alpha_dropout)["Returns"][1]
     assert "Klambauer" in sections(anydrop.feature_alpha_dropout)["References"][0]
-    assert "see `dropout2d`" in sections(anydrop.Dropout2d)[""][0]
+    assert "dropout2d : the function." in sections(anydrop.Dropout2d)["See Also"]
 
 
 @pytest.mark.parametrize("layer", [anydrop.Zoneout, anydrop.DropConnect, anydrop.DropoutAdd])

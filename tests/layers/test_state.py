@@ -48,7 +48,7 @@ def test_schedules_of_one_name_are_not_mistaken(kind):
 
 
 def test_a_schedule_in_the_place_of_a_number():
-    with pytest.raises(TypeError, match="a schedule is for a layer, or to be called with the step"):
+    with pytest.raises(TypeError, match="give a schedule to a layer, or call it with the step"):
         anydrop.dropout(np.ones(3), schedules.Constant(0.5), seed=0)
 
 

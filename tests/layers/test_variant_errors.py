@@ -44,7 +44,7 @@ def test_settings_are_settled(variant):
     layer = variant.make()
     for name in layer._options:
         if name != variant.rate:
-            with pytest.raises(AttributeError, match=f"{name} is settled when a "):
+            with pytest.raises(AttributeError, match=f"{name} of a .* can't be changed"):
                 setattr(layer, name, getattr(layer, name))
     setattr(layer, variant.rate, 0.25)
     assert getattr(layer, variant.rate) == 0.25
@@ -109,7 +109,7 @@ def test_a_gradient_of_another_shape(variant):
 def test_tokens_have_no_gradient():
     drop = anydrop.TokenDropout(0.5, token=0, seed=0)
     drop(np.arange(5))
-    with pytest.raises(TypeError, match="tokens are integers and have no gradient"):
+    with pytest.raises(TypeError, match="token ids are integers and have no gradient"):
         drop.backward(np.ones(5))
 
 
@@ -158,9 +158,9 @@ def test_states_that_do_not_match():
 
 def test_tokens_that_a_dtype_can_not_hold():
     ids = np.arange(9, dtype="u1")
-    with pytest.raises(ValueError, match="300 is no token of dtype uint8, which holds 0 to 255"):
+    with pytest.raises(ValueError, match=r"token 300 does not fit in dtype uint8, .* 0 to 255"):
         anydrop.token_dropout(ids, token=300, seed=0)
-    with pytest.raises(ValueError, match="-1 is no token of dtype uint8"):
+    with pytest.raises(ValueError, match="token -1 does not fit in dtype uint8"):
         anydrop.token_dropout(ids, token=1, protected=(-1,), seed=0, training=False)
     with pytest.raises(TypeError, match="needs an array of integers, got dtype float32"):
         anydrop.token_dropout(ids.astype("f4"), token=1, seed=0)
@@ -207,7 +207,9 @@ def test_rates_of_depth():
 
 def test_schedules_that_are_none():
     for plain in ({}, {"schedule": "Linear"}, {"schedule": "Sine", "p": 0.5}, {"schedule": []}):
-        with pytest.raises(ValueError, match=r"not a schedule: .* names one of Constant, Cosine"):
+        with pytest.raises(
+            ValueError, match=r"not a schedule: .* must name one of Constant, Cosine"
+        ):
             anydrop.Dropout(plain)
     with pytest.raises(ValueError, match=r"p must satisfy 0 <= p < 1, got 1\.5"):
         schedules.Linear(0.0, 1.5, 10)

@@ -53,7 +53,7 @@ def test_a_gradient_that_does_not_fit():
     _, mask = anydrop.dropout_add(x, residual, P, bias=bias, seed=0, return_mask=True)
     with pytest.raises(ValueError, match=r"of shape \(6, 5\), got one of \(5, 6\)"):
         mask.apply(x.T)
-    with pytest.raises(ValueError, match=r"the gradient must be real, as x was, got .* complex64"):
+    with pytest.raises(ValueError, match=r"the gradient must be real, .* got .* complex64"):
         mask.apply(x + 1j * x)
     with pytest.raises(TypeError, match="got list"):
         mask.apply(x.tolist())

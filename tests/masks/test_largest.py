@@ -102,7 +102,7 @@ def test_the_tokens_of_a_dtype():
         kept = keep((200,), P, seed=0) | (ids == 0)
         assert np.array_equal(y, np.where(kept, ids, token))
     for wrong in (-1, 256):
-        message = f"{wrong} is no token of dtype uint8, which holds 0 to 255"
+        message = f"the token {wrong} does not fit in dtype uint8, which holds 0 to 255"
         with pytest.raises(ValueError, match=message):
             anydrop.token_dropout(ids, P, token=wrong, seed=0)
         with pytest.raises(ValueError, match=message):

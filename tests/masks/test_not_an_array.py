@@ -39,7 +39,7 @@ def arrays():
 @pytest.mark.parametrize("mask", list(masks()), ids=lambda mask: type(mask).__name__)
 @pytest.mark.parametrize("x", list(arrays()), ids=lambda x: type(x).__module__)
 def test_times_an_array(mask, x):
-    message = f"this {type(mask).__name__} is a description, not an array: mask.apply"
+    message = f"{type(mask).__name__} is a recipe, not an array: use mask.apply"
     for product in (lambda: mask * x, lambda: x * mask):
         with pytest.raises(TypeError, match=message):
             product()

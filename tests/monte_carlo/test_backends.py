@@ -12,7 +12,7 @@ X = np.linspace(1, 2, 6)
 def test_lazy_arrays_are_not_looked_at(monkeypatch):
     """Whichever library's they are: that these are no probabilities is not seen then."""
     call = {"samples": 3, "seed": 0, "outputs": "probabilities"}
-    with pytest.raises(ValueError, match="must be >= 0 and add up to 1"):
+    with pytest.raises(ValueError, match="must be >= 0 and sum to 1"):
         monte_carlo(Dropout(0.5, seed=0), X, **call)
     monkeypatch.setattr(resolve(X), "lazy", True, raising=False)
     monte_carlo(Dropout(0.5, seed=0), X, **call)

@@ -142,8 +142,8 @@ def test_a_function_shares_by_itself():
         return anydrop.dropout(x, 0.5, seed=0, step=step)
 
     message = (
-        "same_masks=True shares the masks of layers, and predict draws its own, by step=: call "
-        "the functions in it with shared_axes=0, the axis of the batch"
+        "same_masks=True works for layers, and predict takes step= to draw its own masks: call "
+        "its dropout functions with shared_axes=0, the axis of the batch"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         monte_carlo(predict, np.ones(3), samples=2, seed=0, same_masks=True)
@@ -152,6 +152,6 @@ def test_a_function_shares_by_itself():
 def test_a_sequence_without_a_batch_has_no_mask_to_share():
     drop = anydrop.LockedDropout(0.5, time_axis=0, seed=0)
     call = {"samples": 3, "seed": 0, "same_masks": True}
-    with pytest.raises(ValueError, match="which of the two LockedDropout got can't be told"):
+    with pytest.raises(ValueError, match="LockedDropout can't tell whether"):
         monte_carlo(drop, np.ones((7, 100)), **call)
     assert monte_carlo(drop, np.ones((7, 2, 50)), **call).std.any()

@@ -41,7 +41,9 @@ def test_another_librarys_dropout_is_named(module, name):
     theirs = kind_of(module, name)
     mine = kind_of("my_model", "Mine", theirs)
     for kind, shown in ((theirs, f"{module}.{name}"), (mine, "my_model.Mine")):
-        message = re.escape(f"another library's dropout ({shown}), which monte_carlo doesn't run")
+        message = re.escape(
+            f"another library's dropout ({shown}), which monte_carlo doesn't switch on"
+        )
         with pytest.warns(UserWarning, match=message):
             result = monte_carlo(Model(Dropout(0.5, seed=0), kind()), X, samples=4, seed=0)
         assert result.std.any()
@@ -69,8 +71,8 @@ def test_what_is_no_dropout_of_theirs():
 )
 def test_every_p_is_zero(layers, shown):
     message = (
-        f"every p is 0, so all samples would be alike: of {shown} none drops anything. Give one a "
-        "p above 0; a schedule counts at the step where its layer is"
+        f"every p is 0, so all samples would be equal: none of {shown} drops. Set a p above 0; "
+        "a schedule is evaluated at its layer's current step"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         monte_carlo(lambda x: [layer(x) for layer in layers].pop(), X, samples=2, seed=0)

@@ -108,7 +108,7 @@ def test_a_layer_that_was_not_found(training, calls):
     hidden, before = hide(layer.train(training)), repr(layer)
     message = missed(lambda x: hidden[0](drop(x)))
     assert message.startswith(f"monte_carlo did not find {before}, which predict calls: ")
-    assert "by layers=[...]" in message
+    assert "as layers=[...]" in message
     assert repr(layer) == before
     assert (drop.seed, drop.step) == (0, 0)
     named = monte_carlo(lambda x: hidden[0](drop(x)), X, samples=2, seed=0, layers=[drop, layer])
@@ -142,7 +142,7 @@ def test_a_layer_that_is_made_anew():
     """Or a copy of one: each would be at its first step in every sample."""
     drop = Dropout(0.5, seed=0)
     message = missed(lambda x: Dropout(0.5, seed=1)(drop(x)))
-    assert "in the place of one that predict makes anew, call the function with step=" in message
+    assert "instead of a layer that predict creates call the function with step=" in message
     assert "did not find" in missed(lambda x: copy.deepcopy(drop)(x))
 
 
@@ -210,5 +210,5 @@ def test_one_layer_belongs_to_one_thread():
         return drop(x)
 
     monte_carlo(predict, np.ones(3), samples=3, seed=0, layers=[drop])
-    assert "this Dropout is at work in another thread" in errors[0]
+    assert "this Dropout is running in another thread" in errors[0]
     assert (drop.seed, drop.step, drop.mask) == (3, 0, None)

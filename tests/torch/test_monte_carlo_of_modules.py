@@ -104,7 +104,7 @@ def test_layers_are_named():
     model = Network()
     result = monte_carlo(model, X, samples=2, seed=1, layers=[model.drops[1]], return_samples=True)
     assert torch.equal(result.outputs, torch.stack([drawn(0, t, p=0.25) for t in range(2)]))
-    with pytest.raises(TypeError, match="layers must hold layers of anydrop, got torch"):
+    with pytest.raises(TypeError, match="layers must contain layers of anydrop, got torch"):
         monte_carlo(model, X, samples=2, seed=1, layers=[nn.Dropout()])
 
 
@@ -139,7 +139,7 @@ def test_what_is_refused():
     drop = Dropout(0.5, seed=0)
     with pytest.raises(ValueError, match="same_masks=True is for anydrop's plain layers"):
         monte_carlo(drop, X, samples=2, seed=1, same_masks=True)
-    with pytest.raises(ValueError, match="every p is 0, so all samples would be alike"):
+    with pytest.raises(ValueError, match="every p is 0, so all samples would be equal"):
         monte_carlo(nn.Sequential(Dropout(0.0), Dropout(0.0, seed=0)), X, samples=2, seed=1)
     with pytest.raises(ValueError, match="no dropout layer drew a mask in the first sample"):
         monte_carlo(lambda x: drop.eval()(x), X, samples=2, seed=1)
@@ -177,4 +177,4 @@ def test_a_module_is_in_one_thread_at_a_time():
     result = monte_carlo(predict, X, samples=1, seed=1)
     assert torch.equal(result.mean, drawn(0, 0))
     assert len(errors) == 2
-    assert all("this Dropout is at work in another thread" in error for error in errors)
+    assert all("this Dropout is running in another thread" in error for error in errors)

@@ -145,7 +145,7 @@ def test_what_only_looks_like_a_module_is_left_alone():
 
 def test_equal_names_change_nothing():
     model = {1: Dropout(0.5, seed=5), "1": Dropout(0.5)}
-    with pytest.raises(ValueError, match=r"two layers .* come to the name '1'"):
+    with pytest.raises(ValueError, match=r"two layers .* get the name '1'"):
         anydrop.seed_layers(model, 0)
     assert (model[1].seed, model[1].place, model["1"].seed) == (5, None, None)
     surrogate = {"a": model[1], "\udc80": model["1"]}

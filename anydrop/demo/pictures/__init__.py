@@ -1,4 +1,4 @@
-"""The demo's pictures: here what they have in common, and one module for each."""
+"""The demo's pictures: what they have in common, and one module for each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from anydrop.demo.pictures.style import (
 )
 
 WITH, WITHOUT = BLUE, ORANGE
-#: Matplotlib's settings while the demo draws.
+#: Matplotlib's settings while pictures are drawn.
 STYLE: dict[Any, Any] = {
     **SETTINGS,
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), QUIET),
@@ -33,7 +33,7 @@ STYLE: dict[Any, Any] = {
 
 
 def figure(height: float, title: str, subtitle: str) -> Figure:
-    """Return an empty figure, in inches, under a title that states what is to be seen."""
+    """Return an empty figure, of a height in inches, under a title that states its result."""
     made = Figure(figsize=(9.2, height), dpi=120)
     made.text(0.038, 1 - 0.42 / height, title, size=TITLE, weight="bold", color=INK)
     made.text(0.038, 1 - 0.72 / height, subtitle)
@@ -41,6 +41,6 @@ def figure(height: float, title: str, subtitle: str) -> Figure:
 
 
 def frame(axes: Axes) -> None:
-    """Put a frame without ticks around an image."""
+    """Draw a frame without ticks around an image."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)

@@ -1,4 +1,4 @@
-"""Accuracies while training: dropout keeps the network from learning wrong labels by heart."""
+"""Accuracies during training: dropout keeps the network from memorizing wrong labels."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def draw(setting: Setting, pair: Pair, path: Path) -> None:
     axes.axhline(right, color=style.QUIET, linewidth=1, linestyle=":", zorder=0)
     text = f"{right:.0f} % of the training labels are right"
     axes.text(last, right + 1, text, size=style.SMALL, ha="right", va="bottom")
-    # How good stopping in time would have been.
+    # The best that early stopping could reach.
     peak = int(np.argmax(without.mean(axis=0)))
     best = float(without[:, peak].mean())
     text, x = f"{best:.1f} % at best", epochs[peak] - last / 70

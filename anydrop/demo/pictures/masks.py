@@ -1,4 +1,4 @@
-"""The masks at work: what one digit looks like to the network at successive steps."""
+"""The masks at work: what the network sees of one digit at successive steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anydrop.demo.training import Library
 
 Cell = tuple[Host, Host]
 STEPS = 5
-#: Each row's darkest colour, and what stands beside it.
+#: The darkest colour and the labels of each row.
 ROWS = (
     (style.FAINT, "keep mask", "of the 64 pixels"),
     (style.INK, "input", "survivors are\nscaled up"),
@@ -49,7 +49,7 @@ def draw(network: Perceptron, image: Host, library: Library, path: Path) -> None
         colours = LinearSegmentedColormap.from_list("", [style.PAPER, darkest])
         for t, column in enumerate(columns):
             values, keep = column[i]
-            # The root shows faint units as well.
+            # The square root makes faint units visible.
             shades = colours(np.minimum(values, 1) if i < 2 else (values / brightest) ** 0.5)
             shades[~keep] = to_rgba(style.AMBER)
             axes = made.add_subplot(grid[i, t])

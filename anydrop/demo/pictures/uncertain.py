@@ -16,7 +16,7 @@ ROWS, COLUMNS = 2, 4
 
 
 def draw(trial: Trial, probabilities: Host, passes: int, path: Path) -> None:
-    """Draw the test images of the highest predictive entropy and what they are taken for."""
+    """Draw the test images with the highest predictive entropy, and their predicted classes."""
     guesses, labels = np.argmax(probabilities, axis=1), trial.test_labels
     chosen = np.argsort(-entropy(np, probabilities, axis=1), kind="stable")[: ROWS * COLUMNS]
     wrong = int(np.sum(guesses[chosen] != labels[chosen]))

@@ -187,7 +187,7 @@ def test_bad_steps_and_offsets():
     error(TypeError, "of dtype float32", traced, 1, 2.0)
     error(TypeError, "step must be an int, or an integer array, got jax", at, jnp.float32(1))
     error(ValueError, "step must satisfy 0 <= step < 2**64, got -1", at, jnp.int32(-1))
-    error(ValueError, "holds the low and high 32 bits", traced, jnp.zeros(3, int))
+    error(ValueError, "its low and high 32 bits", traced, jnp.zeros(3, int))
     error(ValueError, "at offset (7, 0) does not fit", at, 0, jnp.int32(7))
     message = "step must be an int here, or an integer scalar array of known value, got jax."
     error(TypeError, message, jax.jit(lambda s: anydrop.dropout(X, 0.5, seed=0, step=s)), 1)

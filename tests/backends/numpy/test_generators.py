@@ -134,5 +134,5 @@ def test_state_of_a_layer_with_a_generator():
     other = Dropout(0.1, rng=np.random.default_rng(0))
     other.load_state_dict(state)
     assert (other.p, other.step) == (0.5, 1)
-    with pytest.raises(ValueError, match="a state with a seed and a layer with a generator"):
+    with pytest.raises(ValueError, match="a layer with rng=, and this layer has seed="):
         Dropout(seed=0).load_state_dict(state)

@@ -102,8 +102,8 @@ def test_their_dropout_is_named(network):
     (warning,) = caught
     assert str(warning.message) == (
         "predict leads to another library's dropout (torch.nn.modules.dropout.Dropout, "
-        "torch.nn.modules.dropout.Dropout1d), which monte_carlo doesn't run: the samples leave it "
-        "out. Put anydrop's layer in its place, such as anydrop.Dropout"
+        "torch.nn.modules.dropout.Dropout1d), which monte_carlo doesn't switch on: "
+        "replace it with a layer of anydrop, such as anydrop.Dropout"
     )
     assert warning.filename == __file__
     for module in network.modules():
@@ -126,7 +126,7 @@ def test_training_false_is_named(network):
     def predict(x):
         return network.drops[0](x, training=network.norm.training)
 
-    with pytest.raises(ValueError, match="Let it call them without training="):
+    with pytest.raises(ValueError, match="Call them without training="):
         monte_carlo(predict, X, samples=3, seed=0)
 
 
