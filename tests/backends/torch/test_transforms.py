@@ -295,7 +295,7 @@ def test_a_layer_within_vmap(randomness, chunk_size):
     for function in (layer, grad(lambda x: layer(x).sum())):
         with pytest.raises(TypeError, match="a layer counts its forwards, and torch"):
             vmap(function, **mapped)(batch)
-    with pytest.raises(TypeError, match="or one that is mapped beside x"):
+    with pytest.raises(TypeError, match="for all or mapped beside x"):
         jacfwd(layer)(X)
     assert (layer.state_dict(), layer.recipe) == before
     assert torch.equal(vmap(layer.eval(), **mapped)(batch), batch)
