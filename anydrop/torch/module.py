@@ -29,16 +29,15 @@ from anydrop.torch.rates import Rated
 
 # Attributes that copies and pickles leave out.
 OF_ONE_OBJECT = ("_draws", "_keys", "_lent_in", "_rate", "counts", "handle")
-# ``copy.deepcopy(model, {UNCOUNTED: True})`` makes a copy that does not change the masks of later
-# copies.
-UNCOUNTED = "anydrop.torch: not counted"
+UNCOUNTED = (
+    "anydrop.torch: not counted"  # in the memo of a deep copy: later copies keep their masks
+)
 
 
 class Module(Seedable, Rated):
     """Base class of all modules in ``anydrop.torch``: a ``torch.nn.Module`` that draws masks.
 
-    All modules share what this page describes. Use the class to find a model's dropout:
-    ``isinstance(m, anydrop.torch.Module)``.
+    Use it to find the dropout of a model: ``isinstance(m, anydrop.torch.Module)``.
 
     Parameters
     ----------
@@ -51,14 +50,9 @@ class Module(Seedable, Rated):
         seed a whole model, use `anydrop.seed_layers`.
     per_rank : bool or int, optional
         For training in several processes, with a seed. True: each process draws its own masks, by
-        its global rank. An int: the process draws the masks of that rank. Pass the data-parallel
-        rank where tensor-parallel processes must agree. False: all processes draw the same masks.
-        The default does so, too, and warns. A ``DTensor`` always has one global mask.
-
-    See Also
-    --------
-    anydrop.seed_layers : Give each module of a model a seed of its own.
-    convert : Replace the dropout of an existing model.
+        its global rank. An int: by this rank, such as the data-parallel rank where tensor-parallel
+        processes must agree. False: all processes draw the same masks. The default does so, too,
+        and warns. A ``DTensor`` always has one global mask.
 
     Notes
     -----
@@ -77,12 +71,8 @@ class Module(Seedable, Rated):
     >>> drop = anydrop.torch.Dropout(0.5, seed=0)
     >>> drop(torch.ones(4))
     tensor([0., 2., 2., 2.])
-    >>> drop.step
-    1
     >>> drop(torch.ones(4), step=0)
     tensor([0., 2., 2., 2.])
-    >>> drop.step
-    1
     """
 
     #: The thread in which `anydrop.monte_carlo` runs the module, or None.
@@ -123,8 +113,6 @@ class Module(Seedable, Rated):
         self.counts = step is not None
         self.handle = operator.handle_of(self)
 
-    # Passes ------------------------------------------------------------------------------------
-
     def forward(self, input: Tensor, *, step: Any = None) -> Tensor:
         """Apply the module: draw a mask in training mode, and none in eval mode.
 
@@ -133,9 +121,8 @@ class Module(Seedable, Rated):
         input : Tensor
             Of a shape and dtype that the module's function takes.
         step : int or Tensor, optional
-            Draw the mask of this step, and don't count it. By default the next step is drawn and
-            counted. Only for a module with a seed. In a compiled program pass a tensor: an integer
-            scalar, or the low and high 32 bits in shape (2,).
+            Draw the mask of this step, and don't count it. Only for a module with a seed. In a
+            compiled program pass a tensor: a scalar, or the low and high 32 bits in shape (2,).
 
         Returns
         -------
@@ -163,8 +150,7 @@ class Module(Seedable, Rated):
                     "step= needs a module with a seed, and this one has none: make it with "
                     f"{type(self).__name__}(..., seed=0)"
                 )
-            # The program reads the key when it runs, so one program works for all seeds. The
-            # compiler can't trace how a key is made of a place's name.
+            # One program works for all seeds. The compiler can't trace how a key is made.
             read = torch.compiler.is_dynamo_compiling() and not is_distributed(x)
             seed = operator.key(self) if read else self.key(x)
             return self._drop(*inputs, seed=seed, step=step)
@@ -194,8 +180,6 @@ class Module(Seedable, Rated):
             if not in_backward():
                 self._draws.undo(at)
             raise
-
-    # Which mask --------------------------------------------------------------------------------
 
     def next_draw(self, x: Tensor | None = None, *, mapped: bool = False) -> tuple[Keyed, int]:
         """Return the key and step for a forward of `x`, and count it, as ``anydrop::draw`` does."""
@@ -244,10 +228,7 @@ class Module(Seedable, Rated):
 
     @property
     def per_rank(self) -> bool | int | None:
-        """Whether each process draws its own masks, as given to the constructor. You may set it.
-
-        It is not part of ``state_dict``, so one process's checkpoint resumes all processes.
-        """
+        """Whether each process draws its own masks. You may set it. ``state_dict`` omits it."""
         return self._per_rank
 
     @per_rank.setter
@@ -283,9 +264,8 @@ class Module(Seedable, Rated):
     def seed(self) -> Seed | None:
         """The seed of this module's masks in this process, or None.
 
-        With it, any library draws the same mask: ``anydrop.dropout(x, m.p, seed=m.seed,
-        step=m.step)`` drops what ``m(x)`` drops next. It is a ``numpy.random.SeedSequence`` if it
-        was derived from a model's seed, or for a copy or a rank.
+        ``anydrop.dropout(x, m.p, seed=m.seed, step=m.step)`` drops what ``m(x)`` drops next, in any
+        library. A seed that was derived for a place, a copy or a rank is a SeedSequence.
         """
         return None if self._seed is None else self._own_seed(self._rank())
 
@@ -311,10 +291,7 @@ class Module(Seedable, Rated):
 
     @property
     def place(self) -> str | None:
-        """The module's name in the model that `anydrop.seed_layers` seeded, or None.
-
-        The module's own seed is derived from the model's seed and this name.
-        """
+        """The name from which `anydrop.seed_layers` derived this module's seed, or None."""
         return self._place
 
     def reseed(self, seed: Seed | Sequence[int], place: str | None = None) -> None:
@@ -325,8 +302,7 @@ class Module(Seedable, Rated):
         seed : int, sequence of int or numpy.random.SeedSequence
             Ints must be >= 0, with at most 4,300 decimal digits.
         place : str, optional
-            A name, from which the module's own seed is derived. Modules that share `seed` draw
-            different masks if they have different names.
+            A name, from which the module's own seed is derived, so that modules can share `seed`.
         """
         if self._lent_in is not None:
             raise RuntimeError(
@@ -335,8 +311,6 @@ class Module(Seedable, Rated):
         self._seed, self._place = seeds.checked(seed), place
         self._copy, self._copies = (), 0
         self._keys, self._draws, self.counts = {}, self._draws.anew(0), True
-
-    # State -------------------------------------------------------------------------------------
 
     def _identity(self) -> Key:
         return stream.key_of(self._placed())

@@ -172,8 +172,8 @@ class DaskBackend(Backend):
             residual = residual.rechunk(x.chunks)
         elif residual.numblocks != x.numblocks:
             raise ValueError(
-                f"residual must have as many chunks as x, {x.numblocks}, got {residual.numblocks}, "
-                "since the chunk sizes of x are unknown; call compute_chunk_sizes() of both first"
+                f"residual must have as many chunks as x, {x.numblocks}, whose sizes are unknown, "
+                f"got {residual.numblocks}; call compute_chunk_sizes() of both first"
             )
         added = () if bias is None else _beside(bias, x)
         return da.blockwise(
