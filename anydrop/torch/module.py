@@ -29,9 +29,7 @@ from anydrop.torch.rates import Rated
 
 # Attributes that copies and pickles leave out.
 OF_ONE_OBJECT = ("_draws", "_keys", "_lent_in", "_rate", "counts", "handle")
-UNCOUNTED = (
-    "anydrop.torch: not counted"  # in the memo of a deep copy: later copies keep their masks
-)
+UNCOUNTED = "anydrop.torch: not counted"  # in a deep copy's memo: later copies keep their masks
 
 
 class Module(Seedable, Rated):
