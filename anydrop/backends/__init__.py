@@ -1,6 +1,6 @@
-"""The registry: which class serves the arrays of which library.
+"""The registry: which backend class is used for the arrays of which library.
 
-It holds names. A backend is imported when the first array of its library arrives, so that
+It contains only names. A backend is imported when the first array of its library arrives, so
 ``import anydrop`` imports no array library but NumPy.
 """
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "anydrop.backends"
 
 _CONTRACT = "anydrop.backends.base:Backend"
-# library -> "module:Class". The next array library is one row here, one in the table of
-# capabilities, and one folder beside this.
+# library -> "module:Class". A new library needs a row here, a row in capabilities.py, and a folder
+# beside this file.
 _REGISTRY = {
     "numpy": "anydrop.backends.numpy.backend:NumpyBackend",
     "cupy": "anydrop.backends.cupy.backend:CupyBackend",
@@ -35,15 +35,15 @@ _REGISTRY = {
     "dask": "anydrop.backends.dask.backend:DaskBackend",
     "array_api_strict": _CONTRACT,
 }
-# Libraries that implement the standard, and need further checks.
+# Libraries that implement the array API standard but need further checks.
 _BY_THE_STANDARD = {"cubed": "anydrop.backends.cubed:CubedBackend"}
-# Libraries that are recognised, and why their arrays are refused.
+# Libraries whose arrays are refused, and why.
 UNSERVED = {
-    "sparse": "a keep mask is dense, and what a sparse array does not store can't be selected; "
-    "convert it first, with x.todense()",
+    "sparse": "a keep mask is dense, so it can't be applied to a sparse array; convert it first, "
+    "with x.todense()",
 }
 _BY_TYPE: dict[type, Backend] = {}
-# The backends that have served an array, by name.
+# The backends that were used so far, by name.
 _SERVING: dict[str, Backend] = {}
 _jax_is_told = False
 
@@ -51,28 +51,37 @@ _log = logging.getLogger(__name__)
 
 
 def resolve(x: Array) -> Backend:
-    """Return the backend that serves an array.
+    """Return the backend for an array: the object that draws and applies masks for its library.
+
+    Functions and layers call it for each array. Call it yourself to see which backend and which
+    kernel an array gets, or to use a backend's methods in a variant of your own.
 
     Parameters
     ----------
     x : array
-        Of any registered library, or of one that implements the array API standard by itself.
+        An array of a registered library, or of a library that implements the array API standard.
 
     Returns
     -------
     Backend
+        An instance of the library's subclass of `anydrop.backends.base.Backend`. Its ``name`` is
+        the library's name, and its ``kernel`` says what draws the masks.
 
     Raises
     ------
     TypeError
-        If `x` is no array, or of a library that no backend serves. The message names the
-        libraries found here.
+        If `x` is no array, or its library has no backend. The message names the libraries that are
+        installed.
+
+    See Also
+    --------
+    register : Add a backend for another library.
 
     Examples
     --------
+    >>> import anydrop
     >>> import numpy as np
-    >>> from anydrop.backends import resolve
-    >>> resolve(np.ones(3)).name
+    >>> anydrop.resolve(np.ones(3)).name
     'numpy'
     """
     backend = _BY_TYPE.get(type(x))
@@ -82,23 +91,28 @@ def resolve(x: Array) -> Backend:
 
 
 def register(name: str, target: str) -> None:
-    """Register the backend of an array library.
+    """Add a backend for an array library, so that functions and layers take its arrays.
 
-    A package can register its own by an entry point of the group ``anydrop.backends`` instead,
-    with the same name and target.
+    Call it once, before the first array of that library. A package can declare the same name and
+    target as an entry point of the group ``anydrop.backends`` instead.
 
     Parameters
     ----------
     name : str
-        Name under which the library is imported: the first part of its array type's module.
+        Name of the library: the first part of the module of its array type.
     target : str
-        ``"module:Class"``, a subclass of `anydrop.backends.base.Backend`. It is imported when
-        the first array of that library arrives.
+        ``"module:Class"``, a subclass of `anydrop.backends.base.Backend`. It is imported when the
+        first array of that library arrives.
 
     Raises
     ------
     ValueError
-        If the name is taken, or the target is not of the form ``"module:Class"``.
+        If the library has a backend already, or if the name or the target is malformed.
+
+    See Also
+    --------
+    resolve : Return the backend for an array.
+    anydrop.backends.base.Backend : The class to subclass.
 
     Examples
     --------
@@ -109,9 +123,9 @@ def register(name: str, target: str) -> None:
     ValueError: a backend for 'numpy' is registered already: anydrop.backends.numpy...:NumpyBackend
     """
     if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError(f"a library's name is that of its top module, got {name!r}")
+        raise ValueError(f"name must be the name of the library's top module, got {name!r}")
     if not isinstance(target, str) or target.count(":") != 1 or not all(target.split(":")):
-        raise ValueError(f"a backend's target has the form 'module:Class', got {target!r}")
+        raise ValueError(f"target must have the form 'module:Class', got {target!r}")
     if name in (known := registered()):
         raise ValueError(f"a backend for {name!r} is registered already: {known[name]}")
     _REGISTRY[name] = target
@@ -119,12 +133,12 @@ def register(name: str, target: str) -> None:
 
 
 def registered() -> dict[str, str]:
-    """Return a copy of the registry, the installed entry points included."""
+    """Return a copy of the registry, including the installed entry points."""
     return _entry_points() | _REGISTRY
 
 
 def found() -> list[str]:
-    """Return the registered libraries that are installed here."""
+    """Return the registered libraries that are installed."""
     return [name for name in registered() if _is_installed(name)]
 
 
@@ -137,7 +151,7 @@ def _is_installed(name: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _entry_points() -> dict[str, str]:
-    # Imported here: 20 ms that only a type not seen before has to pay.
+    # The import takes 20 ms, so only a new type of array pays for it.
     from importlib.metadata import entry_points
 
     return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
@@ -145,7 +159,7 @@ def _entry_points() -> dict[str, str]:
 
 @lru_cache
 def load(name: str) -> Backend:
-    """Return the one instance of a registered library's backend, imported at the first call."""
+    """Return the backend of a registered library, which is imported at the first call."""
     return _class(registered()[name])(name)
 
 
@@ -157,16 +171,16 @@ def _class(target: str) -> type[Backend]:
 
 @constant  # since it imports
 def introduce() -> None:
-    """Tell JAX, which is imported, how to take masks and other descriptions apart.
+    """Register masks and other descriptions as JAX pytrees.
 
-    Whoever makes one calls this if ``"jax" in sys.modules``: JAX may meet it before any array.
+    Code that makes one calls this if ``"jax" in sys.modules``: JAX may see it before any array.
     """
     global _jax_is_told
     if _jax_is_told:
         return
     try:
         importlib.import_module("anydrop.backends.jax.recipes")
-    except ImportError as error:  # A broken JAX is no business of those who only use NumPy.
+    except ImportError as error:  # A broken JAX must not disturb those who only use NumPy.
         _log.info("JAX will not know masks: %r", error)
     _jax_is_told = True
 
@@ -185,19 +199,19 @@ def _resolve(x: Any) -> Backend:
         if backend.owns(x):
             return backend
         raise TypeError(
-            f"x must be a plain array of {_listed(found())}, got {check.type_name(x)}, which may "
-            "mean more than its numbers; convert it first, e.g. with numpy.asarray(x)"
+            f"x must be a plain array of {_listed(found())}, got {check.type_name(x)}; convert it "
+            "first, e.g. with numpy.asarray(x)"
         )
     if name in UNSERVED:
         raise TypeError(
-            f"anydrop does not serve {name} arrays ({check.type_name(x)}): {UNSERVED[name]}"
+            f"anydrop does not support {name} arrays ({check.type_name(x)}): {UNSERVED[name]}"
         )
     if namespace:
         return _class(_BY_THE_STANDARD.get(name, _CONTRACT))(name, namespace)
     if name:
         raise TypeError(
             f"anydrop has no backend for {name} arrays ({check.type_name(x)}); "
-            f"it serves {_listed(found())} here"
+            f"convert it to an array of {_listed(found())}"
         )
     raise TypeError(
         f"x must be an array of {_listed(found())}, got {check.type_name(x)}; convert it first, "
@@ -206,12 +220,12 @@ def _resolve(x: Any) -> Backend:
 
 
 def _library(x: Any) -> tuple[str, str]:
-    """Return the names of an array's library and of its namespace; empty where there is none."""
+    """Return the names of an array's library and of its namespace, or empty strings."""
     try:
         xp = array_api_compat.array_namespace(x)
-    except (AttributeError, TypeError):  # The first is of an array whose namespace is no module.
+    except (AttributeError, TypeError):  # AttributeError: the namespace is no module.
         xp = None
-    # It is taken by its name, and no other module than itself may be imported by that.
+    # The backend imports the namespace by its name, which must lead to the same module.
     namespace = getattr(xp, "__name__", None)
     if not isinstance(namespace, str) or sys.modules.get(namespace) is not xp:
         roots = (cls.__module__.partition(".")[0] for cls in type(x).__mro__)

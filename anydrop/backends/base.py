@@ -1,8 +1,8 @@
-"""The contract of a backend, written once in the pure array API.
+"""The contract of a backend, and an implementation of it in the pure array API.
 
-It serves array-api-strict and every library that implements the standard by itself. It is the
-specification of the faster backends, not a fast one: it draws one Philox block for each element,
-in 32-bit integers, since some namespaces and devices have no 64-bit ones.
+The implementation works for array-api-strict and for every library that implements the standard.
+It specifies what the faster backends return, and is not fast itself. It draws one Philox block for
+each element, in 32-bit integers, since some namespaces and devices have no 64-bit integers.
 """
 
 from __future__ import annotations
@@ -22,73 +22,95 @@ from anydrop.core.typing import Array, Namespace
 
 
 class Backend(Composed):
-    """What anydrop needs of an array library.
+    """The interface between anydrop and an array library. Subclass it to support another one.
 
-    Three methods are the contract: `keep` draws a mask, `select` applies one, and `draw` lets the
-    library's own generator draw one. The others have defaults, here or in the classes that this one
-    is made of, ``Composed`` and ``Arrays``.
+    A backend draws masks and applies them to the arrays of one library. It knows nothing of
+    functions and layers, and each of them works with every backend.
 
-    A library that implements the array API standard needs no backend: this class serves it. For
-    another library, or to be faster, subclass this class, override what you need, and register
-    your class: every layer and function works with it.
+    Three methods are the core: `keep` draws a mask, `select` applies one, and `draw` draws one from
+    the library's own generator. All others have defaults, here or in the base classes ``Composed``
+    and ``Arrays``.
+
+    A library that implements the array API standard needs no backend, because this class works for
+    it. For another library, or for more speed, write a subclass, override what you need, and pass
+    its name to `anydrop.register`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the library in the registry.
+    namespace : str, optional
+        Name of the module that is the library's array API namespace. By default the class
+        attribute ``namespace``, or `name`.
+
+    See Also
+    --------
+    anydrop.register : Add a backend.
+    anydrop.resolve : Return the backend for an array.
+    anydrop.testing.cases : Tests that every backend must pass.
 
     Notes
     -----
-    What calls each method, and what it does by default. "All" is every function and layer in
-    training; "masks" is to look at them; "composed" are several of blocks, zoneout, tokens, copies
-    (of weights) and dropout_add; "moves" are masks and gradients that go to another library;
-    "verify" is the command.
+    The table says what each method is called for, and what its default does. "Yours if" says when
+    to override it.
+
+    - *all*: every function and layer in training.
+    - *masks*: a user looks at a mask.
+    - *composed*: several of blocks, zoneout, tokens, copies and dropout_add.
+    - *copies*: copies of weights, in DropConnect.
+    - *moves*: a mask or a gradient goes to another library.
+    - *verify*: the command ``python -m anydrop verify``.
 
     ===============  ============================  =================================================
-    method           called for                    by default
+    method           called for                    default
     ===============  ============================  =================================================
-    keep             masks, tokens, verify         in the namespace, a block for each element
-    select           all                           in the namespace, with the mask of ``keep``
-    draw             rng=                          refused; yours if the library has generators
-    check_generator  rng=                          asks ``draw`` for a mask of no elements
-    select_add       dropout_add                   in the namespace, around ``select``
-    sum_to           dropout_add                   in the namespace, as a tree of additions
-    sum_selected     copies                        of ``select`` and ``sum_to``
-    normals          noise                         in the namespace, of the words
-    perturb          noise, verify                 in the namespace, of ``normals``
-    choose           zoneout                       in the namespace, of ``keep``
-    keep_blocks      blocks                        in the namespace, of ``keep``
-    select_blocks    blocks                        of ``keep_blocks`` and ``select``
+    keep             masks, tokens, verify         array API, one Philox block for each element
+    select           all                           array API, with the mask of ``keep``
+    draw             rng=                          raises; yours if the library has generators
+    check_generator  rng=                          calls ``draw`` for a mask of no elements
+    select_add       dropout_add                   array API, around ``select``
+    sum_to           dropout_add                   array API, as a tree of additions
+    sum_selected     copies                        ``select``, then ``sum_to``
+    normals          noise                         array API, from the words
+    perturb          noise, verify                 array API, with ``normals``
+    choose           zoneout                       array API, with ``keep``
+    keep_blocks      blocks                        array API, with ``keep``
+    select_blocks    blocks                        ``select`` with the mask of ``keep_blocks``
     recompute        rng=, copies                  one call; yours if the library differentiates
-    plan             all                           None; yours if calls of few elements must be fast
+    plan             all                           None; yours if calls on small arrays must be fast
     at_step          rng=                          the generator; yours if generators have no state
     check_stateful   layers                        nothing; yours if a compiler runs Python once
     counted          layers                        the step; yours if a program may run it twice
     probes           verify                        an array on each device of the namespace
     xp               noise, composed, monte_carlo  the module that ``namespace`` names
     owns             all                           by the array's namespace, or its type's module
-    dtype_name       noise, composed, monte_carlo  of ``x.dtype``
-    shape            all                           ``x.shape``, with no length unknown
+    dtype_name       noise, composed, monte_carlo  the name of ``x.dtype``
+    shape            all                           ``x.shape``; raises if a length is unknown
     device           layers, verify                ``x.device``, or ``"cpu"`` if there is none
-    empty            masks, noise                  in the namespace
-    move             rng=, tokens                  by way of NumPy
+    empty            masks, noise                  array API
+    move             rng=, tokens                  through NumPy
     aligned          tokens                        the array; yours if arrays have a memory order
     composable       composed                      the array; yours if functions fail for some
-    detached         monte_carlo                   the array; yours if a gradient keeps others alive
+    detached         monte_carlo                   the array; yours if gradients keep arrays alive
     from_numpy       moves, verify                 ``xp.asarray``; yours without a namespace
     to_numpy         moves, digests, verify        DLPack; yours if the library has none
-    select_packed    rng=                          of ``unpack`` and ``select``
-    pack             rng=, tokens                  in the namespace, or by NumPy
-    unpack           rng=                          in the namespace, or by NumPy
-    check_input      all                           the dtypes that ``COMPUTE`` names
-    check_out        out=                          as ``x``, and writeable; yours if arrays are not
-    check_like       composed                      library, shape, dtype and device
+    select_packed    rng=                          ``select`` with the mask of ``unpack``
+    pack             rng=, tokens                  array API or NumPy
+    unpack           rng=                          array API or NumPy
+    check_input      all                           the dtype is in ``COMPUTE``
+    check_out        out=                          as ``x``, and writeable; yours if never writeable
+    check_like       composed                      same library, shape, dtype and device
     ===============  ============================  =================================================
 
-    A library without a namespace (``namespace = None``) needs ``keep``, ``select``, ``from_numpy``
-    and ``to_numpy`` of its own. Its arrays are refused where ``xp`` is called for.
+    A library without a namespace sets ``namespace = None`` and needs its own ``keep``, ``select``,
+    ``from_numpy`` and ``to_numpy``. Methods that use ``xp`` raise TypeError for its arrays.
     """
 
-    #: The plans of calls that were made before; None of a library that makes none, and while a
-    #: compiler traces the call.
+    #: The plans of earlier calls. None if the backend makes no plans, and while a compiler traces
+    #: the call.
     plans: Plans | None = None
 
-    #: What draws the masks, as ``anydrop verify`` reports it.
+    #: Name of what draws the masks, as ``python -m anydrop verify`` reports it.
     kernel = "array API"
 
     # The contract ------------------------------------------------------------------------------
@@ -99,9 +121,9 @@ class Backend(Composed):
         Parameters
         ----------
         recipe : Recipe
-            What to draw: see its `key`, `step_words`, `threshold` and `placement`.
+            What to draw. The mask depends on its `key`, `step_words`, `threshold` and `placement`.
         like : array
-            Any array on the device where the mask is wanted.
+            An array on the device where the mask is needed.
 
         Returns
         -------
@@ -127,15 +149,15 @@ class Backend(Composed):
         Parameters
         ----------
         x : array of any shape
-            Of one of the dtypes in `COMPUTE`, which names the dtype to compute in. Complex
-            arrays are scaled part by part; `shift` and `fill` are real.
+            Its dtype is a key of `COMPUTE`, and the value is the dtype to compute in. Complex
+            arrays are scaled part by part, and `shift` and `fill` are real.
         keep : Recipe, array of bool, or None
-            A recipe to draw, a keep mask of this library that is broadcast against `x`, or None
-            to keep everything.
+            A recipe to draw, or a mask of this library that broadcasts to `x`, or None to keep
+            everything.
         scale, shift, fill : float
-            A shift of None is none: adding 0.0 would turn -0 into +0.
+            A shift of None adds nothing. Adding 0.0 would turn -0 into +0.
         out : array, optional
-            Where to write the result; may be `x` itself. `check_out` has seen it.
+            Where to write the result. It may be `x` itself. `check_out` was called on it.
 
         Returns
         -------
@@ -152,18 +174,18 @@ class Backend(Composed):
         return written(xp.astype(y, x.dtype, copy=False), out)
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
-        """Return a keep mask from the library's own generator: the RNG adapter.
+        """Return a keep mask from the library's own generator, for ``rng=``.
 
         Parameters
         ----------
         rng : generator
-            Of this library.
+            A generator of this library.
         shape : tuple of int
-            Of the mask.
+            Shape of the mask.
         p : float
             Drop probability.
         like : array
-            Any array on the device where the mask is wanted.
+            An array on the device where the mask is needed.
 
         Returns
         -------
@@ -176,50 +198,51 @@ class Backend(Composed):
             If `rng` is no generator of this library.
         """
         raise TypeError(
-            f"rng= is not supported for {self.name} arrays, which come with no generator of "
-            f"their own (got {check.described(rng)}); use seed="
+            f"rng= is not supported for {self.name} arrays, since the library has no generator "
+            f"(got {check.described(rng)}); use seed="
         )
 
     def check_generator(self, rng: Any, like: Array) -> None:
-        """Refuse a generator that `draw` would refuse; it must not move."""
+        """Raise if `draw` would refuse a generator. The generator must not move."""
         self.draw(rng, (0,), 0.0, like)
 
     # What some libraries do better, or must refuse ----------------------------------------------
 
     def plan(self, x: Array, recipe: Recipe, affine: Affine) -> Plan | None:
-        """Return how to do a `select` again for arrays like x, at any key, step and place.
+        """Return a plan that repeats a `select` for arrays like x, at any key, step and place.
 
-        None, as here, says that nothing would be gained. See ``anydrop.backends.plan``.
+        None, the default, means that a plan would gain nothing. See ``anydrop/backends/plan.py``.
         """
         return None
 
     def at_step(self, rng: Any, step: int) -> Any:
-        """Return the generator of a layer's draw number `step`.
+        """Return the generator for a layer's draw number `step`.
 
-        One that has a state moves on by itself, so this is `rng`.
+        By default this is `rng`: a generator with a state advances by itself.
         """
         return rng
 
     def check_stateful(self, *, counts: bool) -> None:
-        """Refuse a layer's pass that something runs again without the layer's knowledge.
+        """Raise if something, such as a compiler, may repeat this pass of a layer unnoticed.
 
-        The layer's count of steps would be wrong, and a mask be repeated or skipped.
+        The layer would count wrong, and repeat or skip a mask.
 
         Parameters
         ----------
         counts : bool
-            Whether the pass spends a step, as a forward does.
+            Whether the pass counts a step, as a forward does.
         """
 
     def counted(self, step: Any) -> Any:
-        """Return the step of a layer's forward, as a compiled program takes it.
+        """Return the step of a layer's forward in the form that a compiled program needs.
 
-        A checkpoint may run such a program again, unknown to the layer. The program must refuse.
+        A checkpoint may run the program again without the layer's knowledge. The program must then
+        raise.
         """
         return step
 
     def probes(self) -> list[tuple[Backend, Array]]:
-        """Return an empty array for each device and kernel found here, and who draws for it."""
+        """Return a backend and an empty array for each device and kernel of this machine."""
         if self._xp is None:
             return [(self, self.empty("cpu"))]
         devices = self._xp.__array_namespace_info__().devices()

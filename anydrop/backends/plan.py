@@ -1,8 +1,8 @@
-"""Plans: what a call comes to, found out once and kept for the next call of its kind.
+"""Plans: how to do a call, worked out once and reused for the next call of the same kind.
 
-A function and a layer alike look their call up here, and go straight to the kernel if it was made
-before. What changes from call to call is no part of a plan but an argument: the key, the step, and
-where a window lies. So layers of any number of seeds share the plans of one model.
+Functions and layers look up their call here. If it was made before, they go straight to the kernel.
+The key, the step and the place of a window change from call to call, so they are arguments of a
+plan and not part of it. So layers with any number of seeds share the plans of a model.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from anydrop.core.recipe import Recipe
 from anydrop.core.stream import Key
 from anydrop.core.typing import Array
 
-# Plans that are kept: of a large model, at a few batch sizes. One takes some two kilobytes.
+# How many plans are kept, enough for a large model at a few batch sizes. A plan takes about 2 KB.
 CAPACITY = 2**10
 
 
 class Pass(Protocol):
-    """Does what a plan is for."""
+    """A function that does the call of a plan."""
 
     def __call__(
         self, x: Array, key: Key, step: int, first: int = 0, out: Array | None = None
@@ -29,28 +29,28 @@ class Pass(Protocol):
         Parameters
         ----------
         x : array
-            Whatever the user gave.
+            The user's array, unchecked.
         key, step, first : tuple of int, int, int
-            What to draw: the two words of a key, a step in range, and the index of the first
-            element.
+            The two words of a key, a step in range, and the index of the first element.
         out : array, optional
-            Where to write the result, of the shape and dtype of x.
+            Where to write the result. It has the shape and dtype of x.
         """
 
 
 class Plan(NamedTuple):
-    """How to do a call again for arrays of one kind.
+    """How to repeat a call for arrays of one kind.
 
     Attributes
     ----------
     forward, linear : Pass
-        The call, and its linear part alone, which is its backward pass.
+        The call, and its linear part, which is its backward pass.
     stateful : Pass
-        The call by a layer, which counts it: it returns None where it may be run again unseen.
+        The call by a layer, which counts steps. It returns None where something may repeat the call
+        unnoticed.
     strides : tuple of int
-        How far the indices of neighbours lie apart, along each axis.
+        The distance between the indices of neighbours along each axis.
     rest : tuple
-        What the recipe of such a call has beside key and step.
+        The fields of the call's recipe other than key and step.
     """
 
     forward: Pass
@@ -61,16 +61,17 @@ class Plan(NamedTuple):
 
     @classmethod
     def of(cls, recipe: Recipe, forward: Pass, linear: Pass, stateful: Pass | None = None) -> Self:
-        """Return the plan of calls like that of a recipe, whose window begins at index 0."""
+        """Return the plan of calls with a recipe like this one, whose window begins at index 0."""
         return cls(forward, linear, stateful or forward, recipe.strides, recipe[2:])
 
 
 class Plans:
-    """The plans of one backend, by what tells one kind of call from another.
+    """The plans of one backend, by kind of call.
 
-    A plan is made at the second call of its kind, so what never comes again, such as a probability
-    that changes at each step, costs no more than a name. When `CAPACITY` kinds are known, all are
-    forgotten. Nothing of an array is kept. There is no lock: each operation is one of a dict's.
+    A plan is made at the second call of its kind. So a call that never comes again, such as one of
+    a probability that changes at each step, costs only a dict entry. When `CAPACITY` kinds are
+    known, all are forgotten. No array is kept alive. There is no lock, since each operation is a
+    single operation of a dict.
     """
 
     def __init__(self) -> None:
@@ -86,9 +87,9 @@ class Plans:
         return False
 
     def add(self, kind: Hashable, plan: Plan | None) -> None:
-        """Keep a plan, or the mere fact that such a call was made."""
+        """Keep a plan. None only records that such a call was made."""
         if len(self._plans) >= CAPACITY:
-            self._plans.clear()  # One operation, so no thread or fork sees it half done.
+            self._plans.clear()  # a single operation, so no thread or fork sees it half done
         self._plans[kind] = plan
 
     def __len__(self) -> int:

@@ -1,11 +1,11 @@
-"""Modules for PyTorch: drop-in replacements of its own, with the masks of every other library.
+"""Modules for PyTorch: drop-in replacements of its own, with the same masks as other libraries.
 
-A program that was exported or saved with anydrop's operators needs this import, too, before it is
-loaded in a new process.
+A saved or exported program that uses anydrop's operators needs this import, too. Import it in a new
+process before you load the program.
 """
 
 try:
-    import anydrop.backends.torch.operator  # noqa: F401  (which registers it)
+    import anydrop.backends.torch.operator  # noqa: F401  (registers the operators)
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"anydrop.torch needs PyTorch, which can't be imported here ({error}): "

@@ -1,4 +1,4 @@
-"""Connected regions: torchvision's `DropBlock2d` and `DropBlock3d`, and the same for sequences."""
+"""DropBlock: torchvision's ``DropBlock2d`` and ``DropBlock3d``, and the same for sequences."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from anydrop.torch.standard import Standard
 
 @described_by(Standard)
 class Blocks(Module):
-    """A module that drops blocks.
+    """Base class of the modules that drop blocks.
 
     Parameters
     ----------
     p : float, default 0.1
-        Probability that an element is dropped, ``0 <= p <= 1``. ``p=1`` gives zeros. A Schedule
-        needs a `seed`.
+        Probability that an element is dropped, ``0 <= p <= 1``. ``p=1`` gives zeros. You may change
+        it later. A schedule needs a `seed`.
     block_size : int or sequence of int, default 7
         Length of a block along each axis of the feature map, in elements.
     eps : float, default 1e-06
-        Not used. torchvision scales by the share that a batch kept, and adds this to the divisor.
-        This module scales by ``1 / (1 - p)``.
+        Not used, only accepted. torchvision divides by the fraction that a batch kept, plus this
+        number. This module multiplies by ``1 / (1 - p)``.
     """
 
     _takes_one = True
@@ -69,11 +69,14 @@ class Blocks(Module):
 
 @described_by(Blocks)
 class DropBlock1d(Blocks):
-    """Drop connected blocks of sequences, (batch, channels, length).
+    """Drop contiguous blocks of sequences.
+
+    Neighbouring elements of a feature map say almost the same, so dropping a whole block removes
+    more information than dropping single elements. Tensors have shape (batch, channels, length).
 
     See Also
     --------
-    anydrop.drop_block1d : the function, which draws the same masks of a seed and a step.
+    anydrop.drop_block1d : The function. With the same seed and step it draws the same mask.
 
     References
     ----------
@@ -95,15 +98,16 @@ class DropBlock1d(Blocks):
 
 @described_by(Blocks)
 class DropBlock2d(Blocks):
-    """Drop connected blocks of images, with the arguments of torchvision's ``DropBlock2d``.
+    """Drop contiguous blocks of images, as torchvision's ``DropBlock2d`` does.
 
-    Tensors are of shape (batch, channels, height, width). Every element is dropped with probability
-    `p`. torchvision drops fewer at the edges, and meets p approximately; see
-    `anydrop.drop_block2d`.
+    Neighbouring elements of a feature map say almost the same, so dropping a whole block removes
+    more information than dropping single elements. Tensors have shape (batch, channels, height,
+    width). The arguments are torchvision's. Here every element is dropped with probability `p`,
+    while torchvision drops fewer at the edges and meets `p` only approximately.
 
     See Also
     --------
-    anydrop.drop_block2d : the function, which draws the same masks of a seed and a step.
+    anydrop.drop_block2d : The function. With the same seed and step it draws the same mask.
 
     References
     ----------
@@ -130,15 +134,16 @@ class DropBlock2d(Blocks):
 
 @described_by(Blocks)
 class DropBlock3d(Blocks):
-    """Drop connected blocks of volumes, with the arguments of torchvision's ``DropBlock3d``.
+    """Drop contiguous blocks of volumes, as torchvision's ``DropBlock3d`` does.
 
-    Tensors are of shape (batch, channels, depth, height, width). Every element is dropped with
-    probability `p`. torchvision drops fewer at the edges, and meets p approximately; see
-    `anydrop.drop_block3d`.
+    Neighbouring elements of a feature map say almost the same, so dropping a whole block removes
+    more information than dropping single elements. Tensors have shape (batch, channels, depth,
+    height, width). The arguments are torchvision's. Here every element is dropped with probability
+    `p`, while torchvision drops fewer at the edges and meets `p` only approximately.
 
     See Also
     --------
-    anydrop.drop_block3d : the function, which draws the same masks of a seed and a step.
+    anydrop.drop_block3d : The function. With the same seed and step it draws the same mask.
 
     References
     ----------

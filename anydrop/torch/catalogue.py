@@ -1,4 +1,4 @@
-"""The rest of anydrop's catalogue, with the arguments of its own layers."""
+"""Modules for the variants that ``torch.nn`` lacks, with the arguments of anydrop's layers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ from anydrop.torch.layer_modules import DropLayerModule, Keywords, LayerModule
 
 @described_by(gaussian.GaussianDropout, DropLayerModule)
 class GaussianDropout(DropLayerModule):
-    """Multiply by normal noise of mean 1 and variance ``p / (1 - p)``.
+    """Multiply by normal noise with mean 1 and variance ``p / (1 - p)``.
+
+    The noise has the mean and variance of dropout with the same `p`, but no element becomes zero.
+    At inference the module returns its input.
 
     See Also
     --------
-    anydrop.gaussian_dropout : the function, which draws the same noise of a seed and a step.
+    GaussianNoise : Noise that is added.
+    anydrop.gaussian_dropout : The function. With the same seed and step it draws the same noise.
 
     Examples
     --------
@@ -42,11 +46,14 @@ class GaussianDropout(DropLayerModule):
 
 @described_by(gaussian.GaussianNoise, DropLayerModule)
 class GaussianNoise(LayerModule):
-    """Add normal noise of mean 0.
+    """Add normal noise with mean 0, such as to the inputs of a network, to regularize it.
+
+    At inference the module returns its input.
 
     See Also
     --------
-    anydrop.gaussian_noise : the function, which draws the same noise of a seed and a step.
+    GaussianDropout : Noise that multiplies.
+    anydrop.gaussian_noise : The function. With the same seed and step it draws the same noise.
 
     Examples
     --------
@@ -80,11 +87,15 @@ class GaussianNoise(LayerModule):
 
 @described_by(recurrent.LockedDropout, DropLayerModule)
 class LockedDropout(DropLayerModule):
-    """Drop the same features at all time steps of a sequence.
+    """Drop the same features at all time steps of a sequence, for recurrent networks.
+
+    It is also called variational dropout. `torch.nn.Dropout` would draw another mask at each time
+    step.
 
     See Also
     --------
-    anydrop.locked_dropout : the function, which draws the same masks of a seed and a step.
+    Zoneout : Keep the previous state instead.
+    anydrop.locked_dropout : The function. With the same seed and step it draws the same mask.
 
     Examples
     --------
@@ -104,13 +115,15 @@ class LockedDropout(DropLayerModule):
 
 @described_by(recurrent.Zoneout, DropLayerModule)
 class Zoneout(DropLayerModule):
-    """Let units of a recurrent network keep their previous state.
+    """Have random units of a recurrent network keep their previous state.
 
-    At inference it returns the expectation, ``(1 - p) * input + p * previous``.
+    Call it with the new and the previous state: ``h = zone(cell(x, h), h)``. At inference it
+    returns the expectation, ``(1 - p) * input + p * previous``.
 
     See Also
     --------
-    anydrop.zoneout : the function, which draws the same masks of a seed and a step.
+    LockedDropout : Drop the same features at all time steps.
+    anydrop.zoneout : The function. With the same seed and step it draws the same mask.
 
     Examples
     --------
@@ -131,19 +144,20 @@ class Zoneout(DropLayerModule):
     def forward(  # type: ignore[override]
         self, input: Tensor, previous: Tensor, *, step: Any = None
     ) -> Tensor:
-        """Take the new state or, in training and where the mask says so, the previous one.
+        """Return the new state, with the previous state where the mask drops.
 
         Parameters
         ----------
         input, previous : Tensor
-            New and previous state, of one shape, dtype and device.
+            The new and the previous state, with the same shape, dtype and device.
         step : int or Tensor, optional
-            Which mask of the seed to draw, instead of the next one; it is not counted.
+            Draw the mask of this step, and don't count it. By default the next step is drawn and
+            counted. Only for a module with a seed.
 
         Returns
         -------
         Tensor
-            ``where(keep, input, previous)``; at inference the expectation.
+            ``where(keep, input, previous)``. At inference the expectation.
         """
         if not isinstance(input, Tensor):
             return proxies.called(self, input, previous, step=step)
@@ -155,14 +169,14 @@ class Zoneout(DropLayerModule):
 
 @described_by(tokens.EmbeddingDropout, DropLayerModule)
 class EmbeddingDropout(DropLayerModule):
-    """Drop whole rows of an embedding table: every occurrence of a word at once.
+    """Drop whole rows of an embedding table, so every occurrence of a word at once.
 
-    Its input is the table, of shape (words, features); look words up in the result.
+    Call it with the table, of shape (words, features), and look words up in the result.
 
     See Also
     --------
-    anydrop.embedding_dropout : the function, which draws the same masks of a seed and a step.
-    TokenDropout : single occurrences.
+    TokenDropout : Replace single occurrences of a word.
+    anydrop.embedding_dropout : The function. With the same seed and step it draws the same mask.
 
     Examples
     --------
@@ -183,13 +197,14 @@ class EmbeddingDropout(DropLayerModule):
 
 @described_by(tokens.TokenDropout, DropLayerModule)
 class TokenDropout(DropLayerModule):
-    """Replace tokens of a text by another, such as that of unknown words or the mask token.
+    """Replace random tokens of a text by another token, such as the unknown or the mask token.
 
-    Its input is a tensor of integers, before the embedding.
+    Call it with a tensor of integers, before the embedding.
 
     See Also
     --------
-    anydrop.token_dropout : the function, which draws the same masks of a seed and a step.
+    EmbeddingDropout : Drop every occurrence of a word.
+    anydrop.token_dropout : The function. With the same seed and step it draws the same mask.
 
     Examples
     --------
@@ -215,11 +230,14 @@ class TokenDropout(DropLayerModule):
 
 @described_by(attention.AttentionDropout, DropLayerModule)
 class AttentionDropout(DropLayerModule):
-    """Drop attention weights: links between a query and a key.
+    """Drop random attention weights, the links between a query and a key.
+
+    Call it with the weights that softmax returns, of shape (..., heads, queries, keys).
 
     See Also
     --------
-    anydrop.attention_dropout : the function, which draws the same masks of a seed and a step.
+    convert : Reach the attention inside an existing model.
+    anydrop.attention_dropout : The function. With the same seed and step it draws the same mask.
 
     Examples
     --------
@@ -250,15 +268,18 @@ def _drop_connect(weights: Tensor, examples: int | None, p: float, **keywords: A
 
 @described_by(drop_connect.DropConnect, DropLayerModule)
 class DropConnect(DropLayerModule):
-    """Drop connections: weights of a layer, before they are applied.
+    """Drop random weights of a layer before they are used.
 
-    `torch.nn.utils.parametrize` puts it into a layer. Each access of the weight then draws a mask;
-    within ``parametrize.cached()`` only the first access does. Registering also accesses the
-    weight: pass ``unsafe=True`` to spend no step there.
+    Put it into a layer with ``torch.nn.utils.parametrize``, as in the example. Each access to the
+    weight then draws a mask. Within ``parametrize.cached()`` only the first access does.
+    Registering also accesses the weight: pass ``unsafe=True`` so that it spends no step.
+
+    You may also call it with the weights: ``drop(weights)`` draws one mask for the batch, and
+    ``drop(weights, examples=n)`` returns n copies of the weights, each with its own mask.
 
     See Also
     --------
-    anydrop.drop_connect : the function, which draws the same masks of a seed and a step.
+    anydrop.drop_connect : The function. With the same seed and step it draws the same mask.
 
     Examples
     --------
@@ -278,21 +299,22 @@ class DropConnect(DropLayerModule):
         super().__init__(p, **keywords)
 
     def forward(self, input: Tensor, *, examples: int | None = None, step: Any = None) -> Tensor:
-        """Drop connections in training mode; return the weights as they are otherwise.
+        """Drop weights in training mode, and none in eval mode.
 
         Parameters
         ----------
         input : Tensor
-            Weights.
+            The weights.
         examples : int, optional
-            Draw a mask for each of so many examples; by default one for the batch.
+            Draw a mask for each of this many examples. By default one for the batch.
         step : int or Tensor, optional
-            Which mask of the seed to draw, instead of the next one; it is not counted.
+            Draw the mask of this step, and don't count it. By default the next step is drawn and
+            counted. Only for a module with a seed.
 
         Returns
         -------
         Tensor
-            The weights, or with `examples` as many copies of them.
+            The weights. With `examples`, that many copies of them along a new first axis.
         """
         if not isinstance(input, Tensor):
             return proxies.called(self, input, examples=examples, step=step)

@@ -1,8 +1,8 @@
-"""Which step a module draws, and how a recompute finds the step that its forward had.
+"""Which step a module draws, and how a checkpoint's recompute finds the step of its forward.
 
-In the backward pass a checkpoint of activations restores PyTorch's CPU generator and runs a forward
-again. So each forward draws a token of 64 bits from that generator, and remembers the token and its
-step. The second run draws the same token, and looks the step up.
+In the backward pass, an activation checkpoint restores PyTorch's CPU generator and runs the forward
+again. So each forward draws a token of 64 bits from that generator, and remembers the token with
+its step. The recompute draws the same token and looks up the step.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ from anydrop.backends.torch.watchers import in_backward, in_transform
 from anydrop.core import seeds, stream
 from anydrop.core.stream import LAST_STEP, Keyed
 
-# How many forwards a module remembers. Each takes 16 bytes.
+# How many forwards a module remembers, at 16 bytes each.
 MEMORY = 2**12
-# The key of all modules without a seed. Their steps are random.
+# The key of all modules without a seed: their steps are random.
 UNSEEDED = Keyed(stream.key_of(seeds.of_place(0, "anydrop.torch")))
 
 _buffers = local()
 
 
 class Draws:
-    """The steps of one module: what it drew, and what it draws next.
+    """The steps of one module: those it drew, and the next one.
 
     Parameters
     ----------
-    step : int, optional
-        The next step, counted from here. None: PyTorch's CPU generator chooses each step.
+    step : int or None
+        The next step. None: PyTorch's CPU generator chooses each step.
     """
 
     def __init__(self, step: int | None) -> None:
         self.step = step
-        #: In a block of `steps`: its step, until a forward draws it.
+        #: In a block of `steps`: its step, or empty once a forward drew it.
         self.told: list[int] | None = None
-        # The tokens and steps of the last forwards, in a ring.
+        # The tokens and steps of the last forwards, in a ring buffer.
         self._tokens, self._steps = array("Q"), array("Q")
         self._oldest = 0
         self._lock = Lock()
 
     def next(self, mapped: bool = False) -> int:
-        """Return the step of a forward, and count it. A recompute gets the step of its first run.
+        """Return the step of a forward, and count it. A recompute gets the step of its forward.
 
-        In a mapped forward, one under ``torch.vmap``, masks are drawn of random steps instead.
+        `mapped` is for a forward under ``torch.vmap``, whose masks come from random steps instead.
 
         Raises
         ------
         RuntimeError
-            If a recompute's first run is unknown, a block's step was drawn, all steps were, or a
-            block says the step of a mapped forward.
+            If a recompute's forward is unknown, the step of a `steps` block was drawn before, all
+            steps of the seed were drawn, or a forward is mapped in a `steps` block.
         """
         token = _token()
         if in_backward():
@@ -62,14 +62,14 @@ class Draws:
             if self.told is not None:
                 if mapped:
                     raise RuntimeError(
-                        "anydrop.torch.steps says a step, and under torch.vmap the masks are those "
-                        "of random steps: pass the step to each call, module(x, step=t)"
+                        "anydrop.torch.steps does not work under torch.vmap, where steps are "
+                        "random: pass the step to each call, module(x, step=t)"
                     )
                 step = self._one_told()
             elif self.step is None:
                 step = token
             elif self.step > LAST_STEP:
-                raise RuntimeError("all 2**64 steps of this module's seed were drawn: reseed it")
+                raise RuntimeError("all 2**64 steps of this module's seed are used: reseed it")
             else:
                 step, self.step = self.step, self.step + 1
             if len(self._tokens) < MEMORY:
@@ -82,7 +82,10 @@ class Draws:
         return step
 
     def check_inference(self) -> None:
-        """Refuse a recompute in eval mode if its first run drew; PyTorch's generator stays."""
+        """Raise if this is a recompute in eval mode of a forward that drew a mask.
+
+        PyTorch's generator does not move.
+        """
         state = torch.get_rng_state()
         token = _token()
         torch.set_rng_state(state)
@@ -90,12 +93,12 @@ class Draws:
             drew = token in self._tokens
         if drew:
             raise RuntimeError(
-                "this forward is a checkpoint's second run of one that drew a mask in training "
-                "mode, and the module is in eval mode now: call eval() after the backward pass"
+                "a checkpoint recomputes a training forward, but the module is in eval mode now: "
+                "call eval() after the backward pass"
             )
 
     def undo(self, step: int) -> None:
-        """Count back, after a forward that was refused."""
+        """Undo the count of a forward that raised."""
         with self._lock:
             if self.told is not None and not self.told:
                 self.told.append(step)
@@ -103,19 +106,19 @@ class Draws:
                 self.step = step
 
     def anew(self, step: int | None) -> Draws:
-        """Return what counts from a step, and remembers nothing but the step of a block."""
+        """Return `Draws` that start at a step and remember only the step of a block."""
         new = Draws(step)
         new.told = self.told
         return new
 
     def _one_told(self) -> int:
-        """Return the step of the block, which only one forward may draw."""
+        """Return the step of the block. Only one forward may draw it."""
         if not self.told:
             raise RuntimeError(
-                "this module is called a second time within one block of anydrop.torch.steps, and "
-                "would draw the same mask again: pass a step to each call, module(x, step=t), or, "
-                "where a model calls it by itself, leave that block out and set the step of its "
-                "next call, model.get_submodule(name).step = t"
+                "this module is called a second time within one block of anydrop.torch.steps and "
+                "would draw the same mask again: pass a step to each call, module(x, step=t), or "
+                "leave the block out and set the step of the next call, "
+                "model.get_submodule(name).step = t"
             )
         return self.told.pop()
 
@@ -142,15 +145,15 @@ class Draws:
 
 
 def _token() -> int:
-    """Return 64 bits of PyTorch's CPU generator, which every checkpoint restores."""
-    # A transform would follow what is done with a tensor that was made outside of it.
+    """Return 64 bits from PyTorch's CPU generator, which every checkpoint restores."""
+    # A transform would track operations on a tensor that was made outside of it.
     bits = _new_bits() if in_transform() else _buffer_of_thread()
     drawn: int = bits.random_(-(2**63), None).item()
     return drawn & LAST_STEP
 
 
 def _buffer_of_thread() -> Tensor:
-    """Return this thread's tensor for tokens. To make one takes as long as to draw a token."""
+    """Return this thread's tensor for tokens. Making one takes as long as drawing a token."""
     bits: Tensor | None = getattr(_buffers, "bits", None)
     if bits is None:
         with torch.inference_mode(False):

@@ -1,4 +1,4 @@
-"""`DropoutAdd`: the module of `anydrop.dropout_add`."""
+"""`DropoutAdd`: the module for `anydrop.dropout_add`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ def _dropout_add(
 
 @described_by(dropout_add.DropoutAdd, DropLayerModule)
 class DropoutAdd(DropLayerModule):
-    """Add a bias, drop elements, and add the result to a residual, in one pass over memory.
+    """Add a bias, drop elements and add a residual, in one pass over memory.
 
-    It is the end of each sublayer of a transformer: ``x = x + dropout(sublayer(x))``. A sublayer's
-    last `torch.nn.Linear` may be made with ``bias=False``, and its bias be given here.
+    Each sublayer of a transformer ends with ``x = x + dropout(sublayer(x))``. Write
+    ``x = add(sublayer(x), x)`` instead. To fuse the bias of the sublayer's last ``nn.Linear``, too,
+    make that with ``bias=False`` and pass the bias here: ``add(sublayer(x), x, bias)``.
 
     See Also
     --------
-    anydrop.dropout_add : the function, which draws the same masks of a seed and a step.
+    anydrop.dropout_add : The function. With the same seed and step it draws the same mask.
+    Dropout : Dropout alone.
 
     Examples
     --------
@@ -56,21 +58,22 @@ class DropoutAdd(DropLayerModule):
         Parameters
         ----------
         input : Tensor
-            What a sublayer returned.
+            The output of a sublayer.
         residual : Tensor
-            What it was given: of the shape, device and dtype of `input`, or float32 if `input` is
-            float16 or bfloat16, as under ``torch.autocast``.
+            The input of the sublayer, with the shape, device and dtype of `input`. It may be
+            float32 if `input` is float16 or bfloat16, as under ``torch.autocast``.
         bias : Tensor, optional
-            Added to `input` first, against which it broadcasts. Of its dtype, or float32 if that is
-            float16 or bfloat16.
+            Added to `input` first, to whose shape it must broadcast. It has the dtype of `input`,
+            or float32 if that is float16 or bfloat16.
         step : int or Tensor, optional
-            Which mask of the seed to draw, instead of the next one; it is not counted.
+            Draw the mask of this step, and don't count it. By default the next step is drawn and
+            counted. Only for a module with a seed.
 
         Returns
         -------
         Tensor
-            ``residual + where(keep, (input + bias) * scale, 0)``, in the dtype of `residual`; at
-            inference the bare sum.
+            ``residual + where(keep, (input + bias) * scale, 0)``, in the dtype of `residual`. At
+            inference the plain sum.
         """
         if not isinstance(input, Tensor):
             return proxies.called(self, input, residual, bias=bias, step=step)

@@ -1,4 +1,4 @@
-"""Sets the step of a whole model in a block, and leaves the steps out of a state."""
+"""`steps` sets the step of a whole model, and `without_steps` removes steps from a state."""
 
 from __future__ import annotations
 
@@ -16,24 +16,32 @@ from anydrop.torch.saved import is_words
 
 @contextmanager
 def steps(model: torch.nn.Module, step: int) -> Iterator[None]:
-    """Have each module with a seed draw the mask of one step in its next forward.
+    """Set the step of all modules of a model, in a ``with`` block.
 
-    Within the block no step is counted, and a module may be called once. A checkpoint's second run,
-    within the block or after it, draws the mask of the first.
+    Each module with a seed draws the mask of `step` in the block, whatever its count. Use it to
+    draw the masks of one training step again, or to number the steps yourself, such as by the
+    microbatch of a pipeline.
+
+    In the block no step is counted, and each module may be called once. The backward pass of a
+    checkpoint (``torch.utils.checkpoint``) draws the same masks, in the block or after it.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The model that holds the modules.
+        The model that contains the modules.
     step : int
-        ``0 <= step < 2**64``.
+        Which masks to draw, ``0 <= step < 2**64``.
 
     Raises
     ------
     ValueError
         If no module of the model has a seed, or `step` is out of range.
     RuntimeError
-        If a module is called a second time in one block.
+        If a module is called a second time in the block.
+
+    See Also
+    --------
+    Module.forward : Takes the step of a single call, ``module(x, step=7)``.
 
     Examples
     --------
@@ -50,8 +58,8 @@ def steps(model: torch.nn.Module, step: int) -> Iterator[None]:
     modules = [m for m in model.modules() if isinstance(m, Module) and m.counts]
     if not modules:
         raise ValueError(
-            "no dropout module of this model has a seed, so none has steps: make them with seed=, "
-            "or call anydrop.seed_layers(model, 0)"
+            "no dropout module of this model has a seed, so none counts steps: make them with "
+            "seed=, or call anydrop.seed_layers(model, 0)"
         )
     with ExitStack() as blocks:
         for module in modules:
@@ -60,22 +68,26 @@ def steps(model: torch.nn.Module, step: int) -> Iterator[None]:
 
 
 def without_steps(state: dict[str, Any], model: torch.nn.Module) -> dict[str, Any]:
-    """Return a state without the steps of a model's dropout modules.
+    """Return a ``state_dict`` without the steps of the dropout modules.
 
-    A model with PyTorch's own dropout loads the result strictly. So does a model with other seeds
-    or places, and its modules keep their steps.
+    Use it to load the weights alone. A model with PyTorch's own dropout loads the result with
+    ``strict=True``. So does a model with other seeds, and its modules keep their steps.
 
     Parameters
     ----------
     state : dict of str to Any
-        A result of a model's ``state_dict()``.
+        The result of ``state_dict()``.
     model : torch.nn.Module
-        The model that loads the state, or the one that it is from.
+        The model that loads the state, or the model that saved it.
 
     Returns
     -------
     dict of str to Any
-        A new dict with the same values.
+        A new dict with the other keys and the same values.
+
+    See Also
+    --------
+    anydrop.seed_layers : Give each module of a model a seed, and so a step to save.
 
     Examples
     --------
@@ -91,10 +103,10 @@ def without_steps(state: dict[str, Any], model: torch.nn.Module) -> dict[str, An
         for name, module in model.named_modules(remove_duplicate=False)
         if isinstance(module, Module)
     }
-    # A model with other dropout does not have our names. What it holds itself stays.
+    # A model with PyTorch's dropout does not have our names. Its own tensors stay.
     tensors = *model.named_parameters(remove_duplicate=False), *model.named_buffers()
     held = {name for name, _ in tensors}
-    kept = copy.copy(state)  # with the versions that PyTorch keeps beside the values
+    kept = copy.copy(state)  # keeps its attribute `_metadata`, PyTorch's versions
     for name, value in state.items():
         is_ours = name.rpartition(".")[2] == "step" and is_words(value) and name not in held
         if is_ours or name in ours:

@@ -1,4 +1,4 @@
-"""`LayerModule`: the base of modules that have the settings of one of anydrop's layers."""
+"""`LayerModule`: the base of modules that take the arguments of one of anydrop's layers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from anydrop.layers.base import Layer
 from anydrop.schedules import Rate
 from anydrop.torch.module import Module
 
-# Values of settings that are not passed on, since functions have them by default.
+# Default values, which are not passed on to functions.
 _DEFAULTS: tuple[Any, ...] = ((), None, "train")
 
 
 class Keywords(TypedDict, total=False):
-    """The keywords of the constructor of every module here."""
+    """Keywords of the constructors of all modules with a drop probability here."""
 
     seed: Seed | Sequence[int] | None
     per_rank: bool | int | None
@@ -29,7 +29,7 @@ class Keywords(TypedDict, total=False):
 
 
 class LayerModule(Module):
-    """A module with the settings of one of anydrop's layers, which checks them."""
+    """A module with the settings of one of anydrop's layers. The layer checks them."""
 
     _layer: ClassVar[type[Layer]]
 
@@ -68,25 +68,26 @@ class LayerModule(Module):
 
 @described_by(Module)
 class DropLayerModule(LayerModule):
-    """A module of one of anydrop's own layers with a drop probability.
+    """A module for one of anydrop's layers with a drop probability.
 
     Parameters
     ----------
     p : float, default 0.5
-        Probability that an element is dropped, ``0 <= p < 1``. A Schedule needs a `seed`.
+        Probability that an element is dropped, ``0 <= p < 1``. You may change it later. A schedule
+        needs a `seed`.
     shared_axes : int or sequence of int, optional
-        Axes along which all elements share one fate, in addition to those that a module shares by
-        itself. Negative ones count from the end.
+        Axes along which all elements are dropped together, in addition to those that the module
+        shares anyway. Negative axes count from the end.
     noise_shape : sequence of int or None, optional
-        Another spelling of `shared_axes`, Keras's: 1 along those axes, None along the others.
+        Keras's way to write `shared_axes`: 1 for those axes, None for the others.
     scaling : {"train", "inference"}
-        "train" scales survivors in training (inverted dropout); "inference" scales everything by
-        ``1 - p`` at inference, as the paper of 2014 did.
+        "train" multiplies survivors by ``1 / (1 - p)`` in training (inverted dropout). "inference"
+        multiplies everything by ``1 - p`` at inference, as the paper of 2014 did.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or outside its range.
+        If an argument has the wrong type or is out of range.
     """
 
     p: Any

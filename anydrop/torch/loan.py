@@ -1,4 +1,4 @@
-"""`Loan`: lends a module another seed while `anydrop.monte_carlo` runs it."""
+"""`Loan`: gives a module another seed while `anydrop.monte_carlo` runs it."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ _NOTHING = object()
 
 
 def check_run(module: Module, thread: int | None, mapped: bool) -> None:
-    """Refuse to draw where `anydrop.monte_carlo` runs a model but does not say this mask.
+    """Raise if `anydrop.monte_carlo` runs a model but does not choose the mask of this call.
 
     `thread` is the thread in which it runs the module, or None.
     """
     check_thread(module, thread)
     if mapped and thread is not None:
         raise RuntimeError(
-            "monte_carlo draws all masks from its seed, and under torch.vmap they are those of "
-            "random steps: have predict call the model without torch.vmap"
+            "monte_carlo draws all masks from its own seed, but torch.vmap makes steps random: "
+            "have predict call the model without torch.vmap"
         )
     if thread is None:
         check_found(module, mode=True, training=None)
 
 
 class _SlowPath:
-    """Keeps PyTorch's encoder layers in eval mode from their fast path, which has no dropout."""
+    """Switches off the fast path of PyTorch's encoder layers in eval mode: it has no dropout."""
 
     def __init__(self) -> None:
         self._before, self._users, self._lock = True, set[int](), Lock()
 
     def begin(self, user: object) -> None:
-        """Keep them from it while a user needs this."""
+        """Switch it off for a user."""
         with self._lock:
             if not self._users:
                 self._before = torch.backends.mha.get_fastpath_enabled()
@@ -46,7 +46,7 @@ class _SlowPath:
             torch.backends.mha.set_fastpath_enabled(False)
 
     def end(self, user: object) -> None:
-        """Let them take it once no user needs this."""
+        """Restore the setting once there is no user left."""
         with self._lock:
             if id(user) in self._users:
                 self._users.remove(id(user))
@@ -57,42 +57,42 @@ _slow_path = _SlowPath()
 
 
 class Loan:
-    """Lets a module draw with other attributes for a time.
+    """Sets other attributes of a module between `begin` and `end`.
 
     Parameters
     ----------
     module : Module
         The module.
     rate : float
-        Its drop probability for the time.
+        Its drop probability.
     draws : Draws
-        Its steps for the time, from step 0.
+        Its steps, from step 0.
     **attributes : Any
-        Its other attributes for the time.
+        The attributes to set.
     """
 
     def __init__(self, module: Module, rate: float, draws: Draws, **attributes: Any) -> None:
         self._module, self.rate, self._draws = module, rate, draws
         self._here = attributes
-        # Only what the module itself holds: its class has the methods and defaults.
+        # Only the module's own attributes: its class has the methods and defaults.
         self._before = {name: vars(module).get(name, _NOTHING) for name in attributes}
 
     @property
     def drew(self) -> bool:
-        """Whether the module drew a mask meanwhile."""
+        """Whether the module drew a mask during the loan."""
         return self._draws.step != 0
 
     def begin(self) -> None:
-        """Set the attributes for the time."""
+        """Set the attributes."""
         _slow_path.begin(self)
         for name, value in self._here.items():
             setattr(self._module, name, value)
 
     def end(self) -> None:
-        """Set the attributes of before, which may be those of a run around this one."""
+        """Restore the attributes, which may be those of a run around this one."""
         _slow_path.end(self)
         for name, value in self._before.items():
             if value is not _NOTHING:
                 setattr(self._module, name, value)
-            elif name in vars(self._module):  # An interrupt may have kept it out.
+            elif name in vars(self._module):  # unless an interrupt came before it was set
                 delattr(self._module, name)

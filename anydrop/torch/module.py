@@ -1,4 +1,4 @@
-"""`Module`: what all modules have in common. It chooses a forward's mask, and saves its step."""
+"""`Module`: the base of all modules. It chooses the mask of each forward and saves the step."""
 
 from __future__ import annotations
 
@@ -27,38 +27,55 @@ from anydrop.torch.draws import UNSEEDED, Draws
 from anydrop.torch.loan import Loan, check_run
 from anydrop.torch.rates import Rated
 
-# Attributes that a copy or a pickle does not share with its original.
+# Attributes that copies and pickles leave out.
 OF_ONE_OBJECT = ("_draws", "_keys", "_lent_in", "_rate", "counts", "handle")
-# ``copy.deepcopy(model, {UNCOUNTED: True})`` makes a copy that no later copy's masks depend on.
-UNCOUNTED = "anydrop.torch: not counted"
+UNCOUNTED = "anydrop.torch: not counted"  # in a deep copy's memo: later copies keep their masks
 
 
 class Module(Seedable, Rated):
-    """A dropout module. A subclass names the function that it calls, and its arguments.
+    """Base class of all modules in ``anydrop.torch``: a ``torch.nn.Module`` that draws masks.
+
+    Use it to find the dropout of a model: ``isinstance(m, anydrop.torch.Module)``.
 
     Parameters
     ----------
     *arguments, **keywords
         Arguments of the PyTorch class that a subclass replaces.
     seed : int, sequence of int or numpy.random.SeedSequence, optional
-        With a seed the module counts its forwards, and each draws the next mask of the seed. By
-        default each forward draws a mask that PyTorch's CPU generator chooses: it follows
-        ``torch.manual_seed``, as PyTorch's own modules do.
+        With a seed, the module counts its training forwards, and each forward draws the next mask
+        of that seed. By default, PyTorch's CPU generator chooses each mask, so
+        ``torch.manual_seed`` repeats a run. Two modules with the same seed draw the same masks: to
+        seed a whole model, use `anydrop.seed_layers`.
     per_rank : bool or int, optional
-        For a module with a seed in several processes: whether each draws masks of its own. True
-        takes the global rank, an int is the rank among processes that have different rows, and
-        False draws the same masks in all. A ``DTensor`` always has one global mask.
+        For training in several processes, with a seed. True: each process draws its own masks, by
+        its global rank. An int: by this rank, such as the data-parallel rank where tensor-parallel
+        processes must agree. False: all processes draw the same masks. The default does so, too,
+        and warns. A ``DTensor`` always has one global mask.
 
     Notes
     -----
-    A deep copy of a module with a seed draws masks of its own. They are the same in each run, and
-    the second copy draws others than the first. ``copy.copy``, pickle and ``torch.save`` keep the
-    masks, and each result counts its own steps.
+    **Steps.** With a seed, ``module(x)`` in training mode draws the mask of ``module.step`` and
+    adds 1 to it. ``module(x, step=7)`` draws the mask of step 7 and leaves the count alone. In eval
+    mode, nothing is drawn or counted. No mask is stored: the backward pass draws it again. See
+    `anydrop.torch.Module`.
+
+    **Copies.** ``copy.deepcopy`` of a module with a seed draws other masks than the original. Each
+    further copy draws others again, and all of them are the same in each run. ``copy.copy``,
+    pickle and ``torch.save`` keep the masks. Each copy counts its own steps.
+
+    Examples
+    --------
+    >>> import torch, anydrop.torch
+    >>> drop = anydrop.torch.Dropout(0.5, seed=0)
+    >>> drop(torch.ones(4))
+    tensor([0., 2., 2., 2.])
+    >>> drop(torch.ones(4), step=0)
+    tensor([0., 2., 2., 2.])
     """
 
     #: The thread in which `anydrop.monte_carlo` runs the module, or None.
     _lent_in: int | None = None
-    #: Stands for the module in compiled programs.
+    #: Identifies the module in compiled programs.
     handle: Tensor
     #: Whether the module has a seed, and counts its forwards.
     counts: bool
@@ -78,33 +95,32 @@ class Module(Seedable, Rated):
         seed: Seed | Sequence[int] | None = None,
         per_rank: bool | int | None = None,
     ) -> None:
-        """Set what this class adds to a module of PyTorch's."""
+        """Set the attributes that this class adds to a module of PyTorch's."""
         self._seed = None if seed is None else seeds.checked(seed)
-        self._place: str | None = None  # the name that makes the seed of a model this module's own
-        self._copy: tuple[int, ...] = ()  # which copy of which copy it is
-        self._copies = 0  # that were made of it
+        self._place: str | None = None  # name by which this module's seed is derived from a model's
+        self._copy: tuple[int, ...] = ()  # (0, 1): the second copy of the first copy
+        self._copies = 0  # how many deep copies were made of it
         self._begin(None if self._seed is None else 0)
         self.per_rank = per_rank
 
     def _begin(self, step: int | None) -> None:
-        """Set what belongs to this object alone."""
-        # Compilers see only the last two. A seed would be a constant of the program.
+        """Set the attributes that copies do not share."""
+        # Compilers read only the last two. They would make a seed a constant of the program.
         self._draws = Draws(step)
         self._keys: dict[int | None, Keyed] = {}
         self.counts = step is not None
         self.handle = operator.handle_of(self)
 
-    # Passes ------------------------------------------------------------------------------------
-
     def forward(self, input: Tensor, *, step: Any = None) -> Tensor:
-        """Drop from a tensor in training mode; return it as it is otherwise.
+        """Apply the module: draw a mask in training mode, and none in eval mode.
 
         Parameters
         ----------
         input : Tensor
             Of a shape and dtype that the module's function takes.
         step : int or Tensor, optional
-            Which mask of the seed to draw, instead of the next one; it is not counted.
+            Draw the mask of this step, and don't count it. Only for a module with a seed. In a
+            compiled program pass a tensor: a scalar, or the low and high 32 bits in shape (2,).
 
         Returns
         -------
@@ -119,21 +135,20 @@ class Module(Seedable, Rated):
         return self._infer(input)
 
     def check_inference(self) -> None:
-        """Refuse a recompute in eval mode of a forward in training mode."""
+        """Raise if a checkpoint recomputes a training forward in eval mode."""
         if not is_traced() and in_backward():
             self._draws.check_inference()
 
     def _run(self, *inputs: Tensor, step: Any = None) -> Any:
-        """Call the function with the next mask, or with that of a given step."""
+        """Call the function with the mask of the next step, or of a given one."""
         x = inputs[0]
         if step is not None:
             if not self.counts:
                 raise TypeError(
-                    f"step= is for a module with a seed, and this one has none: make it with "
+                    "step= needs a module with a seed, and this one has none: make it with "
                     f"{type(self).__name__}(..., seed=0)"
                 )
-            # A program reads the key when it runs, so one program serves all seeds. The compiler
-            # can't trace how a place's name becomes a key.
+            # One program works for all seeds. The compiler can't trace how a key is made.
             read = torch.compiler.is_dynamo_compiling() and not is_distributed(x)
             seed = operator.key(self) if read else self.key(x)
             return self._drop(*inputs, seed=seed, step=step)
@@ -143,9 +158,9 @@ class Module(Seedable, Rated):
                 "trace it in eval mode, or use torch.export or torch.compile"
             )
         if in_vmap():
-            # vmap draws one number for all examples, or one for each, or raises.
+            # Its `randomness` decides: one number for all examples, one for each, or an error.
             at = torch.randint(-(2**63), 2**63 - 1, (), device="cpu")
-            # This refuses a recompute with other random numbers. A schedule follows its step.
+            # This raises in a recompute with other random numbers. A schedule follows its step.
             seed, counted = operator.draw(self, mapped=True)
             return self._drop(*inputs, seed=seed, step=at, counted=counted)
         if is_traced() and (torch.compiler.is_compiling() or not is_distributed(x)):
@@ -164,21 +179,19 @@ class Module(Seedable, Rated):
                 self._draws.undo(at)
             raise
 
-    # Which mask --------------------------------------------------------------------------------
-
     def next_draw(self, x: Tensor | None = None, *, mapped: bool = False) -> tuple[Keyed, int]:
-        """Return seed and step of a forward of `x`, and count it: what ``anydrop::draw`` does."""
+        """Return the key and step for a forward of `x`, and count it, as ``anydrop::draw`` does."""
         if RUNS:
             check_run(self, self._lent_in, mapped)
         return self.key(x), self._draws.next(mapped)
 
     @property
     def is_lent(self) -> bool:
-        """Whether `anydrop.monte_carlo` runs this module now."""
+        """Whether `anydrop.monte_carlo` is running this module."""
         return self._lent_in is not None
 
     def lend(self, seed: Seed) -> Loan:
-        """Return a loan, with which `monte_carlo` lets the module draw from another seed."""
+        """Return a `Loan`, by which `monte_carlo` has the module draw from another seed."""
         check_thread(self, self._lent_in)
         rate, lent = self._rate(self.step), Draws(0)
         return Loan(
@@ -191,17 +204,17 @@ class Module(Seedable, Rated):
             _draws=lent,
             _keys={},
             _lent_in=threading.get_ident(),
-            _rate=lambda step=None: rate,  # A schedule stays where it is.
+            _rate=lambda step=None: rate,  # A schedule does not advance.
             counts=True,
             training=True,
         )
 
     def key(self, x: Tensor | None = None) -> Keyed:
-        """Return the key of the masks that this process draws: what ``anydrop::key`` does."""
+        """Return the key of the masks that this process draws, as ``anydrop::key`` does."""
         if self._seed is None:
             if is_distributed(x):
                 raise TypeError(
-                    "a DTensor has one mask on all ranks, and a module without a seed draws from "
+                    "a DTensor needs one mask on all ranks, but a module without a seed draws from "
                     f"each rank's own generator: make it with {type(self).__name__}(..., seed=0)"
                 )
             return UNSEEDED
@@ -213,10 +226,7 @@ class Module(Seedable, Rated):
 
     @property
     def per_rank(self) -> bool | int | None:
-        """Whether each process draws masks of its own, as given to the constructor. It may be set.
-
-        A `state_dict` does not hold it, so the checkpoint of one process resumes all.
-        """
+        """Whether each process draws its own masks. You may set it. ``state_dict`` omits it."""
         return self._per_rank
 
     @per_rank.setter
@@ -224,23 +234,23 @@ class Module(Seedable, Rated):
         rank = ranks.checked(value)
         if rank is not None and not self.counts:
             raise ValueError(
-                f"per_rank={value!r} is for a module with a seed, and this one draws from each "
+                f"per_rank={value!r} needs a module with a seed, and this one draws from each "
                 "process's own generator: leave per_rank out, or pass seed="
             )
         if repr(rank) != repr(getattr(self, "_per_rank", None)):  # True is not 1
-            # A recompute of an earlier forward would find its step, and draw another mask.
+            # A recompute of an earlier forward must not find its step: it would draw another mask.
             self._draws = self._draws.anew(self._draws.step)
         self._per_rank = rank
 
     def _rank(self) -> int | None:
-        """Return the rank whose masks are drawn; None if they are the same in all processes."""
+        """Return the rank whose masks are drawn, or None if all processes draw the same."""
         return ranks.of(self._per_rank)
 
     def _own_seed(self, rank: int | None) -> Seed:
         """Return the seed of this place, copy and rank."""
         seed = self._placed()
         for n in self._copy:
-            # No module's name begins with NUL.
+            # No module has a name that begins with NUL.
             seed = seeds.of_place(seed, f"\0copy {n}")
         return seed if rank is None else seeds.of_rank(seed, rank)
 
@@ -250,16 +260,16 @@ class Module(Seedable, Rated):
 
     @property
     def seed(self) -> Seed | None:
-        """The seed of the masks that this module draws here; None if it has none.
+        """The seed of this module's masks in this process, or None.
 
-        ``anydrop.dropout(x, m.p, seed=m.seed, step=m.step)`` is what ``m(x)`` draws next. The seeds
-        of a place, a copy and a rank are `numpy.random.SeedSequence`.
+        ``anydrop.dropout(x, m.p, seed=m.seed, step=m.step)`` drops what ``m(x)`` drops next, in any
+        library. A seed that was derived for a place, a copy or a rank is a SeedSequence.
         """
         return None if self._seed is None else self._own_seed(self._rank())
 
     @property
     def step(self) -> int | None:
-        """The step of the next forward; None for a module without a seed. It may be set."""
+        """The step of the next forward, or None for a module without a seed. You may set it."""
         return self._draws.step
 
     @step.setter
@@ -270,37 +280,35 @@ class Module(Seedable, Rated):
 
     @contextmanager
     def at_step(self, step: int) -> Iterator[None]:
-        """Let the next forward in this block draw a step, which is not counted: for `steps`."""
+        """Have the next forward in this block draw a step without counting it, for `steps`."""
         before, self._draws.told = self._draws.told, [step]
         try:
             yield
-        finally:  # A seed or a state that came meanwhile has draws of its own.
+        finally:  # `reseed` or `load_state_dict` in the block replaced `_draws`.
             self._draws.told = before
 
     @property
     def place(self) -> str | None:
-        """The name by which a seed of the whole model became this module's own."""
+        """The name from which `anydrop.seed_layers` derived this module's seed, or None."""
         return self._place
 
     def reseed(self, seed: Seed | Sequence[int], place: str | None = None) -> None:
-        """Begin again with another seed at step 0, as `anydrop.seed_layers` does for a model.
+        """Set another seed and start at step 0. For a whole model, use `anydrop.seed_layers`.
 
         Parameters
         ----------
         seed : int, sequence of int or numpy.random.SeedSequence
-            Ints must be >= 0 and of at most 4,300 decimal digits.
+            Ints must be >= 0, with at most 4,300 decimal digits.
         place : str, optional
-            A name. With it a seed that several modules share becomes a seed of this one.
+            A name, from which the module's own seed is derived, so that modules can share `seed`.
         """
         if self._lent_in is not None:
             raise RuntimeError(
-                "monte_carlo runs this module now, with a seed of its own: reseed it afterwards"
+                "monte_carlo is running this module with its own seed: reseed it afterwards"
             )
         self._seed, self._place = seeds.checked(seed), place
         self._copy, self._copies = (), 0
         self._keys, self._draws, self.counts = {}, self._draws.anew(0), True
-
-    # State -------------------------------------------------------------------------------------
 
     def _identity(self) -> Key:
         return stream.key_of(self._placed())
@@ -367,14 +375,14 @@ class Module(Seedable, Rated):
     def _replicate_for_data_parallel(self) -> Self:
         if self.counts and self.training:
             raise RuntimeError(
-                "DataParallel calls copies of a module in threads, which would share the count of "
-                "its steps: use DistributedDataParallel, or a module without a seed"
+                "DataParallel runs copies of a module in threads, and they would share its step: "
+                "use DistributedDataParallel, or a module without a seed"
             )
         replica: Self = super()._replicate_for_data_parallel()
         return replica
 
     def extra_repr(self) -> str:
-        """Return what `repr` shows: PyTorch's arguments, then the seed and the step."""
+        """Return the text for ``repr``: PyTorch's arguments, then the seed and the step."""
         shown = self._shown()
         if not self.counts:
             return shown
@@ -388,5 +396,5 @@ class Module(Seedable, Rated):
         return ", ".join([shown, *more, f"step={self._draws.step}"])
 
     def _shown(self) -> str:
-        """Return what `extra_repr` shows of a module without a seed."""
+        """Return `extra_repr` of a module without a seed."""
         return super().extra_repr()

@@ -1,7 +1,7 @@
 """The operators ``anydrop::draw`` and ``anydrop::key``: a module's draws in compiled programs.
 
-They ask the module when the program runs. Compilers can't look inside, and take a draw as random:
-they neither repeat nor merge draws that are used.
+They ask the module for its step and key when the program runs. Compilers don't look inside. They
+treat a draw as random, so they neither repeat nor merge draws whose results are used.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from anydrop.torch.draws import UNSEEDED, Draws
 if TYPE_CHECKING:
     from anydrop.torch.module import Module
 
-# Modules, by the number in their handle: a tensor that compiled programs take as an argument.
+# Modules, by the number in their handle, a tensor that compiled programs take as an argument.
 _MODULES: WeakValueDictionary[int, Module] = WeakValueDictionary()
-# Draws of modules without a seed, in programs that another process exported.
+# Draws of modules without a seed in programs that another process exported, by that number.
 _FOREIGN: dict[int, Draws] = {}
 _sites = count()
-# Programs are compiled again when `resolve` first sees a type, so it sees the usual ones here.
+# A program is compiled again when `resolve` first sees a type, so show it the usual ones now.
 for _first in (torch.empty(0), torch.nn.Parameter(torch.empty(0)), np.empty(0)):
     resolve(_first)
 
@@ -43,32 +43,32 @@ LIBRARY.define("key(Tensor handle) -> Tensor", tags=(torch.Tag.pt2_compliant_tag
 
 
 def draw(module: Module, mapped: bool = False) -> tuple[Keyed, Tensor]:
-    """Return key and step of a module's next draw. Their values are known when the program runs."""
+    """Return the key and step of a module's next draw. They have values once the program runs."""
     words = torch.ops.anydrop.draw(module.handle, _site(), module.counts, mapped)
     return Keyed((words[0], words[1])), words[2]
 
 
 def key(module: Module) -> Keyed:
-    """Return a module's key. Its value is known when the program runs."""
+    """Return a module's key. It has a value once the program runs."""
     words = torch.ops.anydrop.key(module.handle)
     return Keyed((words[0], words[1]))
 
 
 @constant
 def _site() -> int:
-    """Return a new number for each traced call, so that the compiler merges no two of them."""
+    """Return a new number for each traced call, so that the compiler does not merge two calls."""
     return next(_sites)
 
 
 def handle_of(module: Module) -> Tensor:
-    """Return a tensor that stands for a module in this process."""
+    """Return a tensor that identifies a module in this process."""
     number = int.from_bytes(os.urandom(8), "big") >> 1
     _MODULES[number] = module
     return torch.tensor(number, dtype=torch.int64, device="cpu")
 
 
 def usable_handle(module: Module) -> Tensor:
-    """Return a module's handle, or a new one if it is fake: all results would be fake, too."""
+    """Return a module's handle, or a new one if it is fake: results would be fake, too."""
     return handle_of(module) if is_fake(module.handle) else module.handle
 
 
@@ -76,8 +76,8 @@ def usable_handle(module: Module) -> Tensor:
 def _run(handle: Tensor, site: int, counts: bool, mapped: bool = False) -> Tensor:
     if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
         raise RuntimeError(
-            "a CUDA graph that is captured now would repeat the masks of this compiled program at "
-            "each replay: leave the program out of the graph, or compile it in eval mode"
+            "this CUDA graph would repeat the masks of a compiled program at each replay: leave "
+            "the program out of the graph, or compile it in eval mode"
         )
     number = int(handle.item())
     module = _MODULES.get(number)
@@ -100,10 +100,9 @@ def _key(handle: Tensor) -> Tensor:
 
 def _not_here() -> RuntimeError:
     return RuntimeError(
-        "this program draws the masks of a module with a seed, which counts its steps, and "
-        "that module is not in this process: a program that was exported in training mode "
-        "goes on only where its module lives. Export it with a module without a seed, or with "
-        "a function that takes the step: anydrop.dropout(x, p, seed=seed, step=step)"
+        "this program counts the steps of a module with a seed, and that module is not in this "
+        "process: export the program with a module without a seed, or with a function that takes "
+        "the step, anydrop.dropout(x, p, seed=seed, step=step)"
     )
 
 

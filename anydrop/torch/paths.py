@@ -1,4 +1,4 @@
-"""Stochastic depth: timm's `DropPath` and torchvision's `StochasticDepth`."""
+"""Stochastic depth: timm's ``DropPath`` and torchvision's ``StochasticDepth``."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from anydrop.torch.standard import Standard
 
 @described_by(Standard)
 class DropPath(Module):
-    """Drop the whole of a residual branch for single examples, as timm's ``DropPath`` does.
+    """Drop a residual branch for random examples of a batch, as timm's ``DropPath`` does.
 
-    Apply it to the branch, before its sum with the shortcut.
+    Also called stochastic depth. Apply it to the branch, before the branch is added to the
+    shortcut: ``x + self.drop_path(self.block(x))``. Dropped examples take the shortcut alone.
 
     Parameters
     ----------
     drop_prob : float or Schedule, default 0
-        Probability that an example's branch is dropped, ``0 <= drop_prob <= 1``. A Schedule needs
-        a `seed`.
+        Probability that an example's branch is dropped, ``0 <= drop_prob <= 1``. You may change it
+        later. A schedule needs a `seed`.
     scale_by_keep : bool, default True
-        Whether survivors are multiplied by ``1 / (1 - drop_prob)``. If not, nothing is scaled at
-        inference either.
+        Multiply survivors by ``1 / (1 - drop_prob)``. With False nothing is scaled, in training or
+        in eval mode.
 
     See Also
     --------
-    StochasticDepth : the same with torchvision's arguments.
-    anydrop.depth_rates : the probabilities of a network's branches.
-    anydrop.stochastic_depth : the function, which draws the same masks of a seed and a step.
+    StochasticDepth : The same with torchvision's arguments.
+    anydrop.depth_rates : Probabilities that grow with depth, one for each branch.
+    anydrop.stochastic_depth : The function. With the same seed and step it draws the same mask.
 
     References
     ----------
@@ -78,22 +79,24 @@ class DropPath(Module):
 
 @described_by(Standard)
 class StochasticDepth(Module):
-    """Drop the whole of a residual branch, as torchvision's ``StochasticDepth`` does.
+    """Drop a residual branch at random, as torchvision's ``StochasticDepth`` does.
 
-    Apply it to the branch, before its sum with the shortcut.
+    Apply it to the branch, before the branch is added to the shortcut:
+    ``x + self.depth(self.block(x))``. Dropped examples take the shortcut alone.
 
     Parameters
     ----------
     p : float, default 0.5
-        Probability that a branch is dropped, ``0 <= p <= 1``. A Schedule needs a `seed`.
+        Probability that the branch is dropped, ``0 <= p <= 1``. You may change it later. A schedule
+        needs a `seed`.
     mode : {"row", "batch"}
-        Whether the branch is dropped for each example by itself, or for the whole batch.
+        "row" decides for each example, and "batch" once for the whole batch.
 
     See Also
     --------
-    DropPath : the same with timm's arguments.
-    anydrop.depth_rates : the probabilities of a network's branches.
-    anydrop.stochastic_depth : the function, which draws the same masks of a seed and a step.
+    DropPath : The same with timm's arguments.
+    anydrop.depth_rates : Probabilities that grow with depth, one for each branch.
+    anydrop.stochastic_depth : The function. With the same seed and step it draws the same mask.
 
     References
     ----------

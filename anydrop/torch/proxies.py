@@ -1,4 +1,4 @@
-"""What is no tensor: proxies of ``torch.fx``, which stand for one, and what is refused."""
+"""Inputs of modules that are no tensors: proxies of ``torch.fx``. All others are refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def called(module: torch.nn.Module, input: object, *others: Any, **keywords: Any) -> Any:
-    """Return what a module makes of a proxy: a call of the module, as of PyTorch's own modules.
+    """Return a proxy for a call of the module, as ``torch.fx`` does for PyTorch's own modules.
 
     Raises
     ------
@@ -19,14 +19,14 @@ def called(module: torch.nn.Module, input: object, *others: Any, **keywords: Any
     if not isinstance(input, torch.fx.Proxy):
         raise TypeError(
             f"anydrop.torch.{name} takes a torch.Tensor, got {type(input).__name__}: convert it, "
-            "e.g. with torch.as_tensor, or use the layers and functions of anydrop, which take "
-            "the arrays of any library"
+            "e.g. with torch.as_tensor, or use anydrop's own layers and functions, which take the "
+            "arrays of any library"
         )
     tracer: Any = input.tracer
     if module is tracer.root:
         raise TypeError(
-            f"torch.fx keeps {name} as a call of a model's part, and here it is the whole model: "
-            "trace one that holds it, such as torch.nn.Sequential(module)"
+            f"torch.fx can't trace {name} alone: trace a model that contains it, such as "
+            "torch.nn.Sequential(module)"
         )
     keywords = {key: value for key, value in keywords.items() if value is not None}
     path = tracer.path_of_module(module)

@@ -1,4 +1,4 @@
-"""Several processes: the rank whose masks a module with a seed draws, and warnings about ranks."""
+"""Several processes: the rank that a module with a seed draws for, and warnings about ranks."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from anydrop.core import check
 
 ONE_MASK = (
     "a module with a seed draws the same mask on every rank of this process group, even if their "
-    "rows differ. Make it with per_rank=True to draw other masks on each rank, with the "
-    "data-parallel rank as an int where tensor-parallel ranks must agree, or with per_rank=False "
-    "to keep one mask"
+    "rows differ: pass per_rank=True for other masks on each rank, the data-parallel rank as an "
+    "int where tensor-parallel ranks must agree, or per_rank=False to keep one mask"
 )
 NO_STEP = (
-    "the loaded state has no {name}, so this rank goes on with step {step}. If other ranks "
-    "loaded one, their steps differ from now on: set_model_state_dict with "
-    "broadcast_from_rank0=True doesn't send it. Load the state on each rank, or set module.step"
+    "the loaded state has no {name}, so this rank goes on with step {step}, while other ranks may "
+    "have loaded another step (set_model_state_dict with broadcast_from_rank0=True doesn't send "
+    "it): load the state on each rank, or set module.step"
 )
 
-# The warnings that this process has given.
+# The warnings that this process gave already.
 _warned = set[str]()
 
 
 def checked(value: object) -> bool | int | None:
-    """Return ``per_rank=`` as a module keeps it."""
+    """Check ``per_rank=`` and return it."""
     if value is None or isinstance(value, bool):
         return value
     rank = check.integer(value, "per_rank", "True, False, or the rank as an int >= 0")
@@ -36,7 +35,7 @@ def checked(value: object) -> bool | int | None:
 
 
 def of(per_rank: bool | int | None) -> int | None:
-    """Return the rank whose masks are drawn here; None if they are the same on all."""
+    """Return the rank whose masks this process draws, or None if all draw the same."""
     if per_rank is True:
         return distributed.get_rank() if _is_in_a_group() else 0
     if per_rank is None and _are_several():
@@ -45,7 +44,7 @@ def of(per_rank: bool | int | None) -> int | None:
 
 
 def warn_of_no_step(name: str, step: int | None) -> None:
-    """Warn that a state lacks a module's step, which other ranks may have loaded."""
+    """Warn that a state lacks a module's step, if there are other ranks that may have loaded it."""
     if _are_several():
         _warn_once(NO_STEP, name=name, step=step)
 

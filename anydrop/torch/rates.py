@@ -1,4 +1,4 @@
-"""`Rated`: calls a module's function on its inputs, with the drop probability of the step."""
+"""`Rated`: the part of a module that calls the function with the step's drop probability."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ from anydrop.core.stream import Keyed
 
 
 class Rated(torch.nn.Module):
-    """A module with a drop probability, which may be set at any time."""
+    """A module with a drop probability, which users may set at any time."""
 
-    #: The function of anydrop that draws and applies the mask. It takes the inputs and `p` by
-    #: position.
+    #: The function that draws and applies the mask. It takes the inputs and `p` by position.
     _function: ClassVar[Callable[..., Any]]
-    #: The attribute that holds the drop probability, and whether that may be 1.
+    #: The name of the attribute with the drop probability, and whether that may be 1.
     _rate_name: ClassVar[str] = "p"
     _takes_one: ClassVar[bool] = False
     inplace: bool = False
 
-    #: Whether the module has a seed and counts steps, and which of them comes next.
+    #: Whether the module has a seed and counts steps, and the next step.
     counts: bool
     step: Any
 
     def _infer(self, input: Tensor) -> Any:
-        """Return what the module makes of an input at inference."""
+        """Return the result for an input at inference."""
         return input
 
     def _drop(self, *inputs: Any, seed: Keyed, step: Any, counted: Any = None) -> Any:
-        """Return what the function makes of its inputs with a mask.
+        """Call the function with a mask.
 
-        Where an operator counts the forward, `counted` is its step: a schedule follows it.
+        `counted` is the step of an operator that counts the forward. A schedule follows it.
         """
         p = getattr(self, self._rate_name)
         if not (type(p) is float and 0.0 <= p < 1.0):
@@ -54,20 +53,20 @@ class Rated(torch.nn.Module):
         keywords: dict[str, Any],
         counted: Any,
     ) -> Any:
-        """Return what a function makes of its inputs with a drop probability.
+        """Call a function with a drop probability.
 
-        Where an operator counts the forward, `counted` is its step.
+        `counted` is the step of an operator that counts the forward.
         """
         out = inputs[0] if inplace else None
         if out is not None and out.requires_grad and out.is_leaf and torch.is_grad_enabled():
             raise RuntimeError(
-                "inplace=True would change a leaf that requires grad, which autograd can't follow: "
-                "leave it out, or call under torch.no_grad()"
+                "inplace=True can't change a leaf that requires grad, since autograd could not "
+                "track it: leave it out, or call under torch.no_grad()"
             )
         drops_all = p == 1.0 and self._takes_one
         y = _zeros(inputs[0], inplace) if drops_all else function(*inputs, p, out=out, **keywords)
         if (p == 0.0 or drops_all) and counted is not None and self.counts:
-            # A compiler leaves out a draw that nothing uses, and its step would not be spent.
+            # A compiler drops a draw whose result is not used, and its step would not be counted.
             y = torch.where(counted == counted, y, y)
         return y
 
@@ -76,20 +75,20 @@ class Rated(torch.nn.Module):
         return {}
 
     def _rate(self, step: Any = None) -> float:
-        """Return the drop probability at a step; by default at the next one."""
+        """Return the drop probability at a step, by default the next one."""
         p = self._check_rate()
         if not isinstance(p, schedules.Schedule):
             return p
         if torch.compiler.is_compiling():
             raise TypeError(
-                f"{self._rate_name} follows a schedule, and a compiled program has one "
-                "probability: leave this module out of the program, e.g. by "
+                f"{self._rate_name} follows a schedule, but a compiled program has one fixed "
+                "probability: leave this module out of the program, e.g. with "
                 "torch.compiler.disable(module)"
             )
         return schedules.at(p, place.known_step(self.step if step is None else step))
 
     def _check_rate(self) -> Any:
-        """Refuse a drop probability that the module can't draw with."""
+        """Check the drop probability and return it."""
         p, name = getattr(self, self._rate_name), self._rate_name
         if isinstance(p, schedules.Schedule):
             if not self.counts:

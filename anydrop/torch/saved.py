@@ -1,4 +1,4 @@
-"""What a state holds of a module with a seed: its step and its key, in one tensor."""
+"""The entry in ``state_dict`` of a module with a seed: its step and its key, in one tensor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anydrop.core.stream import LAST_STEP, Key
 
 
 def words(step: int, key: Key) -> Tensor:
-    """Return what is saved: low and high 32 bits of the step, and the two words of the key."""
+    """Return the entry: the low and high 32 bits of the step, and the two words of the key."""
     return torch.tensor([*stream.halves(step), *key], dtype=torch.int64, device="cpu")
 
 
@@ -23,12 +23,12 @@ def is_words(value: Any) -> bool:
 
 
 def step_of(value: Any, key: Key, module: object) -> int:
-    """Return the saved step of a module, and refuse one that was saved with another key.
+    """Return the step in an entry.
 
     Raises
     ------
     ValueError
-        If the value is no step, or was saved with another key.
+        If the value is no such entry, or was saved with another key.
     """
     if not is_words(value) or _has_no_value(value):
         raise ValueError(
@@ -43,15 +43,15 @@ def step_of(value: Any, key: Key, module: object) -> int:
         )
     if tuple(saved) != key:
         raise ValueError(
-            f"was saved with another seed or in another place: its key is {_hex(*saved)}, and that "
-            f"of {module!r} here is {_hex(*key)}. Make the model with the seed and the names that "
+            f"was saved with another seed or in another place: its key is {_hex(*saved)}, and the "
+            f"key of {module!r} is {_hex(*key)}: make the model with the seed and the names that "
             f"it had, or {_WAY_OUT}"
         )
     return low | high << 32
 
 
 _WAY_OUT = (
-    "load all but the steps: model.load_state_dict(anydrop.torch.without_steps(state, model))"
+    "load it without the steps: model.load_state_dict(anydrop.torch.without_steps(state, model))"
 )
 
 

@@ -1,4 +1,4 @@
-"""PyTorch's own dropout modules, with anydrop's masks."""
+"""The dropout modules of ``torch.nn``, with anydrop's masks."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from anydrop.torch.module import Module
 
 @described_by(Module)
 class Standard(Module):
-    """A module that PyTorch has, too.
+    """Base class of the modules that ``torch.nn`` has, too.
 
     Parameters
     ----------
     p : float, default 0.5
-        Probability that an element is dropped, ``0 <= p <= 1``. ``p=1`` gives zeros, also for NaN
-        and infinity, where PyTorch's module returns NaN. A Schedule needs a `seed`.
+        Probability that an element is dropped, ``0 <= p <= 1``. You may change it later. ``p=1``
+        gives zeros, also for NaN and infinity, where PyTorch's module returns NaN. A schedule
+        needs a `seed`.
     inplace : bool, default False
-        Whether to write the result into the input.
+        Write the result into the input. An input that requires grad must not be a leaf.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or outside its range.
+        If an argument has the wrong type or is out of range.
     """
 
     _takes_one = True
@@ -53,7 +54,7 @@ class Standard(Module):
 
     @classmethod
     def function_for(cls, x: Tensor) -> tuple[Callable[..., Any], dict[str, Any]]:
-        """Return the function that draws from a tensor, and its keywords."""
+        """Return the function to apply to a tensor, and its keywords."""
         return cls._function, {}
 
 
@@ -61,8 +62,8 @@ def _positions(shape: tuple[int, ...], batched: bool) -> tuple[int, ...]:
     if len(shape) < 1 + batched:
         wanted = "(batch, channels, ...)" if batched else "(channels, ...)"
         raise ValueError(
-            f"dropout of whole channels needs a tensor of shape {wanted}, got shape {shape}: use "
-            "anydrop.torch.Dropout to drop single elements"
+            f"dropout of whole channels needs shape {wanted}, got {shape}: to drop single "
+            "elements, use anydrop.torch.Dropout"
         )
     return tuple(range(1 + batched, len(shape)))
 
@@ -77,25 +78,26 @@ def drop_channels(x: Tensor, p: float, *, batched: bool, **keywords: Any) -> Ten
 
 
 class Spatial(Standard):
-    """A module for feature maps. It reads a tensor's axes as PyTorch's module does."""
+    """Base class of the modules that drop whole channels. Axes mean what they mean in PyTorch."""
 
     _function = staticmethod(drop_channels)
-    #: PyTorch's function, which refuses some numbers of axes and warns of others.
+    #: PyTorch's function. It raises for some numbers of axes, and warns for others.
     _check: ClassVar[Callable[..., Any]]
-    #: The numbers of axes that it takes without a word.
+    #: The numbers of axes for which it does neither.
     _usual: ClassVar[tuple[int, ...]]
-    #: The numbers of axes of a tensor that is a batch. None: all.
+    #: The numbers of axes for which the first axis is the batch. None: all.
     _batched: ClassVar[tuple[int, ...] | None]
 
     def forward(self, input: Tensor, *, step: Any = None) -> Tensor:
-        """Drop whole channels in training mode; return the tensor as it is otherwise.
+        """Drop whole channels in training mode; return the tensor itself in eval mode.
 
         Parameters
         ----------
         input : Tensor
-            Of the shapes above. PyTorch's module refuses others, or warns, and so does this one.
+            Of the shapes above. For others this module raises or warns, as PyTorch's does.
         step : int or Tensor, optional
-            Which mask of the seed to draw, instead of the next one; it is not counted.
+            Draw the mask of this step, and don't count it. By default the next step is drawn and
+            counted. Only for a module with a seed.
 
         Returns
         -------
@@ -111,17 +113,29 @@ class Spatial(Standard):
 
     @classmethod
     def function_for(cls, x: Tensor) -> tuple[Callable[..., Any], dict[str, Any]]:
-        """Return the function that draws from a tensor, and its keywords."""
+        """Return the function to apply to a tensor, and its keywords."""
         return cls._function, {"batched": cls._batched is None or x.ndim in cls._batched}
 
 
 @described_by(Standard)
 class Dropout(Standard, nn.Dropout):
-    """Drop elements of a tensor of any shape, as `torch.nn.Dropout` does.
+    """Set random elements of a tensor to zero, as ``torch.nn.Dropout`` does.
+
+    Use it in place of ``nn.Dropout``. It takes the same arguments in the same order, and
+    ``isinstance(module, nn.Dropout)`` is true. The mask is the same on the CPU and a GPU, eager and
+    compiled. With a seed, every other library draws it, too. Survivors are multiplied by
+    ``1 / (1 - p)``. A tensor may have any shape.
 
     See Also
     --------
-    anydrop.dropout : the function, which draws the same masks of a seed and a step.
+    torch.nn.Dropout : The module that it replaces.
+    anydrop.dropout : The function. With the same seed and step it draws the same mask.
+    convert : Replace the dropout of an existing model.
+
+    References
+    ----------
+    .. [1] N. Srivastava et al., "Dropout: a simple way to prevent neural networks from
+       overfitting", JMLR 15, 2014, https://jmlr.org/papers/v15/srivastava14a.html
 
     Examples
     --------
@@ -140,13 +154,26 @@ class Dropout(Standard, nn.Dropout):
 
 @described_by(Standard)
 class Dropout1d(Spatial, nn.Dropout1d):
-    """Drop whole channels of sequences, as `torch.nn.Dropout1d` does.
+    """Drop whole channels of sequences, as ``torch.nn.Dropout1d`` does.
 
-    Tensors are of shape (batch, channels, length), or (channels, length).
+    Use it after a convolution, where neighbours are alike and dropping single elements does little.
+    Tensors have shape (batch, channels, length) or (channels, length).
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        Probability that a channel is dropped, ``0 <= p <= 1``. ``p=1`` gives zeros. You may change
+        it later. A schedule needs a `seed`.
 
     See Also
     --------
-    anydrop.dropout1d : the function, which draws the same masks of a seed and a step.
+    torch.nn.Dropout1d : The module that it replaces.
+    anydrop.dropout1d : The function. With the same seed and step it draws the same mask.
+
+    References
+    ----------
+    .. [1] J. Tompson et al., "Efficient object localization using convolutional networks", 2014,
+       https://arxiv.org/abs/1411.4280
 
     Examples
     --------
@@ -163,14 +190,27 @@ class Dropout1d(Spatial, nn.Dropout1d):
 
 @described_by(Standard)
 class Dropout2d(Spatial, nn.Dropout2d):
-    """Drop whole channels of images, as `torch.nn.Dropout2d` does.
+    """Drop whole channels of images, as ``torch.nn.Dropout2d`` does.
 
-    Tensors are of shape (batch, channels, height, width). A tensor of three axes is taken as
-    (batch, channels, length), and not as one image. PyTorch does so, too, and warns.
+    Use it after a convolution, where neighbours are alike and dropping single elements does little.
+    Tensors have shape (batch, channels, height, width). A tensor with three axes counts as (batch,
+    channels, length) and not as one image, with a warning, as in PyTorch.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        Probability that a channel is dropped, ``0 <= p <= 1``. ``p=1`` gives zeros. You may change
+        it later. A schedule needs a `seed`.
 
     See Also
     --------
-    anydrop.dropout2d : the function, which draws the same masks of a seed and a step.
+    torch.nn.Dropout2d : The module that it replaces.
+    anydrop.dropout2d : The function. With the same seed and step it draws the same mask.
+
+    References
+    ----------
+    .. [1] J. Tompson et al., "Efficient object localization using convolutional networks", 2014,
+       https://arxiv.org/abs/1411.4280
 
     Examples
     --------
@@ -187,14 +227,26 @@ class Dropout2d(Spatial, nn.Dropout2d):
 
 @described_by(Standard)
 class Dropout3d(Spatial, nn.Dropout3d):
-    """Drop whole channels of volumes, as `torch.nn.Dropout3d` does.
+    """Drop whole channels of volumes, as ``torch.nn.Dropout3d`` does.
 
-    Tensors are of shape (batch, channels, depth, height, width), or (channels, depth, height,
-    width).
+    Use it after a convolution, where neighbours are alike and dropping single elements does little.
+    Tensors have shape (batch, channels, depth, height, width) or (channels, depth, height, width).
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        Probability that a channel is dropped, ``0 <= p <= 1``. ``p=1`` gives zeros. You may change
+        it later. A schedule needs a `seed`.
 
     See Also
     --------
-    anydrop.dropout3d : the function, which draws the same masks of a seed and a step.
+    torch.nn.Dropout3d : The module that it replaces.
+    anydrop.dropout3d : The function. With the same seed and step it draws the same mask.
+
+    References
+    ----------
+    .. [1] J. Tompson et al., "Efficient object localization using convolutional networks", 2014,
+       https://arxiv.org/abs/1411.4280
 
     Examples
     --------
@@ -211,13 +263,15 @@ class Dropout3d(Spatial, nn.Dropout3d):
 
 @described_by(Standard)
 class AlphaDropout(Standard, nn.AlphaDropout):
-    """Set elements to where SELU saturates, as `torch.nn.AlphaDropout` does.
+    """Dropout for SELU networks that keeps mean 0 and variance 1, as ``torch.nn.AlphaDropout``.
 
-    Mean 0 and variance 1 are kept. `inplace` works here, while PyTorch's module ignores it.
+    Dropped elements are set to SELU's saturation value, and all elements are then scaled and
+    shifted. `inplace` works here; PyTorch's module ignores it.
 
     See Also
     --------
-    anydrop.alpha_dropout : the function, which draws the same masks of a seed and a step.
+    torch.nn.AlphaDropout : The module that it replaces.
+    anydrop.alpha_dropout : The function. With the same seed and step it draws the same mask.
 
     References
     ----------
@@ -237,14 +291,23 @@ class AlphaDropout(Standard, nn.AlphaDropout):
 
 @described_by(Standard)
 class FeatureAlphaDropout(Standard, nn.FeatureAlphaDropout):
-    """Set whole channels to where SELU saturates, as `torch.nn.FeatureAlphaDropout` does.
+    """Alpha dropout of whole channels, as ``torch.nn.FeatureAlphaDropout`` does.
 
-    Tensors are of shape (batch, channels, ...), with channels on the second axis whatever the
-    number of axes, as in PyTorch's module. `inplace` works here, while PyTorch's module ignores it.
+    Use it in SELU networks with convolutions. Tensors have shape (batch, channels, ...): the second
+    axis is always the channels, as in PyTorch. `inplace` works here; PyTorch's module ignores it.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        Probability that a channel is dropped, ``0 <= p <= 1``. ``p=1`` gives zeros. You may change
+        it later. A schedule needs a `seed`.
 
     See Also
     --------
-    anydrop.feature_alpha_dropout : the function, which draws the same masks of a seed and a step.
+    AlphaDropout : The same for single elements.
+    torch.nn.FeatureAlphaDropout : The module that it replaces.
+    anydrop.feature_alpha_dropout : The function. With the same seed and step it draws the same
+        mask.
 
     References
     ----------

@@ -15,7 +15,7 @@ import cubed.array_api as xp
 
 SHAPE = (4, 6)
 OTHER = cubed.Spec(allowed_mem="500MB")
-REFUSAL = r" has a spec= of its own.*cubed\.config\.set\({'spec\.allowed_mem': 500000000}\)"
+REFUSAL = r" was made with spec=.*cubed\.config\.set\({'spec\.allowed_mem': 500000000}\)"
 
 
 def array(spec=None):

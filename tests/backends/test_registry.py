@@ -40,7 +40,7 @@ def test_registered_is_a_copy():
 
 @pytest.mark.parametrize("target", ["module", "module:", ":Class", "a:b:c"])
 def test_bad_target(target):
-    with pytest.raises(ValueError, match="has the form 'module:Class'"):
+    with pytest.raises(ValueError, match="must have the form 'module:Class'"):
         anydrop.register("other", target)
 
 
@@ -149,7 +149,7 @@ def test_an_entry_point_does_not_replace_a_built_in_backend(monkeypatch):
 
 @pytest.mark.parametrize("name", ["", "a b", "foo.bar", 3])
 def test_bad_name(name):
-    with pytest.raises(ValueError, match="a library's name is that of its top module, got"):
+    with pytest.raises(ValueError, match="name must be the name of the library's top module, got"):
         anydrop.register(name, "a:B")
 
 

@@ -122,7 +122,7 @@ def test_a_library_without_a_backend(monkeypatch):
 def test_a_library_that_is_not_served(monkeypatch, name):
     monkeypatch.setattr("anydrop.backends._library", lambda x: (name, ""))
     monkeypatch.setattr("anydrop.backends._BY_TYPE", {})
-    bad(TypeError, f"anydrop does not serve {name} arrays", x=Frame())
+    bad(TypeError, f"anydrop does not support {name} arrays", x=Frame())
     bad(TypeError, f"test_errors.Frame): {UNSERVED[name]}", x=Frame())
 
 

@@ -205,8 +205,8 @@ def test_replicas_with_a_seed_are_refused_in_training():
     """PyTorch makes them like this on each GPU, and calls them in threads."""
     drop = Dropout(0.5, seed=0)
     message = (
-        "DataParallel calls copies of a module in threads, which would share the count of its "
-        "steps: use DistributedDataParallel, or a module without a seed"
+        "DataParallel runs copies of a module in threads, and they would share its step: use "
+        "DistributedDataParallel, or a module without a seed"
     )
     with pytest.raises(RuntimeError, match=re.escape(message)):
         drop._replicate_for_data_parallel()

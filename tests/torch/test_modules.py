@@ -275,7 +275,7 @@ def test_a_schedule_needs_a_seed(case):
         assert torch.equal(y, case.draw(x, 0, step, schedule(step), **case.more(x)))
         assert torch.equal(y, case.run(layer, x))
     program = torch.compile(lambda x: case.run(module, x), backend="eager", fullgraph=True)
-    with pytest.raises(Exception, match=f"{case.rate[0]} follows a schedule, and a compiled"):
+    with pytest.raises(Exception, match=f"{case.rate[0]} follows a schedule, but a compiled"):
         program(x)
 
 

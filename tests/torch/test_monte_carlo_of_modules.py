@@ -149,7 +149,7 @@ def test_what_is_refused():
     with pytest.raises(RuntimeError, match="monte_carlo did not find Dropout"):
         monte_carlo(lambda x: drop(x) + other.train()(x), X, samples=2, seed=1, layers=[drop])
     assert other.step == 0
-    with pytest.raises(RuntimeError, match="monte_carlo runs this module now, with a seed of its"):
+    with pytest.raises(RuntimeError, match="monte_carlo is running this module with its own seed"):
         monte_carlo(lambda x: (drop.reseed(1), drop(x))[1], X, samples=2, seed=1)
     assert (drop.seed, drop.step) == (0, 0)
 

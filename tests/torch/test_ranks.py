@@ -191,11 +191,11 @@ def test_a_rank_is_an_int(value, error, message):
 
 
 def test_a_module_without_a_seed_takes_no_rank():
-    words = r"per_rank=True is for a module with a seed, .* own generator: leave per_rank out"
+    words = r"per_rank=True needs a module with a seed, .* own generator: leave per_rank out"
     with pytest.raises(ValueError, match=words):
         anydrop.torch.Dropout(0.5, per_rank=True)
     drop = anydrop.torch.Dropout(0.5)
-    with pytest.raises(ValueError, match="per_rank=False is for a module with a seed"):
+    with pytest.raises(ValueError, match="per_rank=False needs a module with a seed"):
         drop.per_rank = False
     assert drop.per_rank is None
 

@@ -343,7 +343,10 @@ def test_a_schedule_follows_the_count_and_not_the_random_step(randomness):
 @RUN
 def test_a_step_that_is_said_does_not_become_a_random_one(randomness, run):
     drop = Dropout(0.5, seed=0)
-    with steps(drop, 7), pytest.raises(RuntimeError, match=r"steps says.*module\(x, step=t\)"):
+    with (
+        steps(drop, 7),
+        pytest.raises(RuntimeError, match=r"steps does not work.*module\(x, step=t\)"),
+    ):
         run(drop, randomness=randomness)(ROWS)
     y = run(lambda x: drop(x, step=7), randomness=randomness)(ROWS)
     for row in y:

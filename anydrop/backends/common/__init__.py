@@ -1,1 +1,1 @@
-"""What several backends stand on."""
+"""Code that several backends share."""

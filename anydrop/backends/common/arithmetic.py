@@ -1,4 +1,4 @@
-"""What the array API standard has no function for: complex numbers from parts, and packed bits."""
+"""Functions that the array API standard lacks: complex numbers from parts, and packed bits."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from anydrop.core.typing import Array, Namespace
 
 
 def complex_of(xp: Namespace, real: Array, imag: Array) -> Array:
-    """Return the complex array of two parts, each to the bit.
+    """Return the complex array with exactly these two parts.
 
-    The standard has no such function, and ``real + 1j * imag`` is not one: a complex product
-    turns an infinite part into a NaN beside it and loses the signs of zeros. So the product with
-    1j is made of finite numbers alone, and infinities and NaNs arise from additions.
+    The standard has no such function. ``real + 1j * imag`` won't do: a complex product makes a NaN
+    beside an infinite part and loses the signs of zeros. So only finite numbers are multiplied by
+    1j, and infinities and NaNs come from additions.
     """
     dtype = xp.complex64 if imag.dtype == xp.float32 else xp.complex128
     zero = -0.0 * xp.ones_like(imag)
@@ -30,7 +30,7 @@ def complex_of(xp: Namespace, real: Array, imag: Array) -> Array:
 
 
 def pack(xp: Namespace, keep: Array, device: Any) -> Array:
-    """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
+    """Pack a boolean mask into bits of uint8, with the first of eight in the lowest bit."""
     flat = xp.astype(xp.reshape(keep, (-1,)), xp.uint8)
     padding = xp.zeros((-flat.shape[0] % 8,), dtype=xp.uint8, device=device)
     eights = xp.reshape(xp.concat([flat, padding]), (-1, 8))
@@ -38,7 +38,7 @@ def pack(xp: Namespace, keep: Array, device: Any) -> Array:
 
 
 def unpack(xp: Namespace, bits: Array, shape: tuple[int, ...], device: Any) -> Array:
-    """Return the boolean mask of bits that `pack` made."""
+    """Return the boolean mask that `pack` packed."""
     eights = (bits[:, None] >> _lanes(xp, device)) & 1
     flat = xp.reshape(eights, (-1,))[: math.prod(shape)]
     return xp.astype(xp.reshape(flat, shape), xp.bool)

@@ -1,6 +1,6 @@
-"""What the arrays of a library are: their dtypes and devices, and how they come and go.
+"""`Arrays`: the dtypes, devices and conversions of a library's arrays.
 
-In the array API where the library has it, and by way of NumPy where it has not.
+It uses the array API where the library implements it, and NumPy elsewhere.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from anydrop.backends.common import arithmetic
 from anydrop.core import check
 from anydrop.core.typing import Array, Namespace
 
-# The dtypes of the contract, and the one in which each is computed: half types are computed in
+# The supported dtypes, and the real dtype in which each is computed. Half types are computed in
 # float32 and rounded once.
 COMPUTE = {
     "float16": "float32",
@@ -35,25 +35,25 @@ def dtype_name(dtype: Any) -> str:
 
 
 class Arrays:
-    """What anydrop must know of a library's arrays; `Backend` adds how masks are drawn.
+    """What anydrop must know of a library's arrays. `Backend` adds how masks are drawn.
 
     Parameters
     ----------
     name : str
         Name of the library in the registry.
     namespace : str, optional
-        Name of the module that is its array API namespace, ``xp``: by default the class's own
-        `namespace`, or `name`.
+        Name of the module that is its array API namespace, ``xp``. By default the class attribute
+        ``namespace``, or `name`.
     """
 
-    #: Name of the module that is the library's array API namespace: by default the library's own,
-    #: and None if it has none.
+    #: Name of the module that is the library's array API namespace. Empty: the library itself.
+    #: None: there is none.
     namespace: str | None = ""
 
-    #: How its users make an array of floating-point numbers.
+    #: How to convert an array to a floating-point dtype. An error message shows it.
     conversion = "astype(float32)"
 
-    #: Whether its arrays have no numbers until somebody computes them, as Dask's.
+    #: Whether arrays have no values until they are computed, as in Dask.
     lazy = False
 
     def __init__(self, name: str, namespace: str = "") -> None:
@@ -61,17 +61,17 @@ class Arrays:
         self._xp: Namespace | None = None
         if namespace or self.namespace is not None:
             self._xp = importlib.import_module(namespace or self.namespace or name)
-        # One cache a library: dtypes of two libraries can't always be compared.
+        # One cache for each library: dtypes of two libraries can't always be compared.
         self._dtype_names: dict[Any, str] = {}
 
     @property
     def xp(self) -> Namespace:
-        """The library's array API namespace, in which layers compose what `select` alone is not."""
+        """The library's array API namespace, for all that `select` alone does not do."""
         if self._xp is None:
             raise TypeError(
                 f"{self.name} arrays have no array API namespace, which noise, blocks, zoneout, "
-                "sums, tokens and copies of weights are composed in; what scales or drops works "
-                "without"
+                "sums, tokens and copies of weights need; use a function that only drops and "
+                "scales, such as dropout"
             )
         return self._xp
 
@@ -90,25 +90,25 @@ class Arrays:
         return name
 
     def shape(self, x: Array) -> tuple[int, ...]:
-        """Return the shape of an array; refuse one that is not known."""
+        """Return the shape of an array, or raise if it is not known."""
         shape = tuple(x.shape)
         if None in shape:
             raise ValueError(
-                "a mask needs to know where each element lies, and this array has dimensions of "
-                f"unknown length: its shape is {shape}; give them a length first"
+                f"a mask needs the length of each axis, and this array has the shape {shape}; "
+                "give it known lengths first"
             )
         return shape
 
     def device(self, x: Array) -> Any:
-        """Return the device of an array; the host's memory has the name "cpu"."""
+        """Return the device of an array. Main memory has the name "cpu"."""
         return array_api_compat.device(x) if hasattr(x, "device") else "cpu"
 
     def _place(self, x: Array) -> Any:
-        """Return where an array must lie for another to meet it; None: not known yet."""
+        """Return where an array must lie to be combined with another, or None if not known yet."""
         return self.device(x)
 
     def empty(self, device: Any) -> Array:
-        """Return an array of no elements, which stands for this library and a device."""
+        """Return an array of no elements, which represents this library and a device."""
         if self._xp is None:
             return self.from_numpy(np.empty(0, np.float32), None)
         return self._xp.empty((0,), device=device)
@@ -120,39 +120,39 @@ class Arrays:
         return self.from_numpy(self.to_numpy(x), like)
 
     def composable(self, x: Array) -> Array:
-        """Return an array that the namespace's functions take together with others."""
+        """Return an array that the namespace's functions can combine with others."""
         return x
 
     def aligned(self, x: Array, like: Array) -> Array:
         """Return x in the memory order of `like`, so that an operation on both keeps that order.
 
-        Most libraries have one order, or don't tell.
+        By default this is x, since most libraries have only one order or don't show it.
         """
         return x
 
     def detached(self, x: Array) -> Array:
-        """Return an array that keeps nothing alive for gradients: most arrays never do."""
+        """Return an array that keeps nothing alive for gradients. Most arrays never do."""
         return x
 
     def pack(self, keep: Array) -> Array:
-        """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
+        """Pack a boolean mask into bits of uint8, with the first of eight in the lowest bit."""
         if self._xp is None:
             return self.from_numpy(np.packbits(self.to_numpy(keep), bitorder="little"), keep)
         return arithmetic.pack(self._xp, keep, self.device(keep))
 
     def unpack(self, bits: Array, shape: tuple[int, ...], like: Array) -> Array:
-        """Return the boolean mask of bits that `pack` made."""
+        """Return the boolean mask that `pack` packed."""
         if self._xp is None:
             flat = np.unpackbits(self.to_numpy(bits), count=math.prod(shape), bitorder="little")
             return self.from_numpy(flat.astype(np.bool_).reshape(shape), like)
         return arithmetic.unpack(self._xp, bits, shape, self.device(like))
 
     def from_numpy(self, x: np.ndarray[Any, Any], like: Array) -> Array:
-        """Return a NumPy array as one of this library, on the device of `like`; None: anywhere."""
+        """Convert a NumPy array to this library, on the device of `like`, or anywhere if None."""
         return self.xp.asarray(x, device=self.device(like))
 
     def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
-        """Return an array as a NumPy array."""
+        """Convert an array to NumPy."""
         try:
             return np.from_dlpack(x)
         except (BufferError, RuntimeError, TypeError):  # It lies on a device.
@@ -161,7 +161,7 @@ class Arrays:
     # What it refuses -----------------------------------------------------------------
 
     def check_input(self, x: Array) -> None:
-        """Refuse an array whose dtype has no dropout."""
+        """Raise if dropout does not support the dtype of an array."""
         name = self.dtype_name(x)
         if name not in COMPUTE:
             raise TypeError(
@@ -170,7 +170,7 @@ class Arrays:
             )
 
     def check_out(self, out: Array, x: Array) -> None:
-        """Refuse an `out` that can't hold the result for `x`."""
+        """Raise if the result for `x` can't be written to `out`."""
         self.check_like(out, x, "out")
         known = array_api_compat.is_array_api_obj(out)
         if known and not array_api_compat.is_writeable_array(out):
@@ -184,18 +184,18 @@ class Arrays:
         dtypes: tuple[str, ...] = (),
         broadcasts: bool = False,
     ) -> None:
-        """Refuse an array that is not of the library, shape, dtype and device of x.
+        """Raise if an array differs from `x` in library, shape, dtype or device.
 
         Parameters
         ----------
         other, x : array
-            What is checked, and against what.
+            The array to check, and the array to compare it with.
         name : str
             The name of `other` in messages.
         dtypes : tuple of str, optional
-            Names of other dtypes that will do.
+            Names of other dtypes that are allowed.
         broadcasts : bool, default False
-            Whether a shape will do that broadcasts to that of x.
+            Whether the shape may be one that broadcasts to that of `x`.
         """
         if not self.owns(other):
             raise ValueError(
@@ -214,8 +214,8 @@ class Arrays:
             ("dtype", wanted, wanted if dtype in dtypes else dtype),
             ("device", self._place(x), self._place(other)),
         ):
-            # A traced array has no device yet, and a length that was not computed is NaN: neither
-            # counts as a difference.
+            # A traced array has no device yet, and an unknown length is NaN. Neither counts as a
+            # difference.
             unknown = what == "device" and None in (ours, theirs)
             if not (ours == theirs or unknown or str(ours) == str(theirs)):
                 others = "".join(f" or {each}" for each in dtypes) if what == "dtype" else ""

@@ -1,4 +1,4 @@
-"""The mask of blocks, from the mask of the places where blocks begin, in any namespace."""
+"""Makes the mask of blocks from the mask of the places where blocks begin, in any namespace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def eroded(xp: Namespace, kept: Array, sizes: tuple[int, ...]) -> Array:
     kept : array of bool
         False where a block begins.
     sizes : tuple of int
-        Lengths of a block along each axis, by which less one the result is shorter.
+        Lengths of a block along each axis. The result is shorter by the length less one.
     """
     for axis, size in enumerate(sizes):
         for by in distances(size):
@@ -24,9 +24,10 @@ def eroded(xp: Namespace, kept: Array, sizes: tuple[int, ...]) -> Array:
 
 
 def distances(size: int) -> list[int]:
-    """Return at which distances two elements are brought together, one distance after the other.
+    """Return the distances at which pairs of elements are combined, one distance after another.
 
-    What a block of 2 n elements keeps, two of n side by side keep: so few of them do for `size`.
+    A block of 2 n elements is two blocks of n side by side, so the number of distances grows only
+    with the logarithm of `size`.
     """
     found: list[int] = []  # and not list[int](), which no compiler of PyTorch traces
     reach = 1

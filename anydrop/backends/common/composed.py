@@ -1,6 +1,7 @@
-"""What some layers need beside a mask and its selection, composed of these by default.
+"""`Composed`: noise, zoneout, blocks and sums, composed of `keep` and `select`.
 
-Each method here is right for every library with a namespace. A backend overrides it to be faster.
+Each method works for every library with an array API namespace. A backend overrides it to be
+faster.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from anydrop.core.typing import Array
 
 
 class Composed(Arrays):
-    """Noise, choices, blocks and sums, for `Backend`."""
+    """Noise, zoneout, blocks and sums, for `Backend`."""
 
     # Both are methods of `Backend`.
     keep: Callable[[Recipe, Array], Array]
@@ -33,9 +34,9 @@ class Composed(Arrays):
         Parameters
         ----------
         recipe : Recipe
-            Where in the stream they lie; its `p` and `scale` play no part.
+            Where in the stream they lie. Its `p` and `scale` are not used.
         like : array
-            Any array on the device, and of the dtype, where the numbers are wanted.
+            An array of the dtype and on the device for which the numbers are needed.
 
         Returns
         -------
@@ -53,22 +54,22 @@ class Composed(Arrays):
     ) -> Array:
         """Return ``x * (1 + std * z)`` or ``x + std * z``, with standard normal numbers z.
 
-        Each product and each sum is rounded by itself, in the dtype in which `x` is computed, and
-        the result once more to the dtype of `x`.
+        Each product and each sum is rounded separately, in the dtype that `COMPUTE` names. The
+        result is rounded once more, to the dtype of `x`.
 
         Parameters
         ----------
         x : array of any shape
-            Of one of the dtypes in `COMPUTE`. Complex arrays are multiplied part by part; nothing
-            is added to them.
+            Its dtype is a key of `COMPUTE`. Complex arrays are multiplied part by part. Nothing is
+            added to them.
         recipe : Recipe
             Where in the stream the numbers lie.
         std : float
             Standard deviation of the noise, >= 0.
         relative : bool
-            Whether x is multiplied by the noise.
+            True multiplies `x` by the noise. False adds it.
         out : array, optional
-            Where to write the result; may be `x` itself. `check_out` has seen it.
+            Where to write the result. It may be `x` itself. `check_out` was called on it.
 
         Returns
         -------
@@ -104,12 +105,12 @@ class Composed(Arrays):
         Parameters
         ----------
         new, previous : array of any shape, or None
-            Of one shape and of one of the dtypes in `COMPUTE`. One of them may be None, which
-            stands for zeros: what is left is the other one's share of a gradient.
+            With the same shape, and the same dtype out of `COMPUTE`. One of them may be None, for
+            zeros. The result is then the gradient of the other one.
         keep : Recipe or array of bool
             As for `select`.
         out : array, optional
-            Where to write the result; may be either array. `check_out` has seen it.
+            Where to write the result. It may be either array. `check_out` was called on it.
 
         Returns
         -------
@@ -146,12 +147,12 @@ class Composed(Arrays):
         Parameters
         ----------
         recipe : Recipe
-            Of the places where blocks begin. Along each axis there are as many as elements, and the
-            length of a block less one.
+            For the places where blocks begin. Along each axis there are as many places as elements,
+            plus the length of a block less one.
         sizes : tuple of int
-            Lengths of a block along each axis; 1 where it has none.
+            Length of a block along each axis, 1 for an axis without blocks.
         like : array
-            Any array on the device where the mask is wanted.
+            An array on the device where the mask is needed.
 
         Returns
         -------
@@ -173,13 +174,13 @@ class Composed(Arrays):
         Parameters
         ----------
         x : array of any shape
-            Of one of the dtypes in `COMPUTE`.
+            Its dtype is a key of `COMPUTE`.
         recipe, sizes : Recipe, tuple of int
             As for `keep_blocks`.
         scale : float
-            What survivors are multiplied by.
+            Factor for survivors.
         out : array, optional
-            Where to write the result; may be `x` itself. `check_out` has seen it.
+            Where to write the result. It may be `x` itself. `check_out` was called on it.
 
         Returns
         -------
@@ -212,18 +213,18 @@ class Composed(Arrays):
         Parameters
         ----------
         x : array of any shape
-            Of one of the dtypes in `COMPUTE`.
+            Its dtype is a key of `COMPUTE`.
         residual : array
-            Of the shape of `x`, and of its dtype, or float32 if `x` is of a half type.
+            With the shape of `x`, and its dtype, or float32 if `x` has a half type.
         keep : Recipe, array of bool, or None
             As for `select`.
         scale : float
-            What survivors are multiplied by.
+            Factor for survivors.
         bias : array, optional
-            Broadcast against `x`, which it does not enlarge. Of the dtype of `x`, or float32 if `x`
-            is of a half type.
+            It broadcasts to the shape of `x`. It has the dtype of `x`, or float32 if `x` has a half
+            type.
         out : array, optional
-            Where to write the result: of the dtype of `residual`. It may be `residual` or `x`
+            Where to write the result, with the dtype of `residual`. It may be `residual` or `x`
             itself.
 
         Returns
@@ -235,19 +236,19 @@ class Composed(Arrays):
         wide = self._wide(x)
         if bias is not None:
             wide = wide + self._wide(bias)
-        # NumPy's sum of two scalars is no array.
+        # In NumPy, the sum of two scalars is no array.
         y = xp.asarray(self._wide(residual) + self.select(wide, keep, scale))
         return written(xp.astype(y, residual.dtype, copy=False), out)
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
-        """Return x summed over the axes along which an array of `shape` broadcasts to its shape.
+        """Sum x over the axes along which an array of `shape` broadcasts to the shape of x.
 
         Parameters
         ----------
         x : array
-            Such as the gradient of a sum with a bias.
+            For example the gradient of a sum with a bias.
         shape : tuple of int
-            Of the bias; it can be broadcast to the shape of `x`.
+            Shape of the result, such as that of the bias. It broadcasts to the shape of `x`.
         dtype : str
             Name of the dtype of the result.
 
@@ -257,12 +258,12 @@ class Composed(Arrays):
             Half types are summed in float32 and rounded once.
         """
         xp = self.xp
-        # By its name where the namespace does not have it: NumPy's has no bfloat16.
+        # By its name if the namespace lacks the dtype, as NumPy's lacks bfloat16.
         kind = getattr(xp, dtype, dtype)
         return xp.astype(pairwise.sum_to(xp, self._wide(x), shape), kind, copy=False)
 
     def _wide(self, x: Array) -> Array:
-        """Return an array in the dtype in which it is computed: float32 for half types."""
+        """Return an array in the dtype in which it is computed, float32 for half types."""
         half = self.dtype_name(x) in HALVES
         return self.xp.astype(x, self.xp.float32) if half else x
 
@@ -274,16 +275,16 @@ class Composed(Arrays):
         affine: Affine,
         out: Array | None = None,
     ) -> Array:
-        """Return what `select` makes of x with a mask that `pack` made.
+        """Return `select` of x with a mask that `pack` packed.
 
         Parameters
         ----------
         x : array of any shape
-            Of one of the dtypes in `COMPUTE`.
+            Its dtype is a key of `COMPUTE`.
         bits : array of uint8
             On the device of x.
         shape : tuple of int
-            Of the mask, which is broadcast against x.
+            Shape of the mask, which broadcasts to that of x.
         affine : Affine
             Scale, shift and fill, as for `select`.
         out : array, optional
@@ -294,7 +295,7 @@ class Composed(Arrays):
     def sum_selected(
         self, x: Array, keep: Recipe | Array, scale: float, shape: tuple[int, ...], dtype: str
     ) -> Array:
-        """Return ``where(keep, x * scale, 0)`` summed to a shape.
+        """Return ``where(keep, x * scale, 0)``, summed to a shape.
 
         Parameters
         ----------
@@ -306,30 +307,33 @@ class Composed(Arrays):
         Returns
         -------
         array of shape `shape` and of that dtype
-            What `sum_to` makes of the result of `select`.
+            The result of `sum_to` on that of `select`.
         """
         return self.sum_to(self.select(x, keep, scale), shape, dtype)
 
     def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
     ) -> Array:
-        """Return ``forward(*arrays)``, of which nothing is to be kept for its derivative.
+        """Return ``forward(*arrays)``, and keep nothing for its derivative.
+
+        Override it if the library differentiates. Otherwise the library would keep the mask between
+        the forward and the backward pass.
 
         Parameters
         ----------
         forward : callable
-            Affine in the arrays, with a mask that it draws.
+            Draws a mask. It is affine in the arrays.
         backward : callable
-            Takes the gradient of its result to that of the array, or to a tuple of those of the
-            arrays. It draws the mask again.
+            Takes the gradient of the result. It draws the mask again and returns the gradient of
+            the array, or a tuple with those of the arrays.
         *arrays : array
-            Of this library.
+            Arrays of this library.
         """
         return forward(*arrays)
 
 
 def written(y: Array, out: Array | None) -> Array:
-    """Return an array, in `out` if that is given."""
+    """Return an array, written to `out` if that is given."""
     if out is None:
         return y
     out[...] = y

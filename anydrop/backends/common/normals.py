@@ -1,6 +1,6 @@
-"""Standard normal numbers from the stream's words, in any namespace.
+"""Standard normal numbers from words of the stream, in any namespace.
 
-`anydrop.core.quantile` defines them for one word. This is the same for an array of words.
+`anydrop.core.quantile` defines them for one word. This file does the same for an array of words.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def standard_normal(
     device : object
         Of the words.
     octave, high : callable
-        What a library does better than these: the octave of a count, and the high half of a
+        Faster functions of a library, if it has them: the octave of a count, and the high half of a
         32-by-32-bit product.
 
     Returns
@@ -55,11 +55,11 @@ def standard_normal(
     count = words ^ (upper * WORD)
     at = octave(xp, count)
     row = xp.astype((at << SEGMENTS) + (count >> at), xp.int32)
-    # In two steps: a shift of uint32 by 32 bits, as in the lowest octave, is not defined.
+    # In two steps, since a shift of uint32 by 32 bits, as in the lowest octave, is undefined.
     place = ((count << (31 - at)) << 1) & WORD
     columns = xp.asarray(table().T, dtype=words.dtype, device=device)
     c0, c1, c2, c3 = (xp.take(columns[i, ...], row) for i in range(4))
     fall = high(place, c1 - high(place, c2 - high(place, c3))) >> FINER
     magnitude = xp.astype(c0 - fall, xp.int32)
-    # The sign goes to the integer, so that zero is +0.
+    # The sign is applied to the integer, so that zero is +0.
     return xp.astype(xp.where(upper > 0, magnitude, -magnitude), getattr(xp, dtype)) * UNIT

@@ -1,8 +1,8 @@
-"""Sums in the order of a binary tree, which is the same on every library.
+"""Sums in the order of a binary tree, with the same bits on every library.
 
 Neighbours are added first, then neighbouring sums, and so on. The error grows with the logarithm of
-the count [1]_, and each sum is one addition of two arrays: no library has a choice of order, so the
-result has the same bits on all of them, on any number of threads.
+the count [1]_. Each sum is one addition of two arrays, so no library can choose another order. The
+result has the same bits on all libraries and on any number of threads.
 
 .. [1] N. J. Higham, "The accuracy of floating point summation", SIAM Journal on Scientific
    Computing 14, 1993.
@@ -16,7 +16,7 @@ from anydrop.core.typing import Array, Namespace
 
 
 def sum_to(xp: Namespace, x: Array, shape: tuple[int, ...]) -> Array:
-    """Return x summed over the axes along which an array of `shape` broadcasts to its shape."""
+    """Sum x over the axes along which an array of `shape` broadcasts to the shape of x."""
     rows = rows_to(xp, x, shape)
     return xp.reshape(tree(xp, rows) if rows.shape[0] else xp.sum(rows, axis=0), shape)
 

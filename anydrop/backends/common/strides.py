@@ -1,4 +1,4 @@
-"""Where the elements of arrays and of a mask lie, on as few axes as possible."""
+"""Describes where the elements of arrays and of a mask lie, with as few axes as possible."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from anydrop.core.typing import Array
 
 
 class MergedAxis(NamedTuple):
-    """An axis, and what a step along it adds to the index and to the place in each array."""
+    """An axis: its length, and what a step adds to the index and to the place in each array."""
 
     length: int
     mask: int
@@ -18,14 +18,14 @@ class MergedAxis(NamedTuple):
 def merged(
     shape: tuple[int, ...], mask: tuple[int, ...], *arrays: tuple[int, ...]
 ) -> list[MergedAxis]:
-    """Return the axes in C order, without those of length 1; those that run on are one.
+    """Return the axes in C order. Axes of length 1 are left out, contiguous ones are merged.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the arrays.
+        Shape of the arrays.
     mask : tuple of int
-        Strides of the mask's indices, 0 along an axis that shares its elements.
+        Strides of the mask's indices, 0 along a shared axis.
     *arrays : tuple of int
         Strides of each array, all in bytes or all in elements.
     """
@@ -33,7 +33,7 @@ def merged(
 
 
 def joined(shape: tuple[int, ...], *strides: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return the axes as `merged` does, of strides alone: each is a length and a step for each."""
+    """Return the axes as `merged` does, each as a tuple of its length and its steps."""
     axes = list[tuple[int, ...]]()
     for length, *steps in reversed(list(zip(shape, *strides, strict=True))):
         if length == 1:
@@ -46,7 +46,7 @@ def joined(shape: tuple[int, ...], *strides: tuple[int, ...]) -> list[tuple[int,
 
 
 def forbid_broadcast(out: Array) -> None:
-    """Refuse an `out` with elements that share memory."""
+    """Raise if elements of `out` share memory."""
     steps = zip(out.shape, out.strides, strict=True)
     if out.size and any(n > 1 and stride == 0 for n, stride in steps):
-        raise ValueError("out must have memory of its own for every element, got a broadcast")
+        raise ValueError("out must have memory of its own for every element, got a broadcast array")

@@ -1,4 +1,4 @@
-"""Shares one long loop among the cores; short ones stay with the caller."""
+"""Shares a long loop among the cores. Short loops stay in the calling thread."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ from threading import get_ident
 from anydrop.core import check
 from anydrop.core.interrupts import surely
 
-# The fewest elements of a turn. Between turns threads wait for the interpreter's lock, and with
-# shorter ones they would lose more by that than they gain.
+# The fewest elements of a turn. Threads wait for the interpreter's lock between turns, so shorter
+# turns would lose more time than they gain.
 GRAIN = 2**17
 
 
 def set_num_threads(threads: int | None) -> None:
-    """Set how many threads share a loop over a long array in the host's memory.
+    """Set how many threads anydrop uses on the CPU.
 
-    The number never changes a result. Other libraries' threads are their own affair.
+    They share the work on a long NumPy array or PyTorch CPU tensor. The number never changes a
+    result. It has no effect on the threads of other libraries, such as ``torch.set_num_threads``.
 
     Parameters
     ----------
     threads : int or None
-        The calling thread included, so 1 starts none. None goes back to the default: the
-        environment variable ``ANYDROP_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the cores that
-        this process may use.
+        How many, including the calling thread, so 1 starts no others. None restores the default:
+        the environment variable ``ANYDROP_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the number
+        of cores that this process may use.
 
     Raises
     ------
     TypeError, ValueError
-        If `threads` is no int, or not > 0.
+        If `threads` is no int, or is not > 0.
 
     See Also
     --------
-    get_num_threads : tells how many there are.
+    get_num_threads : Return the number.
 
     Examples
     --------
@@ -53,16 +54,16 @@ def set_num_threads(threads: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """Return how many threads share a loop over a long array in the host's memory.
+    """Return how many threads anydrop uses on the CPU.
 
     Returns
     -------
     int
-        The calling thread included.
+        The number, including the calling thread.
 
     See Also
     --------
-    set_num_threads : sets it.
+    set_num_threads : Set the number.
 
     Examples
     --------
@@ -89,7 +90,7 @@ _LOCAL = threading.local()
 
 @contextmanager
 def without_helpers() -> Iterator[None]:
-    """Have the loops of this thread stay in it: where a scheduler has threads for other work."""
+    """Run loops in the calling thread alone. A scheduler has other work for the cores."""
     before = getattr(_LOCAL, "alone", False)
     _LOCAL.alone = True
     try:
@@ -101,23 +102,22 @@ def without_helpers() -> Iterator[None]:
 class Pool:
     """Helper threads beside the calling one, started at the first long loop.
 
-    Callers in several threads share them, and give each other way: helpers leave a loop between two
-    turns as soon as there are more threads at work than there should be, so whoever brings threads
-    of its own, such as Dask, works with those. Numba's own thread layers abort or hang in such
-    cases.
+    Callers in several threads share them. Helpers leave a loop between two turns as soon as more
+    threads are at work than there should be. So a program with its own threads, such as Dask, uses
+    those. Numba's own threading layers abort or hang in such cases.
 
-    A signal's handler may raise in the caller at any moment, as Ctrl-C does. So no lock is shared
-    with the caller, which could leave it locked: helpers count themselves, in sets and queues that
-    change by single operations. They are daemons, so that the process can end at any time.
+    A signal handler may raise in the caller at any moment, as Ctrl-C does. So the caller shares no
+    lock, which it could leave locked. Helpers count themselves, in sets and queues that change by
+    single operations. They are daemons, so the process can end at any time.
 
     Parameters
     ----------
     threads : int, optional
-        How many threads are to work, callers included; see `set_num_threads` for the default.
+        How many threads work, including callers. See `set_num_threads` for the default.
     grain : int
         The fewest elements of a turn.
     crossover : float, optional
-        The fewest elements that are shared, whatever `run` is told.
+        The fewest elements that are shared, instead of the argument of `run`.
     """
 
     def __init__(
@@ -128,9 +128,9 @@ class Pool:
         self.forget()
 
     def forget(self) -> None:
-        """Start anew, as a forked child must: it has none of its parent's threads."""
-        self._at_work = set[int]()  # identifiers of threads: callers, and helpers at a loop
-        self._helpers = dict[int, int]()  # identifiers, by the number of a helper
+        """Forget all threads. A forked child has none of its parent's."""
+        self._at_work = set[int]()  # identifiers of callers, and of helpers in a loop
+        self._helpers = dict[int, int]()  # identifiers by number of helper
         self._idle = set[int]()  # numbers of helpers
         self._loops = SimpleQueue[_Loop | None]()
 
@@ -147,11 +147,11 @@ class Pool:
     ) -> None:
         """Call ``work(start, stop)`` on slices that cover ``range(n)``, in any order.
 
-        Each of the n stands for so many `elements`. Fewer of these than `crossover` stay with the
-        caller: waking a helper would cost more than it saves.
+        Each of the n items has this many `elements`. With fewer than `crossover` elements in total,
+        the caller works alone: waking a helper would cost more than it saves.
 
-        Helpers don't outlive the call. If `work` raises, or a signal's handler, no further turn is
-        taken, and the error is raised here once all have stopped.
+        When this returns, no helper is at work. If `work` or a signal handler raises, no further
+        turn is taken, and the error is raised here once all threads have stopped.
         """
         crossover = crossover if self._crossover is None else self._crossover
         short = n * elements < crossover or getattr(_LOCAL, "alone", False)
@@ -165,28 +165,28 @@ class Pool:
             surely(lambda: self._lead(loop, len(turns)), loop.finish)
         except Exception as error:
             loop.errors.append(error)
-        # An interrupt, that came while helpers were waited for, before any other error. It is taken
-        # out of the list, or it would hold itself, and so the arrays, by this frame.
+        # An interrupt that came while waiting for helpers goes before other errors. The error is
+        # taken out of the list: otherwise its traceback would keep itself and the arrays alive.
         loop.errors.sort(key=lambda error: isinstance(error, Exception))
         if loop.errors:
             raise loop.errors.pop(0)
 
     def _lead(self, loop: _Loop, turns: int) -> None:
-        """Have helpers assist, and take turns."""
+        """Wake helpers, and take turns."""
         self._at_work.add(get_ident())
         free = loop.threads - len(self._at_work)
         self._wake(loop, min(free, turns - 1))
         loop.take_turns()
 
     def _wake(self, loop: _Loop, count: int) -> None:
-        """Have helpers assist; one that begins when the loop has ended finds nothing to do."""
+        """Wake helpers. A helper that starts after the end of the loop finds nothing to do."""
         missing = count - len(self._idle)
         for number in range(loop.threads - 1):
             if missing > 0 and number not in self._helpers:
                 shared = number, self._loops, self._helpers, self._idle
                 try:
                     start_new_thread(_help, shared)
-                except RuntimeError:  # There are too many, or the interpreter is shutting down.
+                except RuntimeError:  # too many threads, or the interpreter is shutting down
                     count -= missing
                     break
                 missing -= 1
@@ -197,10 +197,10 @@ class Pool:
 def _help(
     number: int, loops: SimpleQueue[_Loop | None], helpers: dict[int, int], idle: set[int]
 ) -> None:
-    """Assist with one loop after another: what a helper does."""
+    """Assist with one loop after another, in a helper thread."""
     me = get_ident()
     if helpers.setdefault(number, me) != me:
-        return  # Two callers started this one at the same time.
+        return  # Two callers started this helper at the same time.
     while True:
         idle.add(number)
         loop = loops.get()
@@ -208,11 +208,11 @@ def _help(
         if loop is None:
             return
         loop.assist()
-        del loop  # Nothing of it is kept while there is nothing to do.
+        del loop  # so that an idle helper keeps nothing alive
 
 
 class _Loop:
-    """One loop: its turns, and the helpers that are at them.
+    """One loop: its turns, and the helpers that work on it.
 
     Parameters
     ----------
@@ -221,9 +221,9 @@ class _Loop:
     turns : list of (int, int)
         In any order.
     threads : int
-        How many are to work, the caller included.
+        How many threads work, including the caller.
     at_work : set of int
-        Identifiers of the threads at work, here or elsewhere.
+        Identifiers of the threads at work, in this loop or another.
     """
 
     def __init__(
@@ -244,9 +244,9 @@ class _Loop:
             self._work(*turn)
 
     def assist(self) -> None:
-        """Take turns until there are none, or too many threads. If one raises, it is the last."""
+        """Take turns until none is left, a turn raises, or too many threads are at work."""
         me = get_ident()
-        self._helping.add(me)  # before it takes a turn, so that `finish` either waits or takes all
+        self._helping.add(me)  # before the first turn, so that `finish` waits or clears all turns
         self._at_work.add(me)
         try:
             while len(self._at_work) <= self.threads and (turn := self._next()):
@@ -266,7 +266,7 @@ class _Loop:
             return None
 
     def finish(self) -> None:
-        """Take away the turns that are left, and wait for the helpers, whatever interrupts it."""
+        """Remove the remaining turns and wait for the helpers, even if interrupted."""
         while True:
             try:
                 self._turns.clear()
@@ -279,11 +279,11 @@ class _Loop:
 
 
 def _turns(n: int, threads: int, grain: int) -> list[tuple[int, int]]:
-    """Cut ``range(n)`` into turns: long ones first, short ones last, that all end together.
+    """Cut ``range(n)`` into turns, long ones first, so that all threads end together.
 
-    Each is three quarters of an equal share of what is left, after C. D. Polychronopoulos and D. J.
-    Kuck, *Guided self-scheduling*, IEEE Transactions on Computers 36, 1987, whose whole share
-    leaves too little to make up for a thread that is held up.
+    Each turn is three quarters of an equal share of the rest. C. D. Polychronopoulos and D. J.
+    Kuck, *Guided self-scheduling*, IEEE Transactions on Computers 36, 1987, take the whole share.
+    That leaves too little to balance a thread that is delayed.
     """
     starts = [0]
     while starts[-1] < n:

@@ -1,4 +1,4 @@
-"""The stream in arrays of uint32, in any namespace."""
+"""The words of the stream in arrays of uint32, in any namespace."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from anydrop.core import stream
 from anydrop.core.recipe import Recipe
 from anydrop.core.typing import Array, Namespace
 
-# The standard leaves an overflow of integers to the library, and some have ones of any size: what
-# could outgrow 32 bits is masked.
+# The standard leaves integer overflow to the library, and some have integers of any size. So what
+# may outgrow 32 bits is masked.
 
 
 def words(xp: Namespace, device: Any, recipe: Recipe) -> Array:

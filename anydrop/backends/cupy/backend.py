@@ -1,7 +1,7 @@
-"""CuPy: the stream in CUDA, drawn and applied in one pass over memory.
+"""CuPy: CUDA kernels that draw and apply a mask in one pass over memory.
 
-Nothing here waits for the device, with one exception: a step or a window's offset that is given as
-an array is read. Kernels run on the array's own device, in its current stream.
+Nothing here waits for the device, except to read a step or a window's offset that is an array.
+Kernels run on the array's device, in its current stream.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from anydrop.core import check
 from anydrop.core.recipe import Recipe
 from anydrop.core.typing import Array
 
-# CuPy's packbits counts elements in 32 bits: bits of longer masks are packed a piece at a time.
+# CuPy's packbits counts elements in 32 bits, so longer masks are packed in pieces.
 PACKED = 2**30
 
-# What CUDA says where there is nothing to run on: no device, or no driver (or too old a one).
+# CUDA's errors if there is no device, or no driver, or one that is too old.
 NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver")
 
 
@@ -44,7 +44,7 @@ class CupyBackend(Backend):
         return self._drawn(f"normals_{dtype}", recipe, like, dtype)
 
     def _drawn(self, name: str, recipe: Recipe, like: Array, dtype: str) -> Array:
-        """Return what a kernel draws of a recipe, on the device of `like`."""
+        """Draw a recipe with a kernel, on the device of `like`."""
         with like.device:
             drawn = cupy.empty(recipe.keep_shape, dtype)
             if drawn.size:
@@ -62,8 +62,8 @@ class CupyBackend(Backend):
     ) -> Array:
         """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`.
 
-        It takes one pass over memory, in which the mask is drawn. Only an `out` that overlaps `x`
-        without being it costs a copy.
+        One pass over memory draws and applies the mask. Only an `out` that partly overlaps `x`
+        costs a copy.
         """
         return self._selected(x, keep, (scale, shift, fill), out)
 
@@ -123,8 +123,8 @@ class CupyBackend(Backend):
     ) -> Array:
         """Return ``residual + where(keep, (x + bias) * scale, 0)``; see `Backend.select_add`.
 
-        It takes one pass over memory, in which the mask is drawn. Only an `out` that overlaps
-        another array without being it costs a copy of that array.
+        One pass over memory draws and applies the mask. Only an `out` that partly overlaps another
+        array costs a copy of that array.
         """
         inputs = (x, residual) if bias is None else (x, residual, bias)
         dtypes = tuple(map(self.dtype_name, inputs))
@@ -142,10 +142,10 @@ class CupyBackend(Backend):
         dtype: Any,
         out: Array | None,
     ) -> Array:
-        """Return what a kernel makes of arrays that broadcast to the shape of the first one.
+        """Apply a kernel to arrays that broadcast to the shape of the first one.
 
-        `prepared` takes where the result lies and where they do. An array that the result overlaps
-        without being the same one is copied first.
+        `prepared` takes the `Memory` of the result and of the arrays. An array that partly overlaps
+        the result is copied first.
         """
         x = inputs[0]
         with x.device:
@@ -162,7 +162,7 @@ class CupyBackend(Backend):
         return y
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
-        """Return x summed to a shape; see `Backend.sum_to`."""
+        """Sum x to a shape; see `Backend.sum_to`."""
         with x.device:
             return super().sum_to(x, shape, dtype)
 
@@ -174,7 +174,7 @@ class CupyBackend(Backend):
             return uniform(shape) < 1.0 - p
 
     def check_generator(self, rng: Any, like: Array) -> None:
-        """Refuse what is no generator of CuPy's."""
+        """Raise if `rng` is no generator of CuPy's."""
         kinds = cupy.random.Generator, cupy.random.RandomState
         if rng is not cupy.random and not isinstance(rng, kinds):
             raise TypeError(
@@ -183,7 +183,7 @@ class CupyBackend(Backend):
             )
 
     def owns(self, x: object) -> bool:
-        """Tell whether `x` is a plain CuPy array: a subclass may mean more than its numbers."""
+        """Tell whether `x` is a plain CuPy array. A subclass may behave differently."""
         return type(x) is cupy.ndarray
 
     def device(self, x: Array) -> Any:
@@ -191,7 +191,7 @@ class CupyBackend(Backend):
         return x.device
 
     def empty(self, device: Any) -> Array:
-        """Return an array of no elements, which stands for CuPy and a device."""
+        """Return an array of no elements, which represents CuPy and a device."""
         with device:
             return cupy.empty(0)
 
@@ -212,18 +212,18 @@ class CupyBackend(Backend):
             return flat.view(cupy.bool_).reshape(shape)
 
     def from_numpy(self, x: np.ndarray[Any, Any], like: Array) -> Array:
-        """Return a NumPy array as one of CuPy's, on the device of `like`."""
+        """Convert a NumPy array to CuPy, on the device of `like`."""
         with like.device:
             return cupy.asarray(x)
 
     def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
-        """Return an array as a NumPy array, once the device has done its work."""
+        """Convert an array to NumPy, once the device has finished its work."""
         with x.device:
             array: np.ndarray[Any, Any] = cupy.asnumpy(x)
         return array
 
     def probes(self) -> list[tuple[Backend, Array]]:
-        """Return an empty array on each device found here; none where there is no device."""
+        """Return a backend and an empty array for each device of this machine."""
         try:
             count = cupy.cuda.runtime.getDeviceCount()
         except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -233,7 +233,7 @@ class CupyBackend(Backend):
         return [(self, self.empty(cupy.cuda.Device(device))) for device in range(count)]
 
     def check_input(self, x: Array) -> None:
-        """Refuse an array whose dtype has no dropout."""
+        """Raise if dropout does not support the dtype or byte order of an array."""
         super().check_input(x)
         _check_byte_order(x)
 
@@ -245,12 +245,12 @@ class CupyBackend(Backend):
         dtypes: tuple[str, ...] = (),
         broadcasts: bool = False,
     ) -> None:
-        """Refuse an array that does not go with x: see `Backend.check_like`."""
+        """Raise if an array does not match x; see `Backend.check_like`."""
         super().check_like(other, x, name, dtypes, broadcasts)
         _check_byte_order(other)
 
     def check_out(self, out: Array, x: Array) -> None:
-        """Refuse an `out` that can't hold the result for `x`."""
+        """Raise if the result for `x` can't be written to `out`."""
         super().check_out(out, x)
         forbid_broadcast(out)
 
@@ -263,14 +263,14 @@ class CupyBackend(Backend):
 def _check_byte_order(x: Array) -> None:
     if not x.dtype.isnative:
         raise TypeError(
-            f"CuPy computes in the machine's own byte order, got dtype {x.dtype.str}; convert "
+            f"CuPy computes only in the machine's byte order, got dtype {x.dtype.str}; convert "
             "the array in NumPy first"
         )
 
 
 @lru_cache
 def _kernel(family: str, name: str) -> Any:
-    # Compiled when it is first called on a device; CuPy keeps the binary on disk.
+    # It is compiled at its first call on a device. CuPy caches the binary on disk.
     return cupy.RawKernel(sources.source(family), name, sources.OPTIONS)
 
 
@@ -279,6 +279,6 @@ def _memory(x: Array) -> launch.Memory:
 
 
 def _mask(keep: Recipe | Array | None, shape: tuple[int, ...]) -> Recipe | launch.Memory | None:
-    """Return what a launch takes for a mask."""
+    """Return a mask as a launch takes it."""
     given = keep is not None and not isinstance(keep, Recipe)
     return _memory(cupy.broadcast_to(keep, shape)) if given else keep

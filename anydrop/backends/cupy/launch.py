@@ -1,7 +1,7 @@
-"""Everything about calling the kernels of philox.cu that needs neither a GPU nor CuPy.
+"""Prepares calls of the kernels of philox.cu, without a GPU or CuPy.
 
-It knows memory by addresses and strides alone, so the tests use it as it is to run the same source,
-compiled for the host, on NumPy's memory.
+It knows memory only by addresses and strides. So the tests also use it to run the same source,
+compiled for the CPU, on NumPy's memory.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from anydrop.backends.common.strides import MergedAxis, merged
 from anydrop.backends.cupy.sources import ELEMENTS, FAMILIES, kernel_name
 from anydrop.core.recipe import Recipe
 
-# A block of threads, and the most of them; beyond, a thread serves several groups.
+# Threads of a block, and the most blocks. Beyond that, a thread handles several groups.
 THREADS = 256
 MOST_BLOCKS = 2**16
 
-# The axes that remain have two elements or more, each with memory of its own in y: so many would
-# take a terabyte.
+# The axes that remain have at least two elements, each with its own memory in y. This many axes
+# would take a terabyte.
 MOST_AXES = 40
 
 
 class Axis(ctypes.Structure):
-    """As in philox.cu: its length, and what a step along it adds to the index and addresses."""
+    """As in philox.cu: the length of an axis, and what a step adds to the index and addresses."""
 
     _fields_ = [
         ("length", ctypes.c_uint64),
@@ -38,7 +38,7 @@ class Axis(ctypes.Structure):
 
 
 class Args(ctypes.Structure):
-    """As in philox.cu: the one argument of a kernel, which travels by value."""
+    """As in philox.cu: the argument of a kernel, passed by value."""
 
     _fields_ = [
         *((name, ctypes.c_uint64) for name in ("x", "y", "keep", "first", "items", "groups")),
@@ -58,7 +58,7 @@ class Beside(ctypes.Structure):
 
 
 class MoreArgs(Args):
-    """As in philox.cu: the one argument of a kernel with an array beside x."""
+    """As in philox.cu: the argument of a kernel with an array beside x."""
 
     _fields_ = [
         ("residual", ctypes.c_uint64),
@@ -67,20 +67,20 @@ class MoreArgs(Args):
     ]
 
 
-# CuPy takes a structure by value as a NumPy array of one. Its bytes suffice, since CuPy would have
-# the fields of a dtype spelled out at every launch, which takes 30 us.
+# CuPy takes a structure by value as a NumPy array of one element. It is an array of bytes, since
+# CuPy would spell out the fields of a structured dtype at every launch, which takes 30 us.
 BYTES = {kind: np.dtype((np.void, ctypes.sizeof(kind))) for kind in (Args, MoreArgs)}
 
 
 class Memory(NamedTuple):
-    """Where an array lies: the address of its first element, and its strides in bytes."""
+    """The memory of an array: the address of its first element, and its strides in bytes."""
 
     address: int
     strides: tuple[int, ...]
 
 
 class Launch(NamedTuple):
-    """A kernel's call: which, of how many blocks and threads, and its one argument."""
+    """A call of a kernel: its names, the number of blocks and threads, and its argument."""
 
     family: str
     kernel: str
@@ -90,10 +90,9 @@ class Launch(NamedTuple):
 
 
 def draw(name: str, recipe: Recipe, y: Memory) -> Launch:
-    """Return the call that writes what is drawn of a recipe to `y`, which is not empty.
+    """Return the call that draws a recipe into `y`, which is not empty.
 
-    The name is "bool" for its keep mask, and for its normal numbers such a one as
-    "normals_float32".
+    The name is "bool" for a keep mask, or a name such as "normals_float32" for normal numbers.
     """
     return _launch(name, recipe.keep_shape, (y, y), recipe)
 
@@ -116,18 +115,18 @@ def select(
     dtype, shape
         Of x and y, which are not empty.
     x, y : Memory
-        May be the same, but not overlap otherwise.
+        They may be the same, but must not overlap otherwise.
     keep : Recipe, Memory or None
-        What to draw, a boolean keep mask broadcast to the shape, or None to keep everything.
+        A recipe to draw, or a boolean keep mask broadcast to the shape, or None to keep everything.
     scale, shift, fill : float
-        A shift of None is none.
+        A shift of None adds nothing.
     inverse : bool
-        Whether what the mask drops is kept, and the rest dropped.
+        Whether to keep what the mask drops, and to drop the rest.
 
     Raises
     ------
     ValueError
-        If elements lie where CUDA can't read them.
+        If elements are not aligned, so that CUDA can't read them.
     """
     # Adding -0.0 changes nothing, not even a zero's sign.
     factors = scale, -0.0 if shift is None else shift, fill
@@ -145,7 +144,7 @@ def perturb(
 ) -> Launch:
     """Return the call that writes ``x * (1 + std * z)`` or ``x + std * z`` to `y`.
 
-    All is as for `select`; z are the normal numbers of the recipe.
+    The arguments are as for `select`, and z are the normal numbers of the recipe.
     """
     name, shift = (f"times_{dtype}", 1.0) if relative else (f"plus_{dtype}", -0.0)
     return _launch(name, shape, (x, y), recipe, (std, shift, 0.0))
@@ -158,9 +157,9 @@ def choose(
     arrays: tuple[Memory, ...],
     keep: Recipe | Memory | None,
 ) -> Launch:
-    """Return the call that writes ``where(keep, new, previous)`` to `y`, of these two arrays.
+    """Return the call that writes ``where(keep, new, previous)`` of two arrays to `y`.
 
-    All is as for `select_add`.
+    The arguments are as for `select_add`.
     """
     new, previous = arrays
     return _launch(f"choose_{dtype}", shape, (new, y, previous), keep)
@@ -179,21 +178,22 @@ def select_add(
     Parameters
     ----------
     dtypes : tuple of str
-        Of x, the residual and the bias, if there is one; y has that of the residual.
+        Of x, the residual, and the bias if there is one. y has the dtype of the residual.
     shape : tuple of int
-        Of all of them, none of which is empty.
+        Of all of them. It is not empty.
     y : Memory
-        May be one of the arrays, but not overlap them otherwise.
+        It may be one of the arrays, but must not overlap them otherwise.
     arrays : tuple of Memory
-        As `dtypes`.
+        In the order of `dtypes`.
     keep : Recipe, Memory or None
         As for `select`.
     scale : float
+        Factor for survivors.
 
     Raises
     ------
     ValueError
-        If elements lie where CUDA can't read them.
+        If elements are not aligned, so that CUDA can't read them.
     """
     x, *others = arrays
     return _launch("_".join(("add", *dtypes)), shape, (x, y, *others), keep, (scale, 0.0, 0.0))
@@ -207,7 +207,7 @@ def _launch(
     factors: tuple[float, float, float] = (1.0, -0.0, 0.0),
     inverse: bool = False,
 ) -> Launch:
-    """Return the call of a kernel for x, y and what lies beside x: a residual, and a bias."""
+    """Return the call of a kernel for x, y and the arrays beside x: a residual, and a bias."""
     drawn = isinstance(keep, Recipe)
     first = keep.placement.first if isinstance(keep, Recipe) else 0
     mask = (0,) * len(shape) if keep is None else keep.strides
@@ -238,29 +238,29 @@ def _plan(
     lead: int,
     drawn: bool,
 ) -> tuple[str, int, Args]:
-    """Return the kernel, the blocks and the arguments of a layout.
+    """Return the kernel, the number of blocks and the arguments for a layout.
 
-    The strides of the mask and of the arrays say where elements lie. `off` is how far the first
-    ones lie behind a multiple of 8 bytes, and `lead` the first one's place in its block. A mask
-    that is not drawn is given, or keeps everything if its threshold stays 0.
+    The layout is given by the strides of the mask and of the arrays, the addresses of the arrays
+    modulo 8 bytes, `off`, and the place of the first index in its Philox block, `lead`. If `drawn`
+    is False, the mask is given, or everything is kept.
     """
     family = FAMILIES[name]
     x, *beside = family.dtypes
-    dtypes = x, beside[0] if beside else x, *beside  # y has that of the residual
+    dtypes = x, beside[0] if beside else x, *beside  # y has the dtype of the residual
     axes = merged(shape, mask, *strides)
     for a, dtype in enumerate(dtypes):
         aligned = ELEMENTS[dtype].aligned
         if off[a] % aligned or any(axis.steps[a] % aligned for axis in axes):
             raise ValueError(
-                f"CUDA reads and writes {dtype} at multiples of {aligned} bytes only, and an array "
-                "here lies elsewhere: copy it first"
+                f"CUDA reads and writes {dtype} only at multiples of {aligned} bytes, and this "
+                "array is not aligned: copy it first"
             )
     plain = MergedAxis(1, 1, tuple(ELEMENTS[dtype].size for dtype in dtypes))
     if not axes or (drawn and axes[-1].mask not in (0, 1)):
         axes.append(plain)
     *outer, run = axes
-    # A run is grouped from the start of its first block; if that is not the same for all runs, from
-    # the earliest that it may be.
+    # Groups of a run begin with its first Philox block. If runs differ, they begin at the earliest
+    # place that a run may need.
     if not (drawn and run.mask):
         lead = 0
     elif any(axis.mask % 4 for axis in outer):
@@ -269,7 +269,7 @@ def _plan(
     items = groups * math.prod(axis.length for axis in outer)
     flat = "flat" in family.kinds and drawn and axes == [plain._replace(length=run.length)]
     kernel = kernel_name(name, "flat" if flat else "any")
-    # Threads beside each other work beside each other in y, whatever its layout.
+    # Neighbouring threads write neighbouring elements of y, whatever its layout.
     axes.sort(key=lambda axis: -abs(axis.steps[1]))
     kind = MoreArgs if family.beside else Args
     args = kind(items=items, groups=groups, ndim=len(axes), run=axes.index(run))

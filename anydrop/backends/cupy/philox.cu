@@ -1,9 +1,9 @@
 // The stream, version 1, for CUDA: one pass over memory that draws and applies what it draws.
 //
-// sources.py puts the table of the normal numbers, QUANTILE, before this, and appends a line
-// KERNEL(...) for each kernel that is wanted. launch.py packs the arguments. The tests compile this
-// file with the host's C++ compiler too, behind a header that stands in for the block below, so
-// nothing else here may be known to CUDA alone.
+// sources.py puts the table of the normal numbers, QUANTILE, before this file, and appends a line
+// KERNEL(...) for each kernel. launch.py packs the arguments. The tests also compile this file with
+// a C++ compiler for the CPU, and a header that replaces the block below. So nothing else here may
+// be specific to CUDA.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -14,8 +14,8 @@ typedef long long i64;
 #define INLINE __device__ __forceinline__
 
 #ifdef __CUDACC__
-// PTX, since __fmul_rn obeys -ftz=true, which CuPy appends to the options, and would flush
-// subnormals; a product and a sum in PTX are never fused either.
+// In PTX: __fmul_rn would flush subnormals, since CuPy appends -ftz=true to the options. Also, PTX
+// never fuses a product and a sum.
 INLINE float mul(float a, float b) { float r; asm("mul.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b)); return r; }
 INLINE float add(float a, float b) { float r; asm("add.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b)); return r; }
 INLINE double mul(double a, double b) { double r; asm("mul.rn.f64 %0, %1, %2;" : "=d"(r) : "d"(a), "d"(b)); return r; }

@@ -1,4 +1,4 @@
-"""The CUDA source of every kernel: philox.cu, a table, and the lines that make kernels of it."""
+"""The CUDA source of each kernel: a table, the template philox.cu, and its instances."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from anydrop.core import quantile
 
 
 class Element(NamedTuple):
-    """A dtype: its struct in philox.cu, its bytes, and what its addresses are multiples of."""
+    """A dtype: its struct in philox.cu, its size in bytes, and the alignment of its addresses."""
 
     struct: str
     size: int
-    width: int  # how many a thread serves
+    width: int  # elements for each thread
     aligned: int
 
 
@@ -32,7 +32,7 @@ ELEMENTS = {
 
 
 class Family(NamedTuple):
-    """The kernels of one source: what they do, and the dtypes of x, the residual and the bias."""
+    """The kernels of one source: their work, and the dtypes of x, the residual and the bias."""
 
     work: str  # as in philox.cu
     dtypes: tuple[str, ...]
@@ -44,7 +44,7 @@ class Family(NamedTuple):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of kernels: for flat arrays, and for any arrays.
+        """The kinds of kernels: for flat arrays, or for any arrays.
 
         A bias is seldom flat, so a sum with a bias has no kernel for flat arrays.
         """
@@ -79,7 +79,7 @@ def source(name: str) -> str:
 
 @lru_cache
 def template() -> str:
-    """Return the CUDA source of the template: philox.cu and, before it, the table of a quantile."""
+    """Return the CUDA source of the template: the table of the normal numbers, then philox.cu."""
     rows = ",\n".join(f"{{{', '.join(map(str, row))}}}" for row in quantile.table().tolist())
     table = f"static __device__ const uint4 QUANTILE[] = {{\n{rows}}};\n"
     text = files("anydrop.backends.cupy").joinpath("philox.cu").read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ def template() -> str:
 
 
 def instances(name: str) -> str:
-    """Return the lines of CUDA that make kernels of their template."""
+    """Return the lines of CUDA that instantiate the template."""
     family = FAMILIES[name]
     args = "MoreArgs" if family.beside else "Args"
     structs = ", ".join(ELEMENTS[dtype].struct for dtype in family.dtypes)

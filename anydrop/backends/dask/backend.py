@@ -1,8 +1,8 @@
-"""Dask: graphs of chunks, each of which draws its own part of the one mask.
+"""Dask: graphs in which each chunk draws its part of the mask.
 
-Nothing is computed here. A chunk's task knows where the chunk lies, which is a window, and lets
-the backend of the chunk's own library do the work: so chunks may be NumPy's or CuPy's, and any
-chunking gives the same mask.
+Nothing is computed here. The task of a chunk knows where the chunk lies, its window, and calls the
+backend of the chunk's library. So chunks may be NumPy's or CuPy's, and any chunking gives the same
+mask.
 """
 
 # Dask's functions have no types.
@@ -29,7 +29,7 @@ from anydrop.core.typing import Array
 
 
 class Home(NamedTuple):
-    """Where chunks lie that are not NumPy's: the backend of their library, and a device of it."""
+    """The place of chunks that are not NumPy's: the backend of their library, and its device."""
 
     backend: Backend
     device: Any
@@ -46,7 +46,7 @@ class DaskBackend(Backend):
 
     @property
     def kernel(self) -> str:  # type: ignore[override]
-        """What draws the masks."""
+        """Name of what draws the masks."""
         return load("numpy").kernel
 
     def keep(self, recipe: Recipe, like: Array) -> Array:
@@ -64,7 +64,7 @@ class DaskBackend(Backend):
     def _drawn(
         self, method: str, recipe: Recipe, like: Array, dtype: str, sizes: tuple[int, ...] = ()
     ) -> Array:
-        """Return what a method of the chunks' own backend draws of a recipe."""
+        """Return the result of a method of the chunks' backend that draws a recipe."""
         recipe = _known(recipe)._replace(scale=1.0)
         shape = tasks.less_reach(recipe.keep_shape, sizes)
         chunks = tuple(
@@ -120,7 +120,7 @@ class DaskBackend(Backend):
         *arguments: Any,
         sizes: tuple[int, ...] = (),
     ) -> Array:
-        """Return what a method of the chunks' own backend makes of each chunk and its mask."""
+        """Apply a method of the chunks' backend to each chunk and its part of the mask."""
         axes = tuple(range(x.ndim))
         recipe, where = _masked(x, keep)
         return da.blockwise(
@@ -172,8 +172,8 @@ class DaskBackend(Backend):
             residual = residual.rechunk(x.chunks)
         elif residual.numblocks != x.numblocks:
             raise ValueError(
-                f"residual must have as many chunks as x, {x.numblocks}, whose sizes are not "
-                f"known, got {residual.numblocks}; call compute_chunk_sizes() of both first"
+                f"residual must have as many chunks as x, {x.numblocks}, whose sizes are unknown, "
+                f"got {residual.numblocks}; call compute_chunk_sizes() of both first"
             )
         added = () if bias is None else _beside(bias, x)
         return da.blockwise(
@@ -187,7 +187,7 @@ class DaskBackend(Backend):
         )
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
-        """Return x summed to a shape, lazily: the chunks are summed, and then their sums."""
+        """Sum x to a shape, lazily: first each chunk, then the sums."""
         lengths = (1,) * (x.ndim - len(shape)) + shape
         axes = tuple(a for a, n in enumerate(lengths) if n == 1)
         summed, rounded = (partial(tasks.summed, dtype=name) for name in (_wide(x), dtype))
@@ -202,13 +202,13 @@ class DaskBackend(Backend):
     def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
     ) -> Array:
-        """Return ``forward(*arrays)``, in chunks that Dask broadcasts right."""
+        """Return ``forward(*arrays)``, in chunks that Dask broadcasts correctly."""
         return forward(*map(self.composable, arrays))
 
     def composable(self, x: Array) -> Array:
         """Return an array with one chunk along each axis of length 1.
 
-        With empty chunks beside it, Dask's functions broadcast such an axis, and their result has a
+        Dask's functions would broadcast such an axis if there are empty chunks, too, and return a
         wrong shape.
         """
         cut = {axis: 1 for axis, sizes in enumerate(x.chunks) if len(sizes) > 1 == sum(sizes)}
@@ -217,13 +217,13 @@ class DaskBackend(Backend):
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
         """Return ``uniform(shape) < 1 - p`` from a generator of Dask's, lazily.
 
-        Its numbers depend on the chunks, which are those of `like` where they fit.
+        The numbers depend on the chunks, which are those of `like` where they fit.
         """
         self.check_generator(rng, like)
         return rng.random(shape, chunks=_chunks(shape, like, "float64")) < 1.0 - p
 
     def check_generator(self, rng: Any, like: Array) -> None:
-        """Refuse what is no generator of Dask's."""
+        """Raise if `rng` is no generator of Dask's."""
         if not isinstance(rng, (da.random.Generator, da.random.RandomState)):
             raise TypeError(
                 "rng must be a dask.array.random.Generator or RandomState for a Dask array, "
@@ -231,7 +231,7 @@ class DaskBackend(Backend):
             )
 
     def shape(self, x: Array) -> tuple[int, ...]:
-        """Return the shape of an array; refuse one whose chunks are of unknown size."""
+        """Return the shape of an array, or raise if the size of a chunk is unknown."""
         if any(math.isnan(n) for n in x.shape):
             raise ValueError(
                 "a mask needs the sizes of all chunks, and this Dask array does not know them: "
@@ -240,20 +240,20 @@ class DaskBackend(Backend):
         return tuple(x.shape)
 
     def device(self, x: Array) -> Any:
-        """Return ``"cpu"``, or where chunks lie that are not NumPy's."""
+        """Return ``"cpu"``, or a `Home` for chunks that are not NumPy's."""
         backend = resolve(meta(x))
         return "cpu" if backend.name == "numpy" else Home(backend, backend.device(meta(x)))
 
     def empty(self, device: Any) -> Array:
-        """Return an array of no elements, whose chunks are of the same library and device."""
+        """Return an array of no elements, with chunks on the device."""
         none = np.empty(0) if device == "cpu" else device.backend.empty(device.device)
         return da.from_array(none, asarray=False)
 
     def pack(self, keep: Array) -> Array:
         """Return a boolean mask as bits in uint8, the first of eight in the lowest; lazily."""
-        if not keep.size:  # Dask can't reshape all of these.
+        if not keep.size:  # Dask can't reshape every empty array.
             return self.empty(self.device(keep)).astype("uint8")
-        # Empty chunks would confuse Dask's reshape.
+        # Dask's reshape fails with empty chunks.
         flat = keep.rechunk([[n for n in sizes if n] for sizes in keep.chunks]).reshape(-1)
         flat = flat.rechunk(-(-flat.chunksize[0] // 8) * 8)
         return flat.map_blocks(
@@ -279,11 +279,11 @@ class DaskBackend(Backend):
         return flat[: math.prod(shape)].reshape(shape)
 
     def from_numpy(self, x: np.ndarray[Any, Any], like: Array) -> Array:
-        """Return a NumPy array as one of Dask, in chunks of the library of `like`."""
+        """Convert a NumPy array to Dask, with chunks of the library of `like`."""
         return da.from_array(resolve(meta(like)).from_numpy(x, meta(like)), asarray=False)
 
     def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
-        """Compute an array."""
+        """Compute an array, and return it as a NumPy array."""
         computed = x.compute()
         return np.asarray(resolve(computed).to_numpy(computed))
 
@@ -292,18 +292,18 @@ class DaskBackend(Backend):
         return [(self, self.empty("cpu"))]
 
     def check_input(self, x: Array) -> None:
-        """Refuse an array whose dtype, or whose chunks' library, has no dropout."""
+        """Raise if dropout does not support the dtype or the library of the chunks."""
         super().check_input(x)
         try:
             resolve(meta(x))
         except TypeError as error:
-            raise TypeError(f"this Dask array has chunks without dropout: {error}") from error
+            raise TypeError(f"this Dask array has unsupported chunks: {error}") from error
 
     def check_out(self, out: Array, x: Array) -> None:
-        """Refuse any `out`."""
+        """Raise for any `out`."""
         raise ValueError(
-            "out= is not supported for Dask arrays: there is no memory to write to before they are "
-            "computed; use the array that is returned"
+            "out= is not supported for Dask arrays, since they have no memory before they are "
+            "computed; use the returned array"
         )
 
 
@@ -319,16 +319,16 @@ def _chunks(shape: tuple[int, ...], like: Array, dtype: str) -> Chunks:
 
 
 def _masked(x: Array, keep: Recipe | Array | None) -> tuple[Recipe | None, tuple[Any, ...]]:
-    """Return a recipe, if there is one, and what tells each chunk of x its part of the mask."""
+    """Return a recipe or None, and the argument that gives each chunk of x its part of the mask."""
     if isinstance(keep, Recipe):
         return _known(keep), (chunk_slices(x.chunks), tuple(range(x.ndim)))
     return None, () if keep is None else _beside(da.asarray(keep), x)
 
 
 def _beside(other: Array, x: Array) -> tuple[Array, tuple[int, ...]]:
-    """Return an array that is broadcast against x in the chunks of x, and its axes there."""
+    """Return an array that broadcasts to x, in the chunks of x, and its axes there."""
     axes = tuple(range(x.ndim))[x.ndim - other.ndim :]
-    # It follows the chunks of x, and not the other way round.
+    # It is rechunked like x, and not x like it.
     fitting = [1 if other.shape[i] == 1 else x.chunks[a] for i, a in enumerate(axes)]
     return other.rechunk(fitting), axes
 
@@ -340,12 +340,11 @@ def _wide(x: Array) -> str:
 
 
 def _known(recipe: Recipe) -> Recipe:
-    """Return a recipe of plain ints, which every process pickles and tokenizes alike."""
+    """Return a recipe of plain ints, which all processes pickle and tokenize in the same way."""
     for number, value in enumerate(place.parts(recipe)):
         if isinstance(value, da.Array):
             raise TypeError(
-                f"{'window offset' if number else 'step'} must be known when a graph is built, "
-                "got a Dask array, which would have to be computed first; use int(...) of it to do "
-                "so"
+                f"{'window offset' if number else 'step'} must be known when the graph is built, "
+                "got a Dask array; compute it first, with int(...)"
             )
     return place.known(Recipe(*recipe))

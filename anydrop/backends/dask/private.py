@@ -1,4 +1,4 @@
-"""What Dask does not document: a test names each that a release changes."""
+"""Undocumented names of Dask. Each has a test that fails if a release changes it."""
 
 # Dask's functions have no types.
 # mypy: allow-untyped-calls
@@ -23,12 +23,12 @@ def meta(x: Array) -> Array:
 
 def meta_like(x: Array, ndim: int, dtype: Any) -> Array:
     """Return such an array of other dimensions and another dtype."""
-    # By way of bool, since of complex numbers made real NumPy would warn.
+    # Through bool, since NumPy would warn if complex numbers became real.
     return meta_from_array(meta_from_array(x._meta, ndim, bool), dtype=dtype)
 
 
 def chunk_slices(chunks: Chunks) -> Any:
-    """Return what tells each task of `dask.array.blockwise` where its chunk lies."""
+    """Return an argument that tells each task of `dask.array.blockwise` where its chunk lies."""
     return ArraySliceDep(chunks)
 
 

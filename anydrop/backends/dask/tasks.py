@@ -1,4 +1,4 @@
-"""What the tasks of a graph call: each chunk's part of the work, by the backend of its library."""
+"""The functions that the tasks of a graph call: one chunk each, by the backend of its library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anydrop.core.typing import Array
 def draw(
     slices: tuple[slice, ...], *, method: str, recipe: Recipe, like: Array, sizes: tuple[int, ...]
 ) -> Array:
-    """Return what a method draws of a recipe, and of the sizes of blocks if there are any."""
+    """Call a method that draws a recipe, and blocks if there are sizes."""
     arguments = (sizes, like) if sizes else (like,)
     with _as_a_task():
         return getattr(resolve(like), method)(_part(recipe, slices, sizes), *arguments)
@@ -31,7 +31,7 @@ def apply(
     arguments: tuple[Any, ...],
     sizes: tuple[int, ...],
 ) -> Array:
-    """Return what a method makes of a chunk, the mask or the recipe of its part, and arguments."""
+    """Apply a method to a chunk, with its part of the mask or recipe, and other arguments."""
     keep = _part(recipe, where, sizes) if recipe else where
     if recipe:
         _check_chunk(x, less_reach(keep.shape, sizes))
@@ -42,7 +42,7 @@ def apply(
 
 
 def choose(*parts: Any, recipe: Recipe | None, given: tuple[bool, bool]) -> Array:
-    """Return what is chosen of a chunk of each state that is given."""
+    """Choose between the chunks of the given states."""
     *states, where = parts
     keep = _part(recipe, where) if recipe else where
     for state in states:
@@ -83,20 +83,20 @@ def pack(keep: Array) -> Array:
 
 
 def unpack(bits: Array) -> Array:
-    """Return the chunk of a mask that bits are."""
+    """Return a chunk of a mask from its bits."""
     return resolve(bits).unpack(bits, (8 * bits.shape[0],), bits)
 
 
 def _check_chunk(x: Array, shape: tuple[int, ...]) -> None:
     if x.shape != shape:
         raise ValueError(
-            f"a chunk has the shape {x.shape} and not {shape}, as its Dask array says: tell "
-            "the chunks where it was made, e.g. with map_blocks(..., chunks=...)"
+            f"a chunk must have the shape {shape} that its Dask array declares, got {x.shape}: "
+            "declare the chunks where the array is made, e.g. with map_blocks(..., chunks=...)"
         )
 
 
 def _as_a_task() -> AbstractContextManager[None]:
-    """Leave the cores to other tasks, unless this program's main thread does all of them itself."""
+    """Leave the cores to other tasks, unless the main thread of the program runs them all."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     if in_main_thread and multiprocessing.parent_process() is None:
         return nullcontext()
@@ -104,7 +104,7 @@ def _as_a_task() -> AbstractContextManager[None]:
 
 
 def less_reach(shape: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a shape less what blocks of these sizes reach beyond the place where they begin."""
+    """Return the shape of the elements, given that of the places where blocks begin."""
     return tuple(n - m + 1 for n, m in zip(shape, sizes, strict=True)) if sizes else shape
 
 

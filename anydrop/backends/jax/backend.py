@@ -1,4 +1,4 @@
-"""JAX arrays, traced or not, on one device or many: pure XLA, so it goes wherever XLA goes."""
+"""JAX arrays, traced or not, on one device or many, in pure XLA."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class JaxBackend(Backend):
     def keep(self, recipe: Recipe, like: Array) -> Array:
         """Return the boolean keep mask of a recipe; see `Backend.keep`.
 
-        It is sharded as `like` is, along the axes whose lengths allow it.
+        It is sharded like `like`, along the axes whose lengths can be divided.
         """
         with jax.enable_x64(True):
             words, layout = recipes.words_and_layout(recipe)
@@ -78,7 +78,7 @@ class JaxBackend(Backend):
         """Return ``where(keep, new, previous)``; see `Backend.choose`."""
         given = previous if new is None else new
         if 0 in given.shape:  # type: ignore[union-attr]
-            return given  # of which XLA, on a mesh with explicit axes, would see no device
+            return given  # On a mesh with explicit axes, XLA would find no device for it.
         with jax.enable_x64(True):
             if isinstance(keep, Recipe):
                 words, layout = recipes.words_and_layout(keep)
@@ -125,7 +125,7 @@ class JaxBackend(Backend):
             return programs.select_add(x, residual, bias, keep, factors)
 
     def sum_to(self, x: Array, shape: tuple[int, ...], dtype: str) -> Array:
-        """Return x summed to a shape; see `Backend.sum_to`."""
+        """Sum x to a shape; see `Backend.sum_to`."""
         with jax.enable_x64(True):
             return programs.sum_to(x, shape, dtype)
 
@@ -140,8 +140,8 @@ class JaxBackend(Backend):
     def recompute(
         self, forward: Callable[..., Array], backward: Callable[[Array], Any], *arrays: Array
     ) -> Array:
-        """Return ``forward(*arrays)``, which a derivative runs again; see `Backend.recompute`."""
-        with jax.enable_x64(True):  # or arrays of 64 bits would become ones of 32
+        """Return ``forward(*arrays)``. A derivative runs it again; see `Backend.recompute`."""
+        with jax.enable_x64(True):  # Otherwise 64-bit arrays would become 32-bit arrays.
             traced = any(isinstance(array, Tracer) for array in arrays)
             return (jax.checkpoint(forward) if traced else forward)(*arrays)
 
@@ -151,74 +151,74 @@ class JaxBackend(Backend):
         return below(_one_key(rng), 1.0 - p, shape)
 
     def at_step(self, rng: Any, step: int) -> Array:
-        """Return the key of a layer's draw: a key has no state that would move on by itself."""
+        """Return the key for a layer's draw number `step`, since a key has no state to advance."""
         low, high = stream.halves(step)
         key = jax.random.fold_in(_one_key(rng), low)
         return jax.random.fold_in(key, high) if high else key
 
     def owns(self, x: object) -> bool:
-        """Tell whether `x` is a JAX array, traced ones included."""
+        """Tell whether `x` is a JAX array, traced or not."""
         return isinstance(x, jax.Array)
 
     def device(self, x: Array) -> Any:
-        """Return the device of an array, its sharding if it lies on several.
+        """Return the device of an array, or its sharding if it lies on several devices.
 
-        What a compiler traces lies nowhere yet: its device is None.
+        It is None for an array that a compiler traces, which has no device yet.
         """
         x = untraced(x)
         return x.device if isinstance(x, jax.Array) else None
 
     def _place(self, x: Array) -> Any:
-        """Return the devices on which an array lies, however it is cut over them."""
+        """Return the devices on which an array lies, however it is sharded."""
         x = untraced(x)
         return x.devices() if isinstance(x, jax.Array) else None
 
     def empty(self, device: Any) -> Array:
-        """Return an array of no elements, which stands for a device or a sharding."""
+        """Return an array of no elements, which represents a device or a sharding."""
         ndim = len(device.spec) if isinstance(device, NamedSharding) else 1
         return jnp.empty((0,) * max(ndim, 1), device=device)
 
     def move(self, x: Array, like: Array) -> Array:
-        """Return an array on the device of `like`, whole on each of several."""
+        """Return an array on the device of `like`, replicated if there are several."""
         sharding = None if isinstance(x, Tracer) else _sharding_beside(like, ())
         return x if sharding is None else jax.device_put(x, sharding)
 
     def pack(self, keep: Array) -> Array:
         """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
-        # Whole on each device: on explicit axes JAX reshapes no array that is cut along them.
+        # Replicated, since JAX can't reshape an array that is sharded along explicit axes.
         return jnp.packbits(self.move(keep, keep), bitorder="little")
 
     def unpack(self, bits: Array, shape: tuple[int, ...], like: Array) -> Array:
         """Return the boolean mask of bits that `pack` made."""
-        # A mask that a jitted function returned has arrays for lengths.
+        # In a mask that a jitted function returned, lengths are arrays.
         lengths = tuple(map(operator.index, shape))
         return programs.compiled(_unpack, _sharding_beside(like, lengths), 1)(bits, lengths)
 
     def from_numpy(self, x: np.ndarray[Any, Any], like: Array) -> Array:
-        """Return a NumPy array as one of JAX, on the device of `like` and of the same dtype."""
+        """Convert a NumPy array to JAX, on the device of `like`, with the same dtype."""
         with jax.enable_x64(True):
             return self.move(jnp.asarray(x), like)
 
     def to_numpy(self, x: Array) -> np.ndarray[Any, Any]:
-        """Return an array as a NumPy array, the whole of it on each of several processes."""
+        """Convert an array to NumPy, the whole of it in each process."""
         return np.asarray(x if x.is_fully_addressable else self.move(x, x))
 
     def probes(self) -> list[tuple[Backend, Array]]:
-        """Return an empty array on one device of each platform found here."""
+        """Return a backend and an empty array for one device of each platform of this machine."""
         first = {device.platform: device for device in reversed(jax.local_devices())}
         return [(self, self.empty(device)) for device in first.values()]
 
     def check_out(self, out: Array, x: Array) -> None:
-        """Refuse any `out`."""
+        """Raise for any `out`."""
         raise ValueError(
             "out= can't be used with JAX arrays, which are immutable; use what is returned: "
             "x = anydrop.dropout(x, ...)"
         )
 
     def check_stateful(self, *, counts: bool) -> None:
-        """Refuse a layer's pass that is traced once and then run many times."""
-        # Derivatives and vmap trace too, but at each call: an array that depends on nothing is
-        # then an ordinary one.
+        """Raise if a layer's pass is traced once and then run many times."""
+        # Derivatives and vmap also trace, but at each call. An array that depends on nothing is
+        # not traced there.
         if isinstance(jnp.zeros(()), Tracer):
             raise TypeError(
                 "a layer counts its steps in Python, and jax.jit (or scan, checkpoint ...) runs "
@@ -228,7 +228,7 @@ class JaxBackend(Backend):
 
 
 def _sharding_beside(like: Array, shape: tuple[int, ...]) -> Sharding | None:
-    """Return where an array of a shape lies if it is to lie with another; None: anywhere."""
+    """Return the sharding of an array of a shape beside another array, or None for anywhere."""
     if isinstance(like, Tracer) or not like.committed:
         return None
     sharding = like.sharding
@@ -248,7 +248,7 @@ def _sharding_beside(like: Array, shape: tuple[int, ...]) -> Sharding | None:
 
 
 def _one_key(rng: Any) -> Array:
-    """Return a key of JAX, of the new kind or the old."""
+    """Check that `rng` is one JAX key, of the new kind or the old, and return it."""
     ours = isinstance(rng, jax.Array)
     if ours and jnp.issubdtype(rng.dtype, jax.dtypes.prng_key):
         if rng.shape:

@@ -1,4 +1,4 @@
-"""What JAX does not document, or has not had for long: a test names each that a release changes."""
+"""Undocumented or new names of JAX. Each has a test that fails if a release changes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anydrop.core.typing import Array
 
 
 def untraced(x: Array) -> Array | None:
-    """Return the array that derivatives trace outside of jit; None for what a compiler traces."""
+    """Return the array behind the tracers of derivatives, or None if a compiler traces it."""
     while isinstance(x, Tracer):
         x = getattr(x, "primal", None)
     return x

@@ -1,6 +1,6 @@
 """The stream and the selection as XLA programs.
 
-Indices and products are 64-bit integers, so everything here is to be called with x64 enabled.
+Indices and products are 64-bit integers, so call everything here with x64 enabled.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from anydrop.core.typing import Array
 
 
 class Layout(NamedTuple):
-    """What of a recipe a program is compiled for. All else are numbers at run time."""
+    """The part of a recipe for which a program is compiled. The rest is passed at run time."""
 
     shape: tuple[int, ...]  # of the keep mask
-    strides: tuple[int, ...]  # how far the indices of neighbours lie apart along each axis
-    wide: bool  # whether indices outgrow 32 bits
+    strides: tuple[int, ...]  # the distance between the indices of neighbours along each axis
+    wide: bool  # whether indices need more than 32 bits
 
 
 @lru_cache(maxsize=512)
 def compiled(
     function: Callable[..., Array], sharding: Sharding | None, *static: int
 ) -> Callable[..., Array]:
-    """Return a function compiled to give arrays of a sharding, anywhere if that is None.
+    """Return a compiled function whose results have a sharding, or lie anywhere if that is None.
 
-    It is compiled for each value of the arguments that `static` counts.
+    It is compiled for each value of the arguments at the positions in `static`.
     """
     return jax.jit(function, static_argnums=static, out_shardings=sharding)
 
@@ -60,15 +60,15 @@ def normals(words: Array, layout: Layout, dtype: str) -> Array:
 
 @partial(jax.jit, static_argnums=(3, 4))
 def select_drawn(x: Array, words: Array, factors: Array, layout: Layout, shifted: bool) -> Array:
-    """Return ``where(keep, x * scale + shift, fill)`` with a keep mask that is drawn here.
+    """Draw a keep mask, and return ``where(keep, x * scale + shift, fill)``.
 
-    The backward pass draws it again: under `jax.checkpoint` nothing but the words and factors is
-    left for it, and forward mode works, which a custom rule for the gradient would end.
+    The backward pass draws the mask again: `jax.checkpoint` keeps only the words and factors for
+    it. With a custom rule for the gradient, forward mode would not work.
     """
 
     def selected(x: Array, words: Array, factors: Array) -> Array:
-        # One barrier for all numbers together: without it XLA takes what they alone decide, the
-        # whole array of indices, out of a loop around this and stores it.
+        # One barrier for all numbers. Without it, XLA would move what depends only on them, the
+        # whole array of indices, out of a surrounding loop and store it.
         words, factors = lax.optimization_barrier((words, factors))
         return _select(x, _kept(words, layout), factors, shifted)
 
@@ -126,7 +126,7 @@ def choose(new: Array | None, previous: Array | None, kept: Array) -> Array:
 @partial(jax.jit, static_argnums=3)
 def select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Array:
     """Return ``where(kept, x * scale + shift, fill)``, or everything kept."""
-    # XLA would leave out the addition of a 0.0 that it sees, which makes -0 to +0.
+    # XLA would leave out an addition of 0.0 that it sees, but that addition makes +0 of -0.
     return _select(x, kept, lax.optimization_barrier(factors), shifted)
 
 
@@ -154,7 +154,7 @@ def select_add(
 
 @partial(jax.jit, static_argnums=(1, 2))
 def sum_to(x: Array, shape: tuple[int, ...], dtype: str) -> Array:
-    """Return x summed to a shape, as a tree of additions."""
+    """Sum x to a shape, as a tree of additions."""
     half = x.dtype in (jnp.float16, jnp.bfloat16)
 
     def summed(x: Array) -> Array:
@@ -171,7 +171,7 @@ def _select_add(
     if bias is not None:
         moved = moved + _wide(bias, dtype)
     y = _select(moved, kept, factors, False)
-    # Else XLA makes a fused multiply-add of product and sum.
+    # Otherwise XLA would fuse product and sum to a multiply-add.
     y = lax.complex(_apart(y.real), _apart(y.imag)) if jnp.iscomplexobj(y) else _apart(y)
     return (_wide(residual, dtype) + y).astype(residual.dtype)
 
@@ -179,7 +179,7 @@ def _select_add(
 def _wide(x: Array, dtype: Any) -> Array:
     """Return an array in the dtype in which it is computed."""
     wide = x.astype(dtype)
-    # XLA leaves the rounding out where it fuses the operation that made a bfloat16.
+    # XLA omits the rounding where it fuses the operation that made a bfloat16.
     return lax.reduce_precision(wide, 8, 7) if x.dtype == jnp.bfloat16 else wide
 
 
@@ -200,7 +200,7 @@ def _select(x: Array, kept: Array | None, factors: Array, shifted: bool) -> Arra
 
 
 def _choose(new: Array | None, previous: Array | None, kept: Array) -> Array:
-    # Without a product by one, which would flush subnormals.
+    # No multiplication by one, which would flush subnormals.
     like: Array = previous if new is None else new
     zero = jnp.zeros((), like.dtype)
     return jnp.where(kept, zero if new is None else new, zero if previous is None else previous)
@@ -208,11 +208,11 @@ def _choose(new: Array | None, previous: Array | None, kept: Array) -> Array:
 
 @jax.custom_jvp
 def _apart(product: Array) -> Array:
-    """Return a product as it is, such that no compiler fuses it with the sum that follows.
+    """Return a product unchanged, so that no compiler fuses it with the sum that follows.
 
-    A fused multiply-add rounds once where NumPy rounds twice. XLA on the CPU fuses through
-    `lax.optimization_barrier` and `lax.reduce_precision`. What it can't see through is that one of
-    two consecutive integers is even.
+    A fused multiply-add rounds once where NumPy rounds twice. XLA on the CPU fuses even through
+    `lax.optimization_barrier` and `lax.reduce_precision`. It does not know that one of two
+    consecutive integers is always even.
     """
     integers = jnp.uint64 if product.dtype == jnp.float64 else jnp.uint32
     bits = lax.bitcast_convert_type(product, integers)
@@ -232,11 +232,11 @@ def _kept(words: Array, layout: Layout) -> Array:
 
 
 def _kept_blocks(words: Array, layout: Layout, sizes: tuple[int, ...]) -> Array:
-    # The barrier has the mask stored: it would be drawn again for each place in a block.
+    # The barrier has XLA store the mask. Otherwise it is drawn again for each place in a block.
     return eroded(jnp, lax.optimization_barrier(_kept(words, layout)), sizes)
 
 
-# Under a jit of its own, for jax.checkpoint would keep the table that this closes over.
+# With its own jit, since jax.checkpoint would keep the table that this closes over.
 @partial(jax.jit, static_argnums=(1, 2))
 def _normals(words: Array, layout: Layout, dtype: str) -> Array:
     return standard_normal(jnp, _drawn(words, layout), dtype, None, _octave_of, _high_half)
@@ -251,7 +251,7 @@ def _high_half(a: Array, b: Array) -> Array:
 
 
 def _drawn(words: Array, layout: Layout) -> Array:
-    """Draw from a key, a step and the first index, of two words each; a threshold follows them."""
+    """Draw the words for a key, a step and a first index, two words each, before a threshold."""
     key0, key1, step0, step1, first0, first1, _ = words
     dtype = np.uint64 if layout.wide else np.uint32
     first = first0.astype(dtype)
@@ -260,7 +260,7 @@ def _drawn(words: Array, layout: Layout) -> Array:
     index = jnp.broadcast_to(first, layout.shape)
     for axis, (length, stride) in enumerate(zip(layout.shape, layout.strides, strict=True)):
         if length > 1:
-            # One axis at a time, for the compiler to fuse: it stores an array of more.
+            # One axis at a time, which the compiler fuses. It would store an array of more axes.
             steps = lax.iota(dtype, length) * dtype(stride)
             index += lax.broadcast_in_dim(steps, layout.shape, (axis,))
     block, lane = index >> 2, index & 3

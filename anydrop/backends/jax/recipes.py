@@ -1,8 +1,8 @@
 """Recipes as compiled programs see them: a few words at run time, and a layout.
 
-Importing this module registers all descriptions with JAX, so that they go into and come out of
-jitted functions. As the named tuples that they are, all their entries would become arrays, p one
-of 32 bits.
+Importing this module registers all descriptions as JAX pytrees, so that jitted functions take and
+return them. As plain named tuples, all their entries would become arrays, and p would be rounded to
+32 bits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from anydrop.core.typing import Array
 
 
 def words_and_layout(recipe: Recipe) -> tuple[Array, Layout]:
-    """Return what a program takes of a recipe at run time, and what it is compiled for."""
+    """Return the part of a recipe that a program takes at run time, and the part it is for."""
     recipe = place.known(recipe, stays=_is_traced)
     strides, window = recipe.strides, recipe.window
     extent = window.shape if window else recipe.shape
@@ -58,12 +58,12 @@ def _first(offset: tuple[Any, ...], strides: tuple[int, ...]) -> Any:
 
 
 def _flattened(recipe: Recipe) -> tuple[tuple[Any, ...], Recipe]:
-    """Return the step and the offset that may be traced, and all else, which is compiled for."""
+    """Return the step and offset, which may be traced, and the rest, which is static."""
     step, window = recipe.step, recipe.window
     if isinstance(step, int):
         step = np.asarray(stream.halves(step), np.uint32)
     elif isinstance(step, jax.Array) and not step.shape:
-        # Words as well: of several scalars that are stacked two would pass for words.
+        # Also as two words: a stack of two scalars would look like one step.
         high = step >> 32 if step.dtype.itemsize > 4 else jnp.zeros_like(step)
         step = jnp.stack([step.astype(np.uint32), high.astype(np.uint32)])
     if window is None:
@@ -86,7 +86,7 @@ def _unflattened(cls: type[Recipe], rest: Recipe, children: tuple[Any, ...]) -> 
 
 
 def _parts(description: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Return the descriptions and arrays within a description, and all else with gaps for them."""
+    """Return the descriptions and arrays in a description, and the rest with gaps for them."""
     inner = tuple(isinstance(v, (Recipe, Description)) or hasattr(v, "dtype") for v in description)
     pairs = list(zip(description, inner, strict=True))
     return tuple(v for v, i in pairs if i), (inner, tuple(None if i else v for v, i in pairs))
@@ -98,7 +98,7 @@ def _together(cls: type, rest: tuple[Any, ...], parts: tuple[Any, ...]) -> Any:
 
 
 _classes: list[type] = [Recipe, Description]
-for _cls in _classes:  # which grow on the way; a mask is both a recipe and a description
+for _cls in _classes:  # The list grows. A mask is both a recipe and a description.
     _classes += set(_cls.__subclasses__()) - set(_classes)
     if issubclass(_cls, Recipe):
         jax.tree_util.register_pytree_node(_cls, _flattened, partial(_unflattened, _cls))

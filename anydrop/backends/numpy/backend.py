@@ -1,4 +1,4 @@
-"""NumPy: fused numba kernels where numba is installed, chunked NumPy otherwise; the same bits."""
+"""NumPy: fused numba kernels if numba is installed, otherwise chunked NumPy, with the same bits."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from anydrop.core import check
 from anydrop.core.recipe import Affine, Recipe, scaled
 from anydrop.core.typing import Array
 
-# Elements drawn before numba is imported, which takes a third of a second; and how many a call
-# counts for by itself, so that many small ones bring it too.
+# Elements that are drawn before numba is imported, which takes a third of a second. Each call adds
+# `CALL` elements to the count, so that many small calls import it, too.
 WARM_UP = 2**20
 CALL = 2**7
-# Uniform numbers at a time from a generator, so that they don't take eight bytes an element.
+# Uniform numbers drawn at a time from a generator, so that they don't take 8 bytes an element.
 DRAWN = 2**16
-# Elements from which on what a call costs beside its kernel is not worth remembering.
+# From this many elements on, a plan saves too little of the time of a call.
 SMALL = 2**20
-# Imported when it is wanted, since that imports numba.
+# Imported when needed, since it imports numba.
 COMPILED = "anydrop.backends.numpy.compiled"
 
 _log = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ class NumpyBackend(Backend):
     name, namespace : str
         As for `Backend`.
     use_numba : bool, optional
-        True takes numba's kernels at once and raises where they can't be had; False never takes
-        them. By default they are taken after `WARM_UP` elements, and not missed if they fail.
+        True uses numba's kernels at once and raises if that fails. False never uses them. By
+        default they are used after `WARM_UP` elements, if numba works.
     pool : Pool, optional
         The threads that share a long loop.
     """
@@ -119,7 +119,7 @@ class NumpyBackend(Backend):
         affine: Affine,
         out: Array | None = None,
     ) -> Array:
-        """Return what `select` makes of x with packed bits; see `Backend.select_packed`."""
+        """Return `select` of x with packed bits; see `Backend.select_packed`."""
         x, kernels = np.asarray(x), self.kernels_for(x.size)
         y = np.empty_like(x, subok=False) if out is None else out
         plain = works.is_plain(x) and works.is_plain(y) and works.are_apart(x, y)
@@ -254,9 +254,9 @@ class NumpyBackend(Backend):
         return None if kernels is None else plan_of(kernels, x, recipe, affine)
 
     def settled(self, x: Array) -> ModuleType | None:
-        """Return the kernels that serve small plain arrays like x from now on.
+        """Return the kernels for small plain arrays like x, which will not change any more.
 
-        None if x is not one, and all but the kernel does not matter, or as long as numba may come.
+        None if x is no such array, or if numba may still be imported.
         """
         small = works.is_plain(x) and 0 < x.size < min(SMALL, self._kernels.CROSSOVER)
         return self._kernels if small and self._until_numba == math.inf else None
@@ -319,7 +319,7 @@ class NumpyBackend(Backend):
         return y.astype(dtype, copy=False) if y.dtype == dtype.newbyteorder("=") else y
 
     def owns(self, x: object) -> bool:
-        """Tell whether `x` is a plain NumPy array: a subclass may mean more than its numbers."""
+        """Tell whether `x` is a plain NumPy array. A subclass may behave differently."""
         return type(x) in (np.ndarray, np.memmap) or isinstance(x, np.generic)
 
     def device(self, x: Array) -> str:
@@ -344,7 +344,7 @@ class NumpyBackend(Backend):
         return flat.view(np.bool_).reshape(shape)
 
     def check_out(self, out: Array, x: Array) -> None:
-        """Refuse an `out` that can't hold the result for `x`."""
+        """Raise if the result for `x` can't be written to `out`."""
         super().check_out(out, x)
         forbid_broadcast(out)
 
@@ -359,7 +359,7 @@ class NumpyBackend(Backend):
         return [*fused, (NumpyBackend(use_numba=False), like)]
 
     def kernels_for(self, n: int) -> ModuleType:
-        """Return the kernels for n elements, which may be the ones that bring numba."""
+        """Return the kernels for n elements. This call may import numba."""
         if self._until_numba < math.inf:
             self._until_numba -= n + CALL
             if self._until_numba <= 0:

@@ -1,7 +1,7 @@
-"""The stream in plain NumPy: what draws the masks where numba is not installed.
+"""The stream in plain NumPy, which draws the masks if numba is not installed.
 
-What makes a `Kernel` or a `KernelOfTwo` here is interchangeable with what has its name in
-`anydrop.backends.numpy.compiled`: it takes the same arguments and gives the same bits.
+Each function that returns a `Kernel` or a `KernelOfTwo` has a counterpart of the same name in
+`anydrop.backends.numpy.compiled`, with the same arguments and the same bits.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from anydrop.core.recipe import UNCHANGED, Affine, Axis, Placement
 from anydrop.core.typing import Array
 
 NAME = "chunked NumPy"
-# The most elements of one call: of fewer the interpreter would take too large a part, more outgrow
-# the cache.
+# The most elements of one call. With fewer, the interpreter takes too large a share of the time.
+# More do not fit in the cache.
 CHUNK = 2**17
-# A second thread waits for the interpreter's lock after each of some fifty passes over a chunk. It
-# saves up to a third of a long array's time in a process of its own, and nothing beside the threads
-# of other libraries. ``nox -s bench`` measures it.
+# A second thread waits for the interpreter's lock after each of about fifty passes over a chunk. It
+# saves up to a third of the time for a long array if it has the process for itself, and nothing
+# beside the threads of other libraries. ``nox -s bench`` measures it.
 CROSSOVER = math.inf
-# Noise takes twice as long, in no more passes.
+# Noise takes twice as long, with no more passes.
 NOISE_CROSSOVER = 2**21
 
 # Adding it changes nothing, not even a zero's sign: x + 0.0 would turn -0 into +0.
@@ -160,7 +160,7 @@ def choosing(dtype: Any, placement: Placement, threshold: int) -> KernelOfTwo:
                 part.reshape(-1, repeat).view(bits)
                 for part in (new[here], previous[here], y[here], between[: len(y[here])])
             )
-            # What turns the previous number into the new one, or nothing.
+            # The bits that turn the previous number into the new one, or zero.
             np.bitwise_xor(new_bits, previous_bits, out=turn)
             np.multiply(turn, kept, out=turn)
             np.bitwise_xor(previous_bits, turn, out=y_bits)
@@ -322,7 +322,7 @@ def apply(x: Array, y: Array, affine: Affine) -> None:
     factor, addend, _ = factors(x.dtype, affine)
     with np.errstate(all="ignore"):  # The kernels that are not NumPy's warn of nothing either.
         if x.dtype.kind == "c":
-            # By parts: a complex product would turn an infinite part into a NaN beside it.
+            # By parts: a complex product would make a NaN beside an infinite part.
             x, y = x.view(compute), y.view(compute)
             np.multiply(x, factor, out=y)
             np.add(y[::2], addend, out=y[::2])

@@ -1,9 +1,9 @@
 """The stream in numba: one pass over memory that draws, scales and selects.
 
-What makes a `Kernel` or a `KernelOfTwo` here is interchangeable with what has its name in
-`anydrop.backends.numpy.chunked`: it takes the same arguments and gives the same bits. Beside these
-are kernels of memory by its addresses, of arrays of any strides, of masks of one bit an element,
-and of connected blocks. The functions that numba compiles are in the folder `kernels`.
+Each function that returns a `Kernel` or a `KernelOfTwo` has a counterpart of the same name in
+`anydrop.backends.numpy.chunked`, with the same arguments and the same bits. There are also kernels
+for memory by its address, arrays of any strides, packed masks, and connected blocks. The functions
+that numba compiles are in the folder `kernels`.
 """
 
 from __future__ import annotations
@@ -366,8 +366,8 @@ def _cached(signature: Any, function: Any, dtype: Any) -> Any:
     try:
         return njit(signature, nogil=True, cache=True)(function)
     except Exception as error:
-        # No folder that the cache may be written to, or a damaged file in it: unpickling that
-        # raises anything. What is wrong with the kernel itself is raised again below.
+        # The cache can't be written to, or has a damaged file, whose unpickling may raise anything.
+        # An error in the kernel itself is raised again below.
         logging.getLogger(__name__).warning(
             "a kernel for %s is compiled in each process anew, which takes seconds, since numba's "
             "cache can't be used (%s): let NUMBA_CACHE_DIR name a folder that can be written to",

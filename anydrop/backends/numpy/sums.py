@@ -1,8 +1,8 @@
 """Sums over many rows, by threads, in the order of `common.pairwise`: gradients of what is shared.
 
-An aligned block of a power of two of rows is a subtree of the tree that adds neighbours. So blocks
-are summed by themselves, in the cache, and then the blocks' sums. Neither the number of threads nor
-the size of a block changes a bit.
+An aligned block whose number of rows is a power of two is a subtree of the tree that adds
+neighbours. So each block is summed separately, in the cache, and then the sums of the blocks. The
+number of threads and the size of a block do not change the result.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ CYCLE = 4
 class Words:
     """Draws words, again and again into the same memory.
 
-    New memory for each piece of a long array would take longer than the words: the system clears
-    its pages first. No memory outlives this object, and none is shared by threads.
+    Allocating memory for each piece of a long array would take longer than drawing, because the
+    system clears its pages first. The memory is freed with this object, and threads don't share it.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from anydrop.core.typing import Array
 
 Work = Callable[..., None]
 
-# A bias of fewer elements is repeated for a kernel, and one call of a kernel serves more.
+# A bias with fewer elements is repeated, so that one call of a kernel handles more of them.
 SHORT = 2**13
 
 

@@ -1,8 +1,8 @@
 """The operators ``anydrop::select_add`` and ``anydrop::sum_to``: `dropout_add` and its derivative.
 
-Backward, the gradient of x is `select` of the result's, that of the residual is the result's own,
-and that of the bias is summed from that of x. The sum is an operator, too: a compiler would trace
-its tree anew for each length.
+In the backward pass, the gradient of x is `select` of the result's gradient, that of the residual
+is the result's gradient itself, and that of the bias is the sum of the gradient of x. The sum is an
+operator, too, because a compiler would trace its tree again for each length.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ LIBRARY.define(
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 SUM_TO = torch.ops.anydrop.sum_to.default
-# What adds up where there is no kernel, in PyTorch's own operations.
+# Sums in PyTorch's own operations, where there is no kernel.
 _TREE = Backend("torch", "array_api_compat.torch")
 
 
 def sum_to(x: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Return x summed over the axes along which a tensor of `shape` broadcasts to its shape."""
+    """Sum x over the axes along which a tensor of `shape` broadcasts to the shape of x."""
     if is_memory(x):
         return host.sum_to(x, tuple(shape), dtype)
     y: Tensor = SUM_TO(x, shape, dtype)
@@ -65,12 +65,12 @@ def _sum(x: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 def tree_sum(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Return x summed in PyTorch's own operations; see `sum_to`."""
+    """Sum x in PyTorch's own operations; see `sum_to`."""
     if x.is_complex():  # by parts, as in `int64.select_add`
         total = tree_sum(torch.view_as_real(x), (*shape, 2), dtype.to_real())
         return torch.view_as_complex(total)
     summed: Tensor = _TREE.sum_to(x, shape, str(dtype).removeprefix("torch."))
-    # An operator's result has memory of its own, also where there is nothing to add up.
+    # The result of an operator needs its own memory, even if there was nothing to sum.
     return summed.clone(memory_format=torch.contiguous_format)
 
 

@@ -42,11 +42,11 @@ class TorchBackend(Drawing):
 
     @property
     def plans(self) -> Plans | None:  # type: ignore[override]
-        """The plans of calls that were made before; None where a compiler traces the call."""
+        """The plans of earlier calls, or None while a compiler traces the call."""
         return None if torch.compiler.is_compiling() else self._plans
 
     def plan(self, x: Tensor, recipe: Recipe, affine: Affine) -> Plan | None:
-        """Return how to do `select` again for small tensors in the host's memory."""
+        """Return a plan that repeats `select` for small CPU tensors."""
         draws = host.draws(x, recipe, affine) if self._on_host and is_plain_cpu(x) else None
         if draws is None:
             return None
@@ -60,7 +60,7 @@ class TorchBackend(Drawing):
                     return None
                 if not x.is_contiguous() or (out is not None and not _takes(out, x)):
                     return None
-                if counts and in_backward():  # a checkpoint's second run
+                if counts and in_backward():  # a checkpoint's recompute
                     return None
                 if out is not None or not requires_grad(x):
                     return draw(x, key, step, first, out)
@@ -82,8 +82,8 @@ class TorchBackend(Drawing):
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
         """Return ``uniform(shape) < 1 - p`` from a generator of PyTorch's.
 
-        The numbers are doubles, since of those alone some are less than a small ``1 - p``, except
-        on a device that has none.
+        The numbers are doubles, because a float32 is never less than a very small ``1 - p``, except
+        on a device without doubles.
         """
         if not isinstance(rng, torch.Generator):
             raise TypeError(
@@ -92,8 +92,8 @@ class TorchBackend(Drawing):
             )
         if is_distributed(like):
             raise TypeError(
-                "rng= is not supported for a DTensor, of whose mask each process draws its part: "
-                "use seed="
+                "rng= is not supported for a DTensor, since each process draws only its part of "
+                "the mask: use seed="
             )
         here, there = like.device, rng.device
         if here.type != there.type or (here.index or 0) != (there.index or 0):
@@ -103,15 +103,15 @@ class TorchBackend(Drawing):
             )
         if in_backward():
             raise TypeError(
-                "rng= draws another mask in each call, and this one is within a backward pass, "
-                "where torch.utils.checkpoint runs its function again: gradients would be wrong. "
-                "Use the function with a seed there: anydrop.dropout(x, p, seed=seed, step=step)"
+                "rng= draws another mask in each call, so gradients would be wrong in this "
+                "backward pass, where torch.utils.checkpoint runs its function again: use the "
+                "function with a seed, anydrop.dropout(x, p, seed=seed, step=step)"
             )
         dtype = torch.float32 if here.type == "mps" else torch.float64
         return torch.rand(shape, generator=rng, device=here, dtype=dtype) < 1.0 - p
 
     def owns(self, x: object) -> bool:
-        """Tell whether `x` is a tensor: a subclass has a say in every operation anyway."""
+        """Tell whether `x` is a tensor, also of a subclass: it can override every operation."""
         return isinstance(x, Tensor)
 
     def dtype_name(self, x: Tensor) -> str:
@@ -119,12 +119,12 @@ class TorchBackend(Drawing):
         return NAMES.get(x.dtype) or dtype_name(x.dtype)
 
     def shape(self, x: Tensor) -> tuple[int, ...]:
-        """Return the shape of a tensor, whose lengths a compiler may keep open."""
+        """Return the shape of a tensor. Its lengths may be symbols of a compiler."""
         if x.is_nested:
             raise TypeError(
-                "dropout needs a dense tensor, got a nested one: drop from its values, and put the "
-                "result back: torch.nested.nested_tensor_from_jagged(anydrop.dropout(x.values(), "
-                "...), x.offsets()), or take its tensors apart by x.unbind()"
+                "dropout needs a dense tensor, got a nested one: drop from its values, "
+                "torch.nested.nested_tensor_from_jagged(anydrop.dropout(x.values(), ...), "
+                "x.offsets()), or from each tensor of x.unbind()"
             )
         return tuple(x.shape)
 
@@ -137,13 +137,13 @@ class TorchBackend(Drawing):
         return int64.aligned(x, like)
 
     def pack(self, keep: Tensor) -> Tensor:
-        """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
+        """Pack a boolean mask into bits of uint8, with the first of eight in the lowest bit."""
         if is_memory(keep):
             return torch.from_numpy(np.packbits(keep.numpy(), bitorder="little"))
         return super().pack(keep)
 
     def unpack(self, bits: Tensor, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """Return the boolean mask of bits that `pack` made."""
+        """Return the boolean mask that `pack` packed."""
         if is_memory(bits):
             flat = np.unpackbits(bits.numpy(), count=math.prod(shape), bitorder="little")
             return torch.from_numpy(flat.view(np.bool_).reshape(shape))
@@ -154,19 +154,19 @@ class TorchBackend(Drawing):
         return x.to(like.device)
 
     def from_numpy(self, x: Array, like: Tensor) -> Tensor:
-        """Return a copy of a NumPy array as a tensor on the device of `like`."""
+        """Copy a NumPy array to a tensor on the device of `like`."""
         return host.tensor(x).to(like.device)
 
     def detached(self, x: Array) -> Array:
-        """Return a tensor without the graph of its gradient."""
+        """Return a tensor without its autograd graph."""
         return x.detach()
 
     def to_numpy(self, x: Tensor) -> Array:
-        """Return a tensor as a NumPy array, which may share its memory."""
+        """Convert a tensor to NumPy. The array may share its memory."""
         return host.array(x.detach().cpu().resolve_conj().resolve_neg())
 
     def probes(self) -> list[tuple[Backend, Tensor]]:
-        """Return an empty tensor for each device and kernel found here, and who draws for it."""
+        """Return a backend and an empty tensor for each device and kernel of this machine."""
         cpu = self.empty("cpu")
         others = [self.empty(f"cuda:{index}") for index in range(torch.cuda.device_count())]
         if torch.backends.mps.is_available():
@@ -178,7 +178,7 @@ class TorchBackend(Drawing):
         return [(TorchBackend(draws=kernel), like) for kernel, like in pairs]
 
     def check_input(self, x: Tensor) -> None:
-        """Refuse a tensor whose dtype or layout has no dropout."""
+        """Raise if dropout does not support the dtype or layout of a tensor."""
         super().check_input(x)
         if x.layout != torch.strided:
             raise TypeError(
@@ -187,16 +187,16 @@ class TorchBackend(Drawing):
             )
 
     def check_like(self, other: Tensor, x: Tensor, name: str, *others: Any) -> None:
-        """Refuse a second tensor that does not go with x, or is not dense; see `Backend`."""
+        """Raise if a second tensor does not match x, or is not dense; see `Backend.check_like`."""
         if isinstance(other, Tensor) and (other.is_nested or other.layout != torch.strided):
             kind = "nested" if other.is_nested else str(other.layout)
             raise ValueError(f"{name} must be a dense tensor, got a {kind} one: convert it first")
         super().check_like(other, x, name, *others)
 
     def check_out(self, out: Tensor, x: Tensor) -> None:
-        """Refuse an `out` that can't hold the result for `x`."""
+        """Raise if the result for `x` can't be written to `out`."""
         if out is not x:
-            self.check_like(out, x, "out")  # and every tensor can be written to
+            self.check_like(out, x, "out")  # Every tensor can be written to.
         if is_distributed(x) != is_distributed(out):
             raise ValueError(
                 f"out must be distributed as x is, {check.type_name(x)}, got {check.type_name(out)}"
@@ -214,37 +214,37 @@ class TorchBackend(Drawing):
             )
 
     def check_stateful(self, *, counts: bool) -> None:
-        """Refuse a layer's pass that is traced once, and a forward that a checkpoint runs again."""
+        """Raise for a layer's pass that is traced once, or a forward that is a recompute."""
         if counts and in_vmap():
             raise TypeError(
                 "a layer counts its forwards, and torch.vmap runs one for all examples, or one for "
-                "each chunk of them. Use the function and pass the step: one for all, "
-                "anydrop.dropout(x, p, seed=seed, step=step), or one that is mapped beside x"
+                "each chunk of them: use the function and pass a step, for all or mapped beside x, "
+                "anydrop.dropout(x, p, seed=seed, step=step)"
             )
         if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
-            return  # The compiler follows the layer's step; `counted` sees to the rest.
+            return  # The compiler traces the layer's step, and `counted` does the rest.
         if torch.compiler.is_exporting() or is_recorded():
             raise TypeError(
-                "a layer counts its steps in Python, which a trace runs once: each run would drop "
-                "the same elements. Use a module, such as anydrop.torch.Dropout, or the function "
-                "with its step: anydrop.dropout(x, p, seed=seed, step=step)"
+                "a layer counts its steps in Python, which a trace runs once, so each run would "
+                "drop the same elements: use a module, such as anydrop.torch.Dropout, or the "
+                "function with its step, anydrop.dropout(x, p, seed=seed, step=step)"
             )
         if counts and in_backward():
             raise TypeError(operator.RUN_AGAIN)
 
     def counted(self, step: Any) -> Any:
-        """Return a layer's step, as a tensor that a compiled program reads at each run."""
+        """Return a layer's step as a tensor, which a compiled program reads at each run."""
         return operator.once(step) if torch.compiler.is_compiling() else step
 
 
 def _takes(out: Tensor, x: Tensor) -> bool:
-    """Tell whether a kernel can write to `out` what it makes of x, which is contiguous memory."""
+    """Tell whether a kernel can write the result for x, contiguous memory, to `out`."""
     return (
         not requires_grad(x)
         and is_memory(out)
         and out.dtype is x.dtype
         and out.shape == x.shape
         and out.is_contiguous()
-        # By addresses: tensors over one NumPy array have storages of their own.
+        # By addresses, since tensors over one NumPy array have different storages.
         and (out is x or abs(out.data_ptr() - x.data_ptr()) >= x.nbytes)
     )

@@ -1,4 +1,4 @@
-"""What draws for a tensor, and how a call goes there."""
+"""Draws for tensors, and chooses the kernel of each call."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from anydrop.core.recipe import UNCHANGED, Affine, Recipe
 
 
 class Drawing(Backend):
-    """What `TorchBackend` draws: masks, noise, and what is made of tensors with them.
+    """The methods of `TorchBackend` that draw masks or noise, and apply them to tensors.
 
     Parameters
     ----------
     name, namespace : str
         As for `Backend`.
     draws : {"", "cpu", "triton", "int64"}
-        What draws the masks: by default, what suits a tensor's device.
+        The kernel that draws. By default it depends on a tensor's device.
     """
 
     def __init__(self, name: str, namespace: str, draws: str) -> None:
@@ -43,18 +43,18 @@ class Drawing(Backend):
 
     @property
     def kernel(self) -> str:  # type: ignore[override]
-        """What draws the masks."""
+        """Name of what draws the masks."""
         return host.HOST.kernel if self._on_host else operator.kernels(self._draws).NAME
 
     def keep(self, recipe: Recipe, like: Tensor) -> Tensor:
         """Return the boolean keep mask of a recipe; see `Backend.keep`.
 
-        Where a compiler or a transform traces the call, it sees ordinary operations on int64.
+        A compiler or a transform that traces the call sees ordinary int64 operations.
         """
         if is_distributed(like):
             raise TypeError(
-                "no keep mask is drawn for a DTensor, so it has no blocks, zoneout or tokens: take "
-                "its local part, x.to_local(), and tell where that lies with window="
+                "no keep mask is drawn for a DTensor, so blocks, zoneout and tokens don't work: "
+                "pass its local part, x.to_local(), and its place as window="
             )
         recipe, known = read(recipe)
         if known and is_plain(like):
@@ -74,7 +74,7 @@ class Drawing(Backend):
     ) -> Tensor:
         """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`.
 
-        Autograd, forward mode, the transforms of ``torch.func`` and the compiler go through it.
+        It works with autograd, forward mode, the transforms of ``torch.func`` and the compiler.
         """
         affine = Affine(scale, shift, fill)
         if is_distributed(x):
@@ -109,7 +109,7 @@ class Drawing(Backend):
         affine: Affine,
         out: Tensor | None = None,
     ) -> Tensor:
-        """Return what `select` makes of x with a mask that `pack` made; see `Backend`."""
+        """Return `select` of x with a mask that `pack` packed; see `Backend.select_packed`."""
         known = x.dtype != torch.bfloat16 or host.BFLOAT16 is not None
         here = self._on_host and is_memory(x) and is_memory(bits) and x.is_contiguous()
         if not known or not here or x.shape != shape:
@@ -158,10 +158,10 @@ class Drawing(Backend):
         numbers: Sequence[Any],
         out: Tensor | None = None,
     ) -> Tensor:
-        """Return what an operator does: by a kernel where nothing but autograd watches.
+        """Return the result of an operator, directly from a kernel if at most autograd tracks it.
 
-        The dispatcher would take longer than all the rest of a small tensor's call. The mask may be
-        one that was drawn, and None keeps everything.
+        PyTorch's dispatcher takes longer than the rest of a small tensor's call. `keep` may also be
+        a mask that was drawn before, or None to keep everything.
         """
         given = [t for t in tensors if t is not None]
         followed = any(map(requires_grad, given))
@@ -189,7 +189,7 @@ class Drawing(Backend):
             with mode_of(given[0]):
                 if isinstance(keep, Recipe):
                     y = one(tensors, keep, numbers, self._draws)
-                else:  # Operations of PyTorch's, which a compiler may fuse.
+                else:  # PyTorch's own operations, which a compiler may fuse
                     y = getattr(int64, one.name)(*tensors, keep, *numbers)
         return y if out is None else out.copy_(y)
 
@@ -200,21 +200,24 @@ class Drawing(Backend):
         *tensors: Tensor,
         numbers: Sequence[Any],
     ) -> Tensor:
-        """Return what a derivative draws again; the gradient of a bare sum is as it is."""
+        """Return a part of a derivative, with the mask drawn again.
+
+        The gradient of a plain sum stays as it is.
+        """
         if keep is None and numbers == UNCHANGED:
             return tensors[0]
         y: Tensor = getattr(self, name)(*tensors, keep, *numbers)
         return y
 
     def sum_to(self, x: Tensor, shape: tuple[int, ...], dtype: str) -> Tensor:
-        """Return x summed to a shape; see `Backend.sum_to`."""
+        """Sum x to a shape; see `Backend.sum_to`."""
         if is_distributed(x):
             return dtensor.sum_to(self.sum_to, x, shape, dtype)
         with mode_of(x):
             return addition.sum_to(x, shape, getattr(torch, dtype))
 
     def _by_triton(self, x: Tensor) -> bool:
-        """Tell whether Triton draws from a tensor, and nothing but autograd watches."""
+        """Tell whether Triton draws for a tensor, and only autograd tracks the call."""
         kernel = self._draws or operator.kernel_for(x.device)
         return kernel == "triton" and is_plain_memory(x)
 
@@ -222,8 +225,8 @@ class Drawing(Backend):
         """Return standard normal numbers; see `Backend.normals`."""
         if is_distributed(like):
             raise TypeError(
-                "normal noise is not drawn for a DTensor: take its local part, x.to_local(), and "
-                "tell where that lies with window="
+                "normal noise is not drawn for a DTensor: pass its local part, x.to_local(), and "
+                "its place as window="
             )
         dtype = COMPUTE[self.dtype_name(like)]
         recipe, known = read(recipe)
@@ -237,9 +240,9 @@ class Drawing(Backend):
     def recompute(
         self, forward: Callable[..., Tensor], backward: Callable[[Tensor], Any], *arrays: Tensor
     ) -> Tensor:
-        """Return ``forward(*arrays)``, of which autograd keeps nothing; see `Backend.recompute`.
+        """Return ``forward(*arrays)``. Autograd keeps nothing of it; see `Backend.recompute`.
 
-        A compiler, a transform or forward mode follows its operations instead.
+        A compiler, a transform or forward mode traces its operations instead.
         """
         if any(map(requires_grad, arrays)) and all(map(is_plain, arrays)) and not in_transform():
             return operator.recompute(forward, backward, *arrays)

@@ -20,13 +20,13 @@ def select(
 
     For its part, a plain tensor, `local` returns the same, as `Backend.select` does.
     """
-    # Whoever has a DTensor has imported it; nobody else need wait for it.
+    # Imported here, since those who have no DTensor need not wait for it.
     from torch.distributed.tensor import DTensor, Replicate, Shard
 
     if torch.compiler.is_compiling():
         raise TypeError(
-            "a DTensor is not compiled: call the function outside of the compiled program, or give "
-            "it the local part, x.to_local(), and tell where that lies with window="
+            "a DTensor is not compiled: call the function outside of the compiled program, or pass "
+            "the local part, x.to_local(), and its place as window="
         )
     if any(placement.is_partial() for placement in x.placements):
         raise TypeError(
@@ -44,8 +44,8 @@ def select(
         if part.numel() and shape != part.shape:
             raise ValueError(
                 f"this process's part of a DTensor of shape {tuple(x.shape)} and placements "
-                f"{x.placements} has the shape {shape}, got {tuple(part.shape)}: which of its "
-                "elements they are is unknown"
+                f"{x.placements} must have the shape {shape}, got {tuple(part.shape)}, "
+                "so which of its elements it has is unknown: pass shape= to DTensor.from_local"
             )
         if part.numel():
             whole = keep.window or Window((0,) * len(shape), tuple(x.shape))
@@ -53,8 +53,8 @@ def select(
             keep = keep._replace(shape=shape, window=Window(offset, whole.shape))
     elif keep is not None:
         raise TypeError(
-            "a DTensor takes a recipe, of which each process draws its part, got "
-            f"{check.type_name(keep)}"
+            f"a DTensor takes a recipe and no mask, got {check.type_name(keep)}: take its local "
+            "part, x.to_local()"
         )
     y = local(part, keep, *affine) if part.numel() else part
     return DTensor.from_local(
@@ -63,7 +63,7 @@ def select(
 
 
 def sum_to(local: Callable[..., Tensor], x: Any, shape: tuple[int, ...], dtype: str) -> Any:
-    """Return a ``DTensor`` summed as `Backend.sum_to` does, in one order for all its parts."""
+    """Sum a ``DTensor`` as `Backend.sum_to` does, in one order for all its parts."""
     from torch.distributed.tensor import DTensor, Replicate
 
     everywhere = [Replicate()] * x.device_mesh.ndim

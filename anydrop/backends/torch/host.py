@@ -1,4 +1,4 @@
-"""Tensors in the host's memory, which NumPy's kernels read and write where they lie."""
+"""CPU tensors: NumPy's kernels read and write their memory in place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ except ImportError:
 
 HOST = NumpyBackend()
 
-# Takes a tensor, a key, a step, the first index, and the tensor to write if it is to be no new one.
+# Takes a tensor, a key, a step, the first index, and optionally the tensor to write to.
 Draw: TypeAlias = Callable[..., Tensor]
 
 
@@ -34,12 +34,14 @@ def array(x: Tensor) -> Array:
     if x.dtype != torch.bfloat16:
         return x.numpy()
     if BFLOAT16 is None:
-        raise TypeError("NumPy has no bfloat16 unless ml_dtypes is installed: convert the tensor")
+        raise TypeError(
+            "NumPy has no bfloat16 unless ml_dtypes is installed: install it, or convert x"
+        )
     return x.view(torch.int16).numpy().view(BFLOAT16)
 
 
 def tensor(x: Array) -> Tensor:
-    """Return a copy of a NumPy array, of any strides and byte order, as a tensor."""
+    """Copy a NumPy array, of any strides and byte order, to a tensor."""
     x = np.array(x, x.dtype.newbyteorder("="), order="C")
     if x.dtype == BFLOAT16:
         return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
@@ -47,7 +49,7 @@ def tensor(x: Array) -> Tensor:
 
 
 def keep(recipe: Recipe, device: torch.device) -> Tensor:
-    """Return the keep mask of a recipe; the device is the host."""
+    """Return the keep mask of a recipe. The device is the CPU."""
     return torch.from_numpy(HOST.keep(recipe, None))
 
 
@@ -110,9 +112,9 @@ def _written_by(
     others: tuple[Any, ...],
     out: Tensor | None,
 ) -> Tensor:
-    """Return what a method of NumPy's backend makes of tensors, in `out` if there is one.
+    """Call a method of NumPy's backend on tensors, and write to `out` if there is one.
 
-    A new result is like the first of them, and of the dtype of the second if there is one.
+    A new result is like the first tensor, with the dtype of the second if there is one.
     """
     given = [t for t in tensors if t is not None]
     if out is not None:
@@ -122,7 +124,7 @@ def _written_by(
     else:
         y = torch.empty_like(given[0], dtype=given[1].dtype)
     if BFLOAT16 is None and any(t.dtype == torch.bfloat16 for t in given):
-        # Computed in float32 and rounded once, as the kernels do it an element at a time.
+        # Computed in float32 and rounded once, as the kernels do for each element.
         wide = [t if t is None else t.detach().float().numpy() for t in tensors]
         y.copy_(torch.from_numpy(method(*wide, *others, None)))
     else:
@@ -132,19 +134,19 @@ def _written_by(
 
 
 def sum_to(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Return x summed over the axes along which a tensor of `shape` broadcasts to its shape."""
+    """Sum x over the axes along which a tensor of `shape` broadcasts to the shape of x."""
     x = x.detach()
     if x.dtype == torch.bfloat16:
         x = x.float()
-    # A sum in a half type is rounded here, by PyTorch, since NumPy may have no bfloat16.
+    # PyTorch rounds a sum in a half type, since NumPy may have no bfloat16.
     name = "float32" if dtype in int64.HALVES else str(dtype).removeprefix("torch.")
     return tensor(np.asarray(HOST.sum_to(array(x), shape, name))).to(dtype)
 
 
 def apply(x: Tensor, keep: Tensor, affine: Affine) -> Tensor:
-    """Return ``where(keep, x * scale + shift, fill)`` for a mask that was drawn.
+    """Return ``where(keep, x * scale + shift, fill)`` for a mask that was drawn before.
 
-    PyTorch's `where` takes twice the time: it jumps at each element.
+    PyTorch's ``where`` takes twice as long, since it branches at each element.
     """
     if x.dtype == torch.bfloat16 and BFLOAT16 is None:
         return int64.apply(x, keep, affine)
@@ -164,16 +166,16 @@ def select_packed(x: Tensor, bits: Tensor, shape: tuple[int, ...], affine: Affin
 
 
 def written(out: Tensor) -> Tensor:
-    """Return a tensor whose memory a kernel writes, about which autograd is told here."""
+    """Tell autograd that a kernel writes the memory of a tensor, and return the tensor."""
     if not out.is_inference():
         torch.autograd.graph.increment_version(out)
     return out
 
 
 def draws(x: Tensor, recipe: Recipe, affine: Affine) -> tuple[Draw, Draw] | None:
-    """Return what does `select` again for small tensors like x, and its linear part.
+    """Return functions that repeat `select`, and its linear part, for small tensors like x.
 
-    The tensors must be contiguous, and of the host's memory. None if x is not one.
+    The tensors must be contiguous CPU tensors. None if x is no such tensor.
     """
     if x.dtype == torch.bfloat16 and BFLOAT16 is None:
         return None

@@ -1,8 +1,8 @@
-"""The stream in plain PyTorch, in int64: what draws the masks on a device without a kernel.
+"""The stream in plain PyTorch, in int64, for compilers and for devices without a kernel.
 
-Nothing here reads a value, so that a compiler can trace all of it, a step or an offset that is a
-tensor included. Signed arithmetic serves: sums and products wrap at 64 bits, and of a shifted
-word the mask takes 32 bits alone.
+Nothing here reads a value, so a compiler can trace all of it, also with a step or an offset that is
+a tensor. Signed arithmetic suffices: sums and products wrap at 64 bits, and only 32 bits are used
+of a shifted word.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from anydrop.core import stream
 from anydrop.core.recipe import Affine, Recipe, scaled
 
 NAME = "int64"
-# Elements drawn at a time, whose some ten temporaries of eight bytes then stay in a cache.
+# Elements drawn at a time, so that about ten temporaries of 8 bytes each stay in the cache.
 CHUNK = 2**16
 HALVES = (torch.float16, torch.bfloat16)
 
 
 def signed(value: int) -> int:
     """Return the int64 that has the bits of a 64-bit number."""
-    # One that a compiler traces, whose symbols have 63 bits, becomes a constant by `index`.
+    # `index` makes a constant of a compiler's symbol, which has only 63 bits.
     return value if value < 2**63 else operator.index(value) - 2**64
 
 
@@ -58,18 +58,18 @@ def normals(recipe: Recipe, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def _high_half(a: Tensor, b: Tensor) -> Tensor:
-    # The product has no sign: `b`, a coefficient or what is left of one, is below 2**31.
+    # The product is not negative, since `b`, a coefficient or a part of one, is below 2**31.
     return a * b >> 32
 
 
 def _drawn(recipe: Recipe, device: torch.device, made_of: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return what is made of a recipe's words: by pieces, or at once where a compiler traces it."""
+    """Return a function of a recipe's words, in pieces, or at once if a compiler traces it."""
     shape = recipe.keep_shape
     n = math.prod(shape)
     step = number(recipe.step, device)
     in_blocks = recipe.window is None and not recipe.shared_axes
     draw, last = (_words_in_blocks, (n + 3) // 4) if in_blocks else (_words, n)
-    end = max(last, 1)  # so that there is a piece even if it is empty
+    end = max(last, 1)  # so that there is at least one piece, maybe empty
     chunk = end if is_traced() else CHUNK
     counts = (torch.arange(a, min(a + chunk, last), device=device) for a in range(0, end, chunk))
     pieces = [made_of(draw(count, step, recipe)) for count in counts]
@@ -90,7 +90,7 @@ def select_add(
 ) -> Tensor:
     """Return ``residual + where(mask, (x + bias) * scale, 0)``."""
     mask = None if mask is None else drawn(mask, x.device)
-    if x.is_complex():  # by parts, since PyTorch's sum is `a + 1 * b`: see `apply`
+    if x.is_complex():  # by parts, since PyTorch's sum is `a + 1 * b`; see `apply`
         real, imag = (
             select_add(x, residual, bias, mask, scale)
             for x, residual, bias in (
@@ -110,7 +110,7 @@ def perturb(x: Tensor, recipe: Recipe, std: float, relative: bool) -> Tensor:
 
 
 def perturbed(x: Tensor, z: Tensor, std: float, relative: bool) -> Tensor:
-    """Return what `perturb` makes of x with normal numbers."""
+    """Return `perturb` of x with given normal numbers."""
     if x.is_complex():
         return torch.complex(*(perturbed(part, z, std, relative) for part in (x.real, x.imag)))
     noise = aligned(z * std + 1.0 if relative else z * std, x)
@@ -119,7 +119,7 @@ def perturbed(x: Tensor, z: Tensor, std: float, relative: bool) -> Tensor:
 
 
 def choose(new: Tensor | None, previous: Tensor | None, mask: Recipe | Tensor) -> Tensor:
-    """Return ``where(mask, new, previous)``; one that is None stands for zeros."""
+    """Return ``where(mask, new, previous)``, where None stands for zeros."""
     like = next(x for x in (new, previous) if x is not None)
     zero = like.new_zeros(())
     kept = aligned(drawn(mask, like.device), like)
@@ -132,7 +132,7 @@ def select_blocks(x: Tensor, recipe: Recipe, sizes: Sequence[int], scale: float)
 
 
 def drawn(mask: Recipe | Tensor, device: torch.device) -> Tensor:
-    """Return a keep mask, which may be that of a recipe."""
+    """Return a keep mask, drawn from a recipe if it is one."""
     return keep(mask, device) if isinstance(mask, Recipe) else mask
 
 
@@ -142,9 +142,9 @@ def wide_dtype(x: Tensor) -> torch.dtype:
 
 
 def apply(x: Tensor, keep: Tensor | None, affine: Affine) -> Tensor:
-    """Return ``where(keep, x * scale + shift, fill)``; all is kept where `keep` is None."""
+    """Return ``where(keep, x * scale + shift, fill)``. None keeps everything."""
     if x.is_complex():
-        # By parts: a complex product would turn an infinite part into a NaN beside it.
+        # By parts: a complex product would make a NaN beside an infinite part.
         imag = apply(x.imag, keep, scaled(affine.scale))
         return torch.complex(apply(x.real, keep, affine), imag)
     y = x.to(wide_dtype(x)) * affine.scale
@@ -162,19 +162,19 @@ def aligned(x: Tensor, like: Tensor) -> Tensor:
     """
     if like.is_contiguous():
         return x
-    like = torch.empty_like(like)  # whose axes are in order also where `like` is expanded
+    like = torch.empty_like(like)  # has ordered axes even if `like` is expanded
     order = memory_order(like)
     back = [order.index(axis) for axis in range(like.ndim)]
     return x.permute(order).contiguous().permute(back)
 
 
 def memory_order(x: Tensor) -> list[int]:
-    """Return the axes of a tensor as they lie in memory, outermost first."""
+    """Return the axes of a tensor in the order of memory, outermost first."""
     return sorted(range(x.ndim), key=x.stride, reverse=True)
 
 
 def _indices(at: Tensor, recipe: Recipe) -> Tensor:
-    """Return the logical indices of those elements."""
+    """Return the logical indices of elements of a keep mask, counted in C order."""
     offset = recipe.window.offset if recipe.window else (0,) * len(recipe.shape)
     index = torch.zeros_like(at)
     axes = zip(recipe.keep_shape, offset, recipe.strides, strict=True)

@@ -41,22 +41,22 @@ _TAGS = (torch.Tag.cudagraph_unsafe, torch.Tag.pt2_compliant_tag)
 class Operator:
     """An operator that draws a recipe. It is affine in one tensor, or linear in several.
 
-    The kernels' modules have a function of its name. It takes the tensors, the recipe and the
-    numbers.
+    The modules of the kernels have a function with its name, which takes the tensors, the recipe
+    and the numbers.
 
     Parameters
     ----------
     name : str
         Its name.
     tensors, numbers : str
-        What it takes before and after the recipe, in the words of PyTorch's schemas. The result has
-        the shape of the first tensor, and the dtype of the second if there is one.
+        Its arguments before and after the recipe, in the language of PyTorch's schemas. The result
+        has the shape of the first tensor, and the dtype of the second if there is one.
     gradients : callable
         Takes an `Again`, the `Kind` of each tensor, whether the gradient of each is needed, the
         gradient of the result, and the numbers. It returns the gradients of the tensors.
     shape : callable, optional
-        Takes the shape of the result and the numbers, and returns the shape of the recipe, if that
-        is another one.
+        Takes the shape of the result and the numbers, and returns the shape of the recipe if that
+        differs.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Operator:
         numbers: Sequence[Any],
         kernel: str,
     ) -> Tensor:
-        """Return the operator's result, by the dispatcher."""
+        """Return the operator's result, through PyTorch's dispatcher."""
         device = next(t.device for t in tensors if t is not None)
         y: Tensor = self.run(*tensors, *described(recipe, device), kernel, *numbers)
         return y
@@ -92,9 +92,9 @@ class Operator:
     def draw(
         self, *tensors: Tensor | None, keep: Any, numbers: Sequence[Any], kernel: str
     ) -> Tensor:
-        """Return the result by a kernel, past the dispatcher, with the strides of the first.
+        """Return the result from a kernel, without the dispatcher, with the first tensor's strides.
 
-        Some kernels take a mask that was drawn in the place of a recipe, or None.
+        Some kernels also take a mask that was drawn before, or None, instead of a recipe.
         """
         y: Tensor = getattr(kernels(kernel), self.name)(*tensors, keep, *numbers)
         return in_order_of(next(t for t in tensors if t is not None), y)
@@ -125,13 +125,13 @@ class Operator:
         return torch.empty_like(given[0], dtype=given[-1].dtype)
 
     def _differentiable(self, *arguments: Any) -> Tensor:
-        # Function.apply would refuse transforms for want of a `setup_context`: here they are the
-        # dispatcher's business.
+        # Function.apply would refuse transforms, since there is no `setup_context`. Here the
+        # dispatcher handles them.
         y: Tensor = apply_in_transform(_Derivative, self, *arguments)
         return y
 
     def _batched(self, info: Any, dims: Any, *arguments: Any) -> tuple[Tensor, int]:
-        """Return the operator over a batch: one mask for all examples, unless a step is mapped."""
+        """Apply the operator to a batch, with one mask for all examples unless a step is mapped."""
         n, (tensors, place, rest) = info.batch_size, self.parted(arguments)
         if dims[self.count] is not None:
             pairs = zip((*tensors, place), dims, strict=False)
@@ -140,20 +140,20 @@ class Operator:
         given = list(zip(tensors, dims, strict=False))
         ndim = next(t.ndim - (dim is not None) for t, dim in given if t is not None)
         examples = [_of_examples(n, ndim, t, dim) for t, dim in given]
-        # What has an entry for each axis gets one for the new axis.
+        # A number with an entry for each axis gets one for the new axis.
         numbers = ([1, *value] if isinstance(value, Sequence) else value for value in rest[5:])
         return self.run(*examples, *shared_by(n, place, *rest[:4]), rest[4], *numbers), 0
 
     def parted(self, arguments: Sequence[Any]) -> tuple[Sequence[Any], Tensor, Sequence[Any]]:
-        """Return the tensors, the place, and what follows."""
+        """Return the tensors, the place, and the other arguments."""
         return arguments[: self.count], arguments[self.count], arguments[self.count + 1 :]
 
 
 class _Derivative(torch.autograd.Function):
-    """The derivative of operators, used beneath the dispatcher, a level of a transform at a time.
+    """The derivative of an operator, used below the dispatcher, one level of transforms at a time.
 
-    The linear part of an operator of one tensor is its own transpose, so one function serves both
-    ways. An operator of several tensors is linear, so it is its own derivative forward.
+    The linear part of an operator of one tensor is its own transpose, so one function is both
+    derivatives. An operator of several tensors is linear, so it is its own forward derivative.
     """
 
     @staticmethod
@@ -181,7 +181,7 @@ class _Derivative(torch.autograd.Function):
 
 
 def _gradients(ctx: Any, needed: Sequence[bool], gradient: Tensor) -> tuple[Tensor | None, ...]:
-    """Return the gradients of an operator's tensors, by operators that draw the same recipe."""
+    """Return the gradients of an operator's tensors, from operators that draw the same recipe."""
     (place,) = ctx.saved_tensors
 
     def again(name: str, *tensors: Tensor | None, numbers: Sequence[Any]) -> Tensor:
@@ -196,14 +196,14 @@ def _gradients(ctx: Any, needed: Sequence[bool], gradient: Tensor) -> tuple[Tens
 
 
 def _kind(x: Tensor | None) -> Kind:
-    """Return what is kept of a tensor."""
+    """Return what is kept of a tensor: its shape and dtype."""
     return None if x is None else (x.shape, x.dtype)
 
 
 def _of_examples(n: int, ndim: int, x: Tensor | None, dim: int | None) -> Tensor | None:
-    """Return a tensor with n examples along a new first axis, if it has so many dimensions.
+    """Return a tensor with n examples along a new first axis, if it has `ndim` dimensions.
 
-    One of fewer dimensions broadcasts to all examples as it is.
+    A tensor of fewer dimensions broadcasts to all examples unchanged.
     """
     if x is None:
         return None

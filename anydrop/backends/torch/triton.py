@@ -1,8 +1,8 @@
-"""The stream in Triton: one pass over memory on a CUDA device, by ``tl.philox``.
+"""The stream in Triton, by ``tl.philox``: one pass over memory on a CUDA device.
 
-It has the functions of `anydrop.backends.torch.int64`, with the same bits. A recipe's step and a
-window's offset may be tensors on the device, which the kernel reads there: nothing waits for the
-device, and a captured graph may replay with another step.
+It has the functions of `anydrop.backends.torch.int64`, with the same bits. A step and the offset of
+a window may be tensors on the device. The kernel reads them there, so nothing waits for the device,
+and a captured graph may be replayed with another step.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def keep(recipe: Recipe, device: torch.device) -> Tensor:
 def select(x: Tensor, recipe: Recipe, scale: float, shift: float | None, fill: float) -> Tensor:
     """Return ``where(keep, x * scale + shift, fill)`` for a recipe.
 
-    One pass over memory, in which the mask is drawn, unless an axis is shared.
+    One pass over memory draws and applies the mask, unless an axis is shared.
     """
     affine = Affine(scale, shift, fill)
     if recipe.shared_axes:
@@ -103,9 +103,9 @@ def _perturbed(x: Tensor, recipe: Recipe, std: float, relative: bool) -> Tensor:
 
 
 def choose(new: Tensor | None, previous: Tensor | None, recipe: Recipe) -> Tensor:
-    """Return ``where(keep, new, previous)`` for a recipe; one that is None stands for zeros.
+    """Return ``where(keep, new, previous)`` for a recipe, where None stands for zeros.
 
-    One pass over memory, in which the mask is drawn, unless an axis is shared.
+    One pass over memory draws and applies the mask, unless an axis is shared.
     """
     if recipe.shared_axes:
         like = next(x for x in (new, previous) if x is not None)
@@ -134,7 +134,7 @@ def select_blocks(x: Tensor, recipe: Recipe, sizes: Sequence[int], scale: float)
 
 @cache
 def table_on(device: torch.device) -> Tensor:
-    """Return the coefficients of the normal numbers, as the int32 that have their bits."""
+    """Return the coefficients of the normal numbers, viewed as int32."""
     return torch.from_numpy(table().view("i4").copy()).to(device)
 
 
@@ -146,7 +146,7 @@ def _launch(
     residual: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> None:
-    """Run the kernel over contiguous tensors; into one of bools it writes the mask."""
+    """Run the kernel over contiguous tensors. If y is of bools, it becomes the mask."""
     n = y.numel()
     if not n:
         return
@@ -185,13 +185,13 @@ def _grid(n: int) -> tuple[int]:
 
 
 def _bits(value: float) -> int:
-    """Return the int64 with the bits of a double: Triton would pass a float as a float32."""
+    """Return the bits of a double as int64, since Triton would pass a float as a float32."""
     (number,) = struct.unpack("<q", struct.pack("<d", value))
     return number
 
 
 def _placed(recipe: Recipe, y: Tensor, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return how kernels take a recipe, of which they draw one word for each element of a shape."""
+    """Return a recipe as arguments of kernels. They draw a word for each element of the shape."""
     at, step, first = _start(recipe, y)
     axes = _axes(recipe, shape)
     return {
@@ -207,7 +207,7 @@ def _placed(recipe: Recipe, y: Tensor, shape: tuple[int, ...]) -> dict[str, Any]
 
 
 def _start(recipe: Recipe, y: Tensor) -> tuple[Tensor, int, int]:
-    """Return the step and the first index: in a tensor on the device of y, or as numbers."""
+    """Return the step and the first index, as a tensor on the device of y or as numbers."""
     if place.is_known(recipe):
         return y, signed(place.known_step(recipe.step)), signed(recipe.placement.first)
     step, *offset = (number(value, y.device) for value in place.parts(recipe))
@@ -218,7 +218,7 @@ def _start(recipe: Recipe, y: Tensor) -> tuple[Tensor, int, int]:
 
 
 def _axes(recipe: Recipe, shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Return length and stride of each axis from the last to the first; none for one run."""
+    """Return length and stride of each axis, last axis first. Empty for one run."""
     if recipe.window is None and not recipe.shared_axes:
         return []
     window = recipe.window and recipe.window._replace(offset=(0,) * len(recipe.shape))
@@ -228,16 +228,16 @@ def _axes(recipe: Recipe, shape: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def _broadcast(bias: Tensor) -> list[tuple[int, int]]:
-    """Return length and stride of the axes of an expanded tensor, from the last to the first.
+    """Return length and stride of the axes of an expanded tensor, last axis first.
 
-    Neighbours that run on are one axis, and what repeats a whole block is none.
+    Contiguous axes are merged, and axes that repeat a whole block are left out.
     """
     axes = [(length, stride) for length, stride in reversed(joined(bias.shape, bias.stride()))]
     return axes[:-1] if axes and axes[-1][1] == 0 else axes
 
 
-# TRITON_INTERPRET=1 has NumPy run the kernel, in the host's memory.
+# With TRITON_INTERPRET=1, NumPy runs the kernel on the CPU.
 INTERPRETED = not isinstance(select_kernel, triton.JITFunction)
 NAME = "triton, interpreted" if INTERPRETED else "triton"
-# Elements of one program. The interpreter takes its time for each, however many they are.
+# Elements of one program. In the interpreter each program is slow, whatever its size.
 BLOCK = 2**15 if INTERPRETED else 2048

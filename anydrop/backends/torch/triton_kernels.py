@@ -1,8 +1,8 @@
-"""The kernels in Triton, which draw words by ``tl.philox`` and make masks and noise of them.
+"""The kernels in Triton. They draw words by ``tl.philox`` and make masks and noise of them.
 
-Elements lie in C order. Complex ones are two `parts` side by side. A word is drawn for each of
-`lengths` and `strides`, the axes from the last to the first, or for one run of indices if there are
-none. Step and first index are read from `at` on the device, or are numbers.
+Elements lie in C order. A complex element is two `parts` side by side. `lengths` and `strides`
+describe the axes of the indices, last axis first. If they are empty, the indices are one run. The
+step and the first index are read from `at` on the device, or passed as numbers.
 """
 
 # Triton has no types, and compiles its functions by those of their arguments at run time.
@@ -42,7 +42,7 @@ def _drawn(
     lead: tl.constexpr,
     width: tl.constexpr,
 ):
-    """Return a program's elements, which may begin before the first, and their words."""
+    """Return the elements of a program, which may start before the first one, and their words."""
     if reads:
         step = tl.load(at)
         first = tl.load(at + 1)
@@ -51,7 +51,7 @@ def _drawn(
     start = tl.program_id(0).to(tl.int64) * width
     i = start + tl.arange(0, width)
     if len(lengths) == 0:
-        # One run of indices: a Philox block serves four neighbours.
+        # One run of indices: a Philox block gives the words of four neighbours.
         block = (first >> 2) + (start // 4 + tl.arange(0, width // 4)).to(tl.uint64)
         w0, w1, w2, w3 = _philox(block, step, key)
         word = tl.reshape(tl.join(tl.join(w0, w2), tl.join(w1, w3)), (width,))
@@ -111,7 +111,7 @@ def select_kernel(
         tl.store(y + i, kept.to(tl.uint8), mask=inside)
     else:
         if bias is not None:
-            left = i.to(tl.int32) if narrow else i  # whose divisions take a device much longer
+            left = i.to(tl.int32) if narrow else i  # 64-bit divisions take a GPU much longer
             at_bias = left * 0
             for a in tl.static_range(len(bias_lengths)):
                 at_bias += (left % bias_lengths[a]) * bias_strides[a]
@@ -138,9 +138,9 @@ def normal(word, table, dtype: tl.constexpr):
     """Return the standard normal numbers of words; see `anydrop.core.quantile`."""
     upper = word >> 31
     count = tl.where(upper > 0, ~word, word)
-    # The exponent of a float, which can't be rounded up where the bit after the first is clear.
+    # Read the exponent of a float. With the bit after the first cleared, it can't be rounded up.
     leading = (count & ~(count >> 1)).to(tl.int32).to(tl.float32).to(tl.int32, bitcast=True)
-    octave = tl.maximum((leading >> 23) - 132, 0).to(tl.uint32)  # of 127 + 5
+    octave = tl.maximum((leading >> 23) - 132, 0).to(tl.uint32)  # 132 = 127 + 5
     place = (count << (31 - octave)) << 1
     row = table + ((octave << 5) + (count >> octave)).to(tl.int32) * 4
     c0 = tl.load(row).to(tl.uint32, bitcast=True)
@@ -206,7 +206,7 @@ def choose_kernel(
     lead: tl.constexpr,
     width: tl.constexpr,
 ):
-    """Write ``where(keep, new, previous)``; one that is None stands for zeros."""
+    """Write ``where(keep, new, previous)``, where None stands for zeros."""
     i, word = _drawn(at, step, first, key, lengths, strides, reads, lead, width)
     inside = (i >= 0) & (i < n)
     kept = word >= threshold.to(tl.uint32)

@@ -1,8 +1,9 @@
-"""What of a call is known at once, and what a compiler, a transform or autograd must see.
+"""Tells whether a compiler, a transform or autograd watches a call.
 
-PyTorch documents no way to ask. So this file uses its private and experimental names, each behind
-a function named for what it tells; no other file does (but `anydrop.core.tracing`, which can't
-import PyTorch), and a test of each name fails when a release takes it away.
+PyTorch documents no way to find out. So this file uses private and experimental names of PyTorch's,
+each behind a function that is named for what it tells. No other file does, except
+`anydrop.core.tracing`, which can't import PyTorch. Each name has a test that fails if a release
+removes it.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from anydrop.core import place
 from anydrop.core.recipe import Recipe
 from anydrop.core.tracing import constant
 
-# The types whose memory holds what they mean: other subclasses have a say in every operation.
+# The types that are only their memory. Other subclasses can override every operation.
 PLAIN = (Tensor, torch.nn.Parameter)
 
-# Of the modes that see operations before the dispatcher does, and stand on no stack.
+# The key of modes that see operations before the dispatcher. They are on no stack.
 PRE_DISPATCH = torch._C.DispatchKey.PreDispatch
 
 
@@ -42,23 +43,23 @@ def is_traced() -> bool:
 
 
 def is_jit_traced() -> bool:
-    """Tell whether ``torch.jit.trace`` writes operations down, to be run many times."""
+    """Tell whether ``torch.jit.trace`` records operations."""
     return torch._C._get_tracing_state() is not None
 
 
 def is_recorded() -> bool:
-    """Tell whether operations are written down once, by a trace, to be run many times."""
+    """Tell whether a trace records operations once, to run them many times."""
     return torch._C._get_tracing_state() is not None or get_proxy_mode() is not None
 
 
 def in_transform() -> bool:
-    """Tell whether a transform of ``torch.func``, or forward mode, is at work."""
+    """Tell whether a transform of ``torch.func``, or forward mode, is active."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-@constant  # which can't trace this, but runs it within the transforms that it traces
+@constant  # so that a compiler, which can't trace this, runs it within the traced transforms
 def in_vmap() -> bool:
-    """Tell whether ``torch.vmap`` is at work, itself or around another transform."""
+    """Tell whether ``torch.vmap`` is active, alone or around another transform."""
     if not torch._C._are_functorch_transforms_active():
         return False
     stack = torch._C._functorch.get_interpreter_stack()
@@ -77,9 +78,9 @@ def backward_pass() -> int:
 
 
 def let_compilers_look_into(functions: Iterable[Callable[..., Any]]) -> None:
-    """Have compilers trace functions that stand in the place of PyTorch's.
+    """Have compilers trace functions that replace PyTorch's.
 
-    They put a function under a name of PyTorch's into the program as it is, without a look inside.
+    Compilers do not look inside a function with a name of PyTorch's.
     """
     rules = sys.modules.get("torch._dynamo.trace_rules")
     if rules is not None:
@@ -89,15 +90,15 @@ def let_compilers_look_into(functions: Iterable[Callable[..., Any]]) -> None:
 
 
 def generator_state() -> int:
-    """Return a hash of the state of PyTorch's CPU generator. Nothing is drawn."""
-    with torch._C._DisableTorchDispatch():  # Modes would see the reading.
+    """Return a hash of the state of PyTorch's CPU generator, without drawing from it."""
+    with torch._C._DisableTorchDispatch():  # so that modes don't see it
         return hash(torch.get_rng_state().numpy().tobytes())
 
 
 def may_be_repeated() -> bool:
-    """Tell whether what runs now may be a checkpoint's first run.
+    """Tell whether a checkpoint may recompute what runs now.
 
-    Reentrant checkpoints run it without gradients, the others with hooks for saved tensors.
+    Reentrant checkpoints run their forward without gradients, others with hooks for saved tensors.
     """
     hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
     return hooks is not None or not torch.is_grad_enabled()
@@ -109,70 +110,70 @@ def is_plain(x: Tensor) -> bool:
 
 
 def is_plain_memory(x: Tensor) -> bool:
-    """Tell whether a tensor is the memory of its device, and nothing but autograd watches."""
+    """Tell whether a tensor is only memory of its device, and at most autograd tracks it."""
     return (
         is_plain(x)
-        # Within a transform even a tensor that is made there is a wrapper.
+        # In a transform, even a tensor that is made there is a wrapper.
         and not in_transform()
         and torch._C._dispatch_keys(x) == _memory_keys(x.device.type)
     )
 
 
 def is_plain_cpu(x: Tensor) -> bool:
-    """Tell whether a tensor is the host's memory, and nothing but autograd watches."""
+    """Tell whether a tensor is only CPU memory, and at most autograd tracks it."""
     return (
         is_plain(x)
         and not in_transform()
-        and torch._C._dispatch_keys(x) == _memory_keys("cpu")  # A device's name takes long.
+        and torch._C._dispatch_keys(x) == _memory_keys("cpu")  # x.device.type would be slow
     )
 
 
 def requires_grad(x: Tensor) -> bool:
-    """Tell whether autograd follows what is done with a tensor."""
+    """Tell whether autograd tracks what is done with a tensor."""
     return x.requires_grad and torch.is_grad_enabled()
 
 
 def is_memory(x: Tensor) -> bool:
-    """Tell whether a tensor is the host's memory and nothing else, to anyone who watches."""
+    """Tell whether a tensor is only CPU memory, and nothing tracks it."""
     return is_plain_cpu(x) and not requires_grad(x)
 
 
 @lru_cache
 def _memory_keys(device: str) -> Any:
-    """Return what the dispatcher knows of a dense tensor in the memory of a kind of device.
+    """Return the dispatch keys of a dense tensor on a type of device.
 
-    One with a bit to conjugate or negate it, or seen by a transform of ``torch.func``, has more.
+    A tensor that is lazily conjugated or negated, or wrapped by a transform, has more keys.
     """
     with torch.inference_mode(False):
         return torch._C._dispatch_keys(torch.empty(0, device=device))
 
 
 def is_distributed(x: object) -> bool:
-    """Tell whether a tensor is a `DTensor`, without importing what only its users need."""
+    """Tell whether a tensor is a ``DTensor``, without importing that class."""
     return type(x).__name__ == "DTensor"
 
 
 def is_fake(x: Tensor) -> bool:
-    """Tell whether a tensor was made where tensors are fake: it has no memory, and no value."""
+    """Tell whether a tensor is fake: it has no memory and no values."""
     return hasattr(x, "fake_mode")
 
 
 def mode_of(x: Tensor) -> AbstractContextManager[Any]:
-    """Return the mode of a fake tensor, which may have left it: it meets no real ones outside."""
+    """Return the mode of a fake tensor, which can't be combined with real tensors outside of it."""
     mode = None if type(x) in PLAIN or is_traced() else getattr(x, "fake_mode", None)
     return mode or nullcontext()
 
 
 def read(recipe: Recipe) -> tuple[Recipe, bool]:
-    """Return a recipe whose tensors are read where that needs no waiting, and whether all were."""
+    """Return a recipe with the values of its CPU tensors, and whether all values are known."""
     found = place.known(recipe, stays=lambda v: isinstance(v, Tensor) and not is_memory(v))
-    # Without tensors it comes back as it is. A key is of tensors only where a call is traced.
+    # A recipe without tensors is returned unchanged. A key has tensors only in a traced call.
     return found, found is recipe or place.is_known(found)
 
 
 def local_part(x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the shape of this process's part of a ``DTensor``, and where it begins."""
-    # Whoever has a DTensor has imported it; nobody else need wait for it.
+    # Imported here, since those who have no DTensor need not wait for it.
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
     shape, offset = compute_local_shape_and_global_offset(x.shape, x.device_mesh, x.placements)
@@ -180,12 +181,12 @@ def local_part(x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 class EachOperator(TorchDispatchMode):
-    """A block in which a function is called in the place of each operator.
+    """A block in which a function is called instead of each operator.
 
     Parameters
     ----------
-    run : Callable
-        Takes an operator, its arguments and its keywords, and returns what the operator returns.
+    run : callable
+        Takes an operator, its arguments and its keywords, and returns the operator's result.
     """
 
     supports_higher_order_operators = True  # such as that of flex_attention
@@ -200,23 +201,23 @@ class EachOperator(TorchDispatchMode):
         return self.run(operator, arguments, keywords or {})
 
 
-# Functions of autograd beneath the dispatcher ----------------------------------------------------
+# Autograd functions below the dispatcher ---------------------------------------------------------
 
 
 def apply_of(function: type[torch.autograd.Function]) -> Callable[..., Any]:
-    """Return the method that ``Function.apply`` calls once it has asked for transforms."""
+    """Return the method that ``Function.apply`` calls after its checks for transforms."""
     return super(torch.autograd.Function, function).apply
 
 
 def apply_in_transform(function: type[torch.autograd.Function], *arguments: Any) -> Any:
-    """Apply a function where the dispatcher takes the transforms apart, one level at a time."""
+    """Apply a function where the dispatcher handles transforms, one level at a time."""
     with enable_single_level_autograd_function():
         return apply_of(function)(*arguments)
 
 
 @contextmanager
 def below_autograd() -> Iterator[None]:
-    """Pass calls on to the levels below, whose gradients ``Function.apply`` has switched off."""
+    """Call the levels below autograd, with gradients, which ``Function.apply`` switched off."""
     with (
         torch._C._AutoDispatchBelowAutograd(),
         torch.enable_grad(),

@@ -1,18 +1,18 @@
-"""A whole model at once: `convert`, `revert`, and `remaining`, which names what is left.
+"""Converts a whole model: `convert`, `revert`, and `remaining`, which lists what is left.
 
 A call of `convert` goes through these files:
 
-- ``places`` says what is to be done with each module. It takes dropout modules from ``known``, and
+- ``places`` decides what to do with each module. It looks up dropout modules in ``known``, and
   reads in the ``bytecode`` of others which dropout functions they call.
-- ``dropouts``, ``recurrent`` and ``callers`` change a module, and undo that.
-- ``table`` prints what was done.
+- ``dropouts``, ``recurrent`` and ``callers`` change a module, and undo the change.
+- ``table`` prints the result.
 
-A call of ``F.dropout`` in a converted module goes through these:
+A call of ``F.dropout`` in a converted module goes through these files:
 
-- ``callers`` has the forward, which tells ``scope`` who draws: the module's ``child``.
-- ``functional`` has the function in the place of PyTorch's. It asks ``scope`` who draws.
+- ``callers`` has the module's forward. It tells ``scope`` which ``child`` draws.
+- ``functional`` has the function that replaces PyTorch's. It asks ``scope`` which child draws.
 
-``random_calls`` watches the operators of a forward for ``remaining``.
+``random_calls`` watches the operators of a forward, for ``remaining``.
 """
 
 from anydrop.torch.conversion.convert import convert, revert

@@ -1,12 +1,12 @@
-"""Which random functions of PyTorch's a class of modules calls: its bytecode is read.
+"""Reads bytecode to find which of PyTorch's random functions a module class calls.
 
-The reading starts at ``forward``. It follows ``self.method``, ``super().method`` and the global
-functions of the same package, and looks for names such as the ``dropout`` of ``F.dropout``.
+It starts at ``forward`` and follows ``self.method``, ``super().method`` and global functions of the
+same package. It looks for names such as the ``dropout`` of ``F.dropout``.
 
 It misses a function that is imported within a function, kept in an attribute, table or argument,
-found by `getattr`, or called as ``module.function`` of the model's own files. It does not read
-functions of other packages, nor scripted ones. Code that never runs counts, too. What really runs
-is told by `anydrop.torch.remaining`.
+found by ``getattr``, or called as ``module.function`` of the model's own files. It does not read
+functions of other packages, or scripted functions. Code that never runs counts, too. To find out
+what really runs, use `anydrop.torch.remaining`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
 from anydrop.torch.conversion.functional import ATTENTION, DROPOUTS
 
-# Functions of ours stand in the place of these, where they are called by ``F.name``.
+# Functions that ours replace, where they are called as ``F.name``.
 REPLACED = frozenset((*DROPOUTS, ATTENTION))
-# Other random functions. Whatever has such a name after a dot is taken for one.
+# Other random functions. Anything with such a name after a dot counts as one.
 OTHERS = frozenset(
     (
         *("bernoulli", "bernoulli_", "feature_dropout", "multinomial", "normal", "rand"),
@@ -33,37 +33,37 @@ OTHERS = frozenset(
         *("gumbel_softmax", "fractional_max_pool2d", "fractional_max_pool3d"),
     )
 )
-# Functions that code may import by name from ``torch.nn.functional``, and call without a dot.
+# Functions that code may import from ``torch.nn.functional`` and call without a dot.
 IMPORTABLE = REPLACED | {"rrelu", "gumbel_softmax"}
-# What stands before the dot where a function of `REPLACED` is called past ours.
+# What stands before the dot where a call of a function in `REPLACED` bypasses ours.
 BELOW = ("torch", "_VF", "_nn", "aten")
 
-# What stands before a global name.
+# Stands before a global name.
 GLOBAL = ""
 
 
 class Calls(NamedTuple):
-    """What the code of a class calls.
+    """The random functions that the code of a class calls.
 
     Attributes
     ----------
     dropouts : frozenset of str
-        Functions in whose place ours stand: ``"dropout"`` for ``F.dropout``.
+        Functions that ours replace: ``"dropout"`` for ``F.dropout``.
     others : frozenset of str
-        Random functions that ours don't replace. ``torch.dropout`` and a ``dropout`` that was
-        imported by its name are among them.
+        Functions that ours don't replace, such as ``torch.dropout``, or ``dropout`` if it was
+        imported by name.
     """
 
     dropouts: frozenset[str] = frozenset()
     others: frozenset[str] = frozenset()
 
 
-# By class. A class that nothing uses any more goes.
+# Results by class. Unused classes are freed.
 _found: WeakKeyDictionary[Any, Calls] = WeakKeyDictionary()
 
 
 def calls_of(kind: Any) -> Calls:
-    """Return what the forward of a class calls, by its own methods and its package's functions."""
+    """Return what the forward of a class calls, also through its methods and its package."""
     known = _found.get(kind)
     if known is None:
         known = _found[kind] = Calls() if is_torchs(kind) else _read(kind)
@@ -71,7 +71,7 @@ def calls_of(kind: Any) -> Calls:
 
 
 def is_torchs(kind: type) -> bool:
-    """Tell whether a class and its bases are PyTorch's own, and no code was made for it."""
+    """Tell whether a class and its bases are PyTorch's, and its code was not generated."""
     return not issubclass(kind, torch.fx.GraphModule) and all(map(_is_torchs, kind.__mro__))
 
 
@@ -98,7 +98,7 @@ def _read(kind: Any) -> Calls:
                     dropouts.add(name)
                 elif name in OTHERS or (name in REPLACED and before in BELOW):
                     others.add(name)
-                else:  # It may be a method of a base, by ``super().name``.
+                else:  # It may be a method of a base class, called as ``super().name``.
                     todo.extend(vars(base).get(name) for base in bases)
     return Calls(frozenset(dropouts), frozenset(others))
 
@@ -119,12 +119,12 @@ def _is_imported(name: str, value: Any) -> bool:
 
 
 def _is_f(name: str | None, function: FunctionType) -> bool:
-    """Tell whether a name before a dot is that of ``torch.nn.functional``."""
+    """Tell whether a name before a dot means ``torch.nn.functional``."""
     return name == "functional" or function.__globals__.get(name or "") is F
 
 
 def _plain(function: Any) -> FunctionType | None:
-    """Return a function without its decorators, or None for what is no function."""
+    """Return a function without its decorators, or None if it is no function."""
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     function = getattr(function, "__func__", function)
@@ -132,7 +132,7 @@ def _plain(function: Any) -> FunctionType | None:
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
-    """Yield a function's code and that of the functions within."""
+    """Yield the code of a function and of the functions inside it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -140,10 +140,10 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _names(code: CodeType) -> Iterator[tuple[str | None, str]]:
-    """Yield each name that code loads, after what stands before its dot.
+    """Yield each name that code loads, with what stands before its dot.
 
     That is `GLOBAL` for a global, and None if it isn't a name: ``F.dropout`` gives ``GLOBAL, "F"``
-    and ``"F", "dropout"``. This knows the instructions of Python 3.11 to 3.14.
+    and ``"F", "dropout"``. It knows the instructions of Python 3.11 to 3.14.
     """
     before: str | None = None
     for step in dis.get_instructions(code):
@@ -154,10 +154,10 @@ def _names(code: CodeType) -> Iterator[tuple[str | None, str]]:
         elif operation in ("LOAD_ATTR", "LOAD_METHOD"):
             yield before, argument
             before = argument
-        elif operation == "LOAD_SUPER_ATTR":  # ``super().name`` since 3.12; ``self`` comes before
+        elif operation == "LOAD_SUPER_ATTR":  # ``super().name`` since 3.12, after ``self``
             yield None, argument
             before = argument
-        elif "LOAD_FAST" in operation:  # Since 3.13 one may load or store another local, too.
+        elif "LOAD_FAST" in operation:  # Since 3.13 it may load or store a second local, too.
             before = argument[-1] if isinstance(argument, tuple) else argument
         elif operation == "LOAD_DEREF":
             before = argument

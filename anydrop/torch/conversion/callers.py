@@ -1,4 +1,4 @@
-"""Modules that call dropout functions: each gets a child that draws the masks of its calls."""
+"""Converts modules that call dropout functions: each gets a child that draws their masks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from anydrop.torch.conversion.child import CHILD, FunctionalDropout
 from anydrop.torch.conversion.functional import install, let_compilers_trace, uninstall
 from anydrop.torch.conversion.scope import CHILDREN, drawn_by
 
-# The attribute of the classes made here: whether a child draws, or PyTorch.
+# An attribute of the classes made here: True if a child draws, False if PyTorch does.
 DRAWS = "_lets_a_child_draw"
 
-# By the class before and whether a child draws. A class that nothing uses any more goes.
+# The classes made here, by the original class and whether a child draws. Unused ones are freed.
 _classes: WeakValueDictionary[tuple[int, bool], Any] = WeakValueDictionary()
 
 
 def let_draw(module: nn.Module, options: dict[str, Any] | None) -> FunctionalDropout | None:
-    """Let a new child with some options draw for a module's functions; None: let PyTorch draw."""
+    """Have a new child with these options draw for a module's functions. None: PyTorch draws."""
     child = None if options is None else FunctionalDropout(**options)
     module.__class__ = _calling_class(type(module), child is not None)
     if child is not None:
@@ -31,7 +31,7 @@ def let_draw(module: nn.Module, options: dict[str, Any] | None) -> FunctionalDro
 
 
 def revert(module: nn.Module) -> None:
-    """Undo `let_draw`; without it, do nothing."""
+    """Undo `let_draw`. Do nothing for another module."""
     if not is_calling(module):
         return
     kind: Any = type(module)
@@ -48,17 +48,17 @@ def is_calling(module: nn.Module) -> bool:
 
 
 def is_left(module: nn.Module) -> bool:
-    """Tell whether `let_draw` lets PyTorch draw for a module."""
+    """Tell whether `let_draw` has PyTorch draw for a module."""
     return vars(type(module)).get(DRAWS) is False
 
 
 def is_hidden(module: nn.Module) -> bool:
-    """Tell whether another class was put over that of `let_draw`, as by a parametrization."""
+    """Tell whether a class was derived from that of `let_draw`, as by a parametrization."""
     return is_calling(module) and DRAWS not in vars(type(module))
 
 
 def _calling_class(kind: Any, draws: bool) -> Any:
-    """Return a class of the same name, whose forward lets the child draw, or PyTorch."""
+    """Return a class of the same name, whose forward has the child draw, or PyTorch."""
     known = _classes.get((id(kind), draws))
     if known is not None:
         return known
@@ -70,7 +70,7 @@ def _calling_class(kind: Any, draws: bool) -> Any:
         with drawn_by(child):
             if child is None or not child.is_lent or self.training:
                 return kind.forward(self, *arguments, **keywords)
-            # In `monte_carlo` the child alone is in training mode.
+            # `monte_carlo` puts only the child in training mode.
             self.training = True
             try:
                 return kind.forward(self, *arguments, **keywords)

@@ -1,4 +1,4 @@
-"""`FunctionalDropout`: a module's child that draws the masks of the functions it calls."""
+"""`FunctionalDropout`: the child that draws the masks of the functions that a module calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anydrop.torch.conversion.scope import CHILDREN
 from anydrop.torch.module import Module
 from anydrop.torch.standard import Standard
 
-# The name of the children that draw for functions, and of those of recurrent modules.
+# The name of the child that draws for functions, and of the child of a recurrent module.
 CHILD = "anydrop"
 
 
@@ -36,29 +36,29 @@ class FunctionalDropout(Module):
         install()
 
     def forward(self, input: Tensor, *, step: Any = None) -> Tensor:
-        """Refuse to be called."""
+        """Raise: the parent is to be called instead."""
         raise TypeError(
-            "this module draws the masks of the functions that its parent calls, and has no drop "
-            "probability of its own: call the parent. If that calls all its children in turn, have "
-            "it leave out the one named anydrop"
+            "this module only draws masks for the functions that its parent calls: call the "
+            "parent. If the parent calls all its children in turn, have it leave out the one named "
+            "anydrop"
         )
 
     def draw(self, kind: type[Standard], x: Tensor, p: float, inplace: bool) -> Tensor:
-        """Return what a kind of module makes of a tensor, with this one's next mask."""
+        """Apply a kind of module to a tensor, with this module's next mask."""
         y: Tensor = self._run(x, kind, p, inplace)
         return y
 
     def _drop(self, *inputs: Any, seed: Any, step: Any, counted: Any = None) -> Any:
-        x, kind, p, inplace = inputs  # as `draw` gave them to `_run`
+        x, kind, p, inplace = inputs  # from `draw`
         function, settings = kind.function_for(x)
         settings["seed"], settings["step"] = seed, step
         return self.drop_at(p, inplace, function, (x,), settings, counted)
 
     def _rate(self, step: Any = None) -> float:
-        return 0.5  # `monte_carlo` asks whether it drops anything. Each call has its own.
+        return 0.5  # `monte_carlo` asks whether it drops anything. Each call has its own rate.
 
     def extra_repr(self) -> str:
-        """Return what `repr` shows: the seed and the step."""
+        """Return the text for ``repr``: the seed and the step."""
         return super().extra_repr().removeprefix(", ")
 
     def _shown(self) -> str:

@@ -1,4 +1,4 @@
-"""`convert`: a model's dropout draws anydrop's masks, where it stands; and `revert`."""
+"""`convert` makes a model's dropout draw anydrop's masks, in place; `revert` undoes it."""
 
 from __future__ import annotations
 
@@ -26,54 +26,57 @@ def convert(
     functional: bool = False,
     per_rank: bool | int | None = None,
 ) -> Conversion:
-    """Let a model's dropout draw anydrop's masks. The model is changed in place.
+    """Make every dropout of a model draw anydrop's masks. The model is changed in place.
 
-    Each dropout module changes its class and stays the same object, with its probability, its mode
-    and its hooks. Attention, and with ``functional=True`` whatever else calls a dropout function,
-    gets a child named ``anydrop`` that draws its masks.
+    You need not edit the model's code. Each dropout module changes its class and stays the same
+    object, with its probability, mode and hooks. Modules that call dropout functions, such as
+    attention, get a child module named ``anydrop``, which draws their masks.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Neither compiled, nor scripted, nor sharded yet.
+        Must not be compiled, scripted or sharded yet.
     seed : int, sequence of int or numpy.random.SeedSequence, optional
-        With a seed, each module counts its forwards and has a seed of its own, made of this one and
-        of its name, as by `anydrop.seed_layers`. By default all follow ``torch.manual_seed``.
+        With a seed, each place counts its forwards. Its own seed is made of this one and of the
+        place's name, as `anydrop.seed_layers` does. By default all masks follow
+        ``torch.manual_seed``.
     where : callable, optional
-        Takes a module's name and the module, and returns whether to convert it. Attention, which
-        has no ``p``, is asked about, too. By default all are converted.
+        Called with a module's name and the module. Returns whether to convert it. Some modules,
+        such as attention, have no ``p``. By default all are converted.
     functional : bool, default False
-        Whether to reach functions, such as ``F.dropout``, that modules other than attention call.
+        Also convert modules other than attention that call functions such as ``F.dropout``.
     per_rank : bool or int, optional
-        As for `Module`.
+        For training in several processes, with a seed; see `Module`.
 
     Returns
     -------
     Conversion
-        It prints as a table: each place, what it was, what it is, and why one was left.
+        Prints as a table: each place, what it was, what it is, and why it was left, if it was.
 
     Raises
     ------
     TypeError
-        If the model is no module, or compiled, scripted or sharded, or where is no function.
+        If ``model`` is no module, or is compiled, scripted or sharded, or if ``where`` is no
+        function.
     ValueError
-        If the model is a dropout itself, or an argument is out of its range. The model is not
-        changed then.
+        If ``model`` is itself a dropout module, or an argument is out of range. The model is not
+        changed.
 
     See Also
     --------
-    revert : undoes it.
-    remaining : names what a model still draws by other ways, when it runs.
+    revert : Undo the conversion.
+    remaining : Run the model and list the random operators that are not anydrop's.
+    anydrop.seed_layers : Give a converted model another seed.
 
     Notes
     -----
-    While a model with an ``anydrop`` child lives, functions of ours stand in the place of
-    ``F.dropout``, its variants and ``F.scaled_dot_product_attention``. Outside of the forwards and
-    recomputes of converted modules they call PyTorch's. Attention with dropout is computed step by
-    step then, so its weights take memory, as in eager implementations.
+    While a model with an ``anydrop`` child exists, anydrop's functions replace ``F.dropout``, its
+    variants and ``F.scaled_dot_product_attention``. They call PyTorch's functions, except in the
+    forwards and recomputes of converted modules. There, attention with dropout runs step by step
+    and keeps its weights in memory, as eager implementations do.
 
-    A second call converts what the first one left. Places that are converted already keep their
-    seeds. To resume a model with a seed, convert it first, and then load its state.
+    A second call converts what the first one left. Converted places keep their seeds. To resume a
+    run with a seed, convert the model first, and then load its state.
 
     Examples
     --------
@@ -92,11 +95,11 @@ def convert(
     check.flag(functional, "functional")
     if where is not None and not callable(where):
         raise TypeError(
-            "where must be a function of a module's name and the module, such as "
-            f"lambda name, module: name != 'head', got {check.described(where)}"
+            f"where must be a function of a name and a module, got {check.described(where)}: pass "
+            "e.g. lambda name, module: name != 'head'"
         )
     options = {"seed": checked, "per_rank": per_rank}
-    # What an earlier call left may be converted by this one.
+    # This call may convert what an earlier one left.
     left = [module for module in model.modules() if callers.is_left(module)]
     for module in left:
         callers.revert(module)
@@ -123,7 +126,7 @@ def convert(
 
 
 def _as_it_is(change: Change, module: Module | None, names: dict[int, str]) -> Place:
-    """Return a place with the name of the module that draws, and its drop probability."""
+    """Return a place with the drawing module's name and drop probability."""
     if module is None:
         return change.place
     p = rate_of(module) if module is change.module else change.place.p
@@ -131,7 +134,7 @@ def _as_it_is(change: Change, module: Module | None, names: dict[int, str]) -> P
 
 
 def _names(model: nn.Module, drawing: Sequence[Module | None]) -> dict[int, str]:
-    """Return the name by which each module that draws is seeded, by its id."""
+    """Return the name by which each drawing module is seeded, by the module's id."""
     names = {id(layer): name for name, layer in named_layers(model)}
     seen = set[str]()
     for module in drawing:
@@ -139,28 +142,32 @@ def _names(model: nn.Module, drawing: Sequence[Module | None]) -> dict[int, str]
             continue
         name = names[id(module)]
         if name in seen:
-            raise ValueError(f"two places of this model come to the name {name!r}: rename one")
+            raise ValueError(f"two places of this model have the name {name!r}: rename one")
         seen.add(name)
     return names
 
 
 def revert(model: nn.Module) -> None:
-    """Undo `convert`: each module has its class of before, and draws PyTorch's masks.
+    """Undo `convert`: each module gets its class back and draws PyTorch's masks again.
 
     Parameters
     ----------
     model : torch.nn.Module
-        One that was converted, or a copy of it. It is changed in place.
+        A converted model, or a copy of one. It is changed in place.
 
     Raises
     ------
     TypeError
-        If the model is no module, compiled, scripted or sharded, or a module of it was parametrized
-        after its conversion.
+        If ``model`` is no module, or is compiled, scripted or sharded, or if one of its modules was
+        parametrized after the conversion.
+
+    See Also
+    --------
+    convert : Make every dropout of a model draw anydrop's masks.
 
     Notes
     -----
-    Convert and revert between steps of training. A checkpoint that runs again in a backward pass
+    Don't convert or revert between a forward and its backward pass. A checkpoint that recomputes
     after `revert` would draw PyTorch's masks.
 
     Examples
@@ -179,51 +186,51 @@ def revert(model: nn.Module) -> None:
     for module in modules:
         if callers.is_hidden(module):
             raise TypeError(
-                f"a {type(module).__name__} was parametrized after its conversion: remove that "
-                "first, by torch.nn.utils.parametrize.remove_parametrizations"
+                f"a {type(module).__name__} was parametrized after its conversion: first call "
+                "torch.nn.utils.parametrize.remove_parametrizations"
             )
     for module in modules:
         _revert(module)
 
 
 def _revert(module: nn.Module) -> None:
-    """Undo the change of one module, whichever it was."""
+    """Undo the change of one module."""
     for undo in (dropouts.revert, callers.revert, recurrent.revert):
         undo(module)
 
 
 def _forbid_fixed(model: object) -> None:
-    """Refuse a model whose code or tensors are fixed already."""
+    """Raise if a model's code or tensors can't be changed any more."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {check.described(model)}")
     modules = list(model.modules())
     kinds = {base.__name__ for module in modules for base in type(module).__mro__}
     if any(isinstance(module, torch.jit.ScriptModule) for module in modules):
         raise TypeError(
-            "the model is scripted, and its code is fixed: convert or revert it before scripting"
+            "the model is scripted, so its code is fixed: convert or revert it before scripting"
         )
     if "OptimizedModule" in kinds or any(
         getattr(module, "_compiled_call_impl", None) is not None for module in modules
     ):
         raise TypeError(
             "the model is compiled: convert or revert it first, and compile it afterwards. If "
-            "torch.compile returned it, take its _orig_mod, and compile that again"
+            "torch.compile returned it, convert or revert its _orig_mod, and compile that again"
         )
     if kinds & {"FSDPModule", "FullyShardedDataParallel"} or any(
         map(is_distributed, model.parameters())
     ):
-        raise TypeError("the model is sharded: convert or revert it first, and shard it afterwards")
+        raise TypeError("the model is sharded: convert or revert it before it is sharded")
 
 
 def _forbid_dropout(model: nn.Module) -> None:
-    """Refuse a model that a module of ours would have to replace."""
+    """Raise if the model itself is a dropout module, which can't be replaced in place."""
     if isinstance(model, Module):
         raise ValueError(
-            f"the model is an anydrop.torch.{type(model).__name__}, which draws anydrop's masks "
-            "already: it needs no conversion"
+            f"the model is an anydrop.torch.{type(model).__name__}, which needs no conversion: it "
+            "draws anydrop's masks already"
         )
     if known(model) is not None:
         raise ValueError(
-            f"the model is a dropout itself, a {type(model).__name__}, and can't be replaced in "
-            "place: use a module of anydrop.torch instead, such as anydrop.torch.Dropout(p)"
+            f"the model is itself a dropout module, a {type(model).__name__}, and can't be "
+            "replaced in place: use a module of anydrop.torch, such as anydrop.torch.Dropout(p)"
         )

@@ -1,4 +1,4 @@
-"""Dropout modules become ours in place: each changes its class, and stays the same object."""
+"""Converts dropout modules in place: each changes its class and stays the same object."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import nn
 
 from anydrop.torch.module import Module
 
-# The attribute that holds what `revert` needs.
+# The attribute with what `revert` needs.
 STOCK = "_stock"
 
 
 def become(
     module: nn.Module, ours: type[Module], attributes: dict[str, Any], options: dict[str, Any]
 ) -> Module:
-    """Give a module a class of ours, and note its own."""
+    """Give a module a class of ours, and remember its own."""
     before = dict(vars(module))
     added = set[str]()
     changed = {name: (before[name], to) for name, to in attributes.items() if name in before}
@@ -25,13 +25,13 @@ def become(
     try:
         module.__dict__.update(attributes)
         module.adopt(**options)
-    finally:  # `revert` undoes what was refused, too.
+    finally:  # so that `revert` can undo a change that raised
         added.update(vars(module).keys() - before.keys())
     return module
 
 
 def revert(module: nn.Module) -> None:
-    """Undo `become`; without it, do nothing."""
+    """Undo `become`. Do nothing for another module."""
     note = vars(module).get(STOCK)
     if note is None:
         return
@@ -39,6 +39,6 @@ def revert(module: nn.Module) -> None:
     for name in added:
         module.__dict__.pop(name, None)
     for name, (before, ours) in changed.items():
-        if vars(module).get(name) == ours:  # else it was set after the conversion
+        if vars(module).get(name) == ours:  # otherwise it was set after the conversion
             module.__dict__[name] = before
     module.__class__ = stock

@@ -1,7 +1,7 @@
-"""The functions that stand in the place of PyTorch's, such as ``F.dropout``.
+"""The functions that replace PyTorch's, such as ``F.dropout``.
 
-`install` puts them there. They pass each call on to PyTorch's, unless the forward of a converted
-module runs, or a checkpoint repeats one: then the module's child draws the mask.
+`install` puts them in place. They call PyTorch's function, unless the forward of a converted module
+is running, or a checkpoint recomputes one: then the module's child draws the mask.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from anydrop.core.tracing import constant
 from anydrop.torch import standard
 from anydrop.torch.conversion.scope import CHILDREN, drawing, forget
 
-# PyTorch's functions, by name, and the module that does the same.
+# PyTorch's functions, by name, and our module that does the same.
 DROPOUTS: dict[str, type[standard.Standard]] = {
     "dropout": standard.Dropout,
     "dropout1d": standard.Dropout1d,
@@ -33,12 +33,12 @@ DROPOUTS: dict[str, type[standard.Standard]] = {
 }
 ATTENTION, MULTI_HEAD = "scaled_dot_product_attention", "multi_head_attention_forward"
 
-# What was put in the place of PyTorch's functions, by name. Each holds PyTorch's as `__wrapped__`.
+# The functions that replaced PyTorch's, by name. Each has PyTorch's as `__wrapped__`.
 _ours: dict[str, Any] = {}
 
 
 def _dropout(stock: Callable[..., Any], kind: type[standard.Standard]) -> Callable[..., Any]:
-    """Return what stands in the place of ``F.dropout`` or a variant of it."""
+    """Return a replacement for ``F.dropout`` or a variant of it."""
     by_default = stock.__name__ in ("dropout", "dropout1d", "dropout2d", "dropout3d")
 
     @functools.wraps(stock)
@@ -48,12 +48,12 @@ def _dropout(stock: Callable[..., Any], kind: type[standard.Standard]) -> Callab
         child = drawing() if training and p != 0 else None
         if child is None:
             uninstall()
-            # PyTorch's function would name to such an input what is under its own name now: ours.
+            # PyTorch's function would pass such an input the function that has its name now: ours.
             if has_torch_function_unary(input):
                 keywords = {"p": p, "training": training, "inplace": inplace}
                 return handle_torch_function(stock, (input,), input, **keywords)
             return stock(input, p, training, inplace)
-        stock(input, p, False)  # PyTorch's own checks
+        stock(input, p, False)  # for PyTorch's checks
         _forbid_proxies(input, stock)
         return child.draw(kind, input, p, inplace)
 
@@ -61,7 +61,7 @@ def _dropout(stock: Callable[..., Any], kind: type[standard.Standard]) -> Callab
 
 
 def _attention(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what stands in the place of ``F.scaled_dot_product_attention``."""
+    """Return a replacement for ``F.scaled_dot_product_attention``."""
 
     @functools.wraps(stock)
     def scaled_dot_product_attention(
@@ -83,7 +83,7 @@ def _attention(stock: Callable[..., Any]) -> Callable[..., Any]:
         if query.is_nested:
             raise TypeError(
                 "attention of nested tensors can't draw anydrop's masks: pad them, or leave this "
-                "module out by where="
+                "module out with where="
             )
         if enable_gqa:
             key, value = (_for_each_query(query, x) for x in (key, value))
@@ -94,8 +94,9 @@ def _attention(stock: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _multi_head(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what stands in the place of ``F.multi_head_attention_forward``."""
-    # Compilers don't trace PyTorch's. They trace a copy, and the functions above that it calls.
+    """Return a replacement for ``F.multi_head_attention_forward``."""
+    # Compilers don't trace PyTorch's function. They trace a copy of it, which calls the functions
+    # above.
     traceable = FunctionType(
         *(stock.__code__, stock.__globals__, stock.__name__),
         *(stock.__defaults__, stock.__closure__),
@@ -110,7 +111,7 @@ def _multi_head(stock: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _for_each_query(query: Tensor, x: Tensor) -> Tensor:
-    """Return keys or values with a head for each head of the queries."""
+    """Return keys or values repeated to one head for each query head."""
     heads, shared = query.shape[-3], x.shape[-3]
     if heads % shared:
         raise ValueError(
@@ -135,8 +136,8 @@ def attention_weights(
     if mask is not None:
         if mask.dtype != torch.bool and not mask.is_floating_point():
             raise TypeError(
-                f"attn_mask must be of bools or of floating-point numbers, got {mask.dtype}: "
-                "convert it, e.g. by attn_mask.bool()"
+                f"attn_mask must have a bool or floating-point dtype, got {mask.dtype}: convert "
+                "it, e.g. with attn_mask.bool()"
             )
         is_bool = mask.dtype == torch.bool
         scores = scores.masked_fill(~mask, -math.inf) if is_bool else scores + mask
@@ -148,7 +149,7 @@ def attention_weights(
     wide = torch.float32 if scores.dtype in (torch.float16, torch.bfloat16) else scores.dtype
     if mask is None:
         weights = torch.softmax(scores, -1, dtype=wide)
-    else:  # A query that may see no key has zeros, and gradients of zero.
+    else:  # A query that sees no key gets zeros, and zero gradients.
         unseen = (scores == -math.inf).all(-1, keepdim=True)
         weights = torch.softmax(scores.masked_fill(unseen, 0), -1, dtype=wide)
         weights = weights.masked_fill(unseen, 0)
@@ -158,13 +159,13 @@ def attention_weights(
 def _forbid_proxies(input: Any, stock: Callable[..., Any]) -> None:
     if isinstance(input, torch.fx.Proxy):
         raise TypeError(
-            f"torch.fx would write down PyTorch's {stock.__name__} in the place of a converted "
-            "module's own mask: trace in eval mode, or use torch.export or torch.compile"
+            f"torch.fx would record PyTorch's {stock.__name__} instead of the converted module's "
+            "mask: trace in eval mode, or use torch.export or torch.compile"
         )
 
 
 def install() -> None:
-    """Put our functions in the place of PyTorch's in ``torch.nn.functional``, once."""
+    """Replace PyTorch's functions in ``torch.nn.functional`` by ours, once."""
     for name in (*DROPOUTS, ATTENTION, MULTI_HEAD):
         stock = getattr(F, name)
         if stock is _ours.get(name):
@@ -174,7 +175,7 @@ def install() -> None:
             ours = _dropout(stock, DROPOUTS[name])
         else:
             ours = _attention(stock) if name == ATTENTION else _multi_head(stock)
-        # torch.jit.script then compiles PyTorch's function; torch.compile follows ours.
+        # So torch.jit.script compiles PyTorch's function. torch.compile traces ours.
         scripted = _scripted_attention if name == ATTENTION else stock
         ours.__prepare_scriptable__ = lambda scripted=scripted: scripted
         _ours[name] = ours
@@ -191,7 +192,7 @@ def _scripted_attention(
     scale: Optional[float] = None,  # noqa: UP045
     enable_gqa: bool = False,
 ) -> Tensor:
-    """Call PyTorch's attention, which is no Python function: TorchScript compiles this one."""
+    """Call PyTorch's attention. That is no Python function, so TorchScript compiles this one."""
     y: Tensor = torch.ops.aten.scaled_dot_product_attention(
         query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
     )
@@ -199,7 +200,7 @@ def _scripted_attention(
 
 
 def uninstall() -> None:
-    """Put PyTorch's functions back if no child lives, but not in the midst of a trace."""
+    """Put PyTorch's functions back if no child is alive, but not during a trace."""
     if torch.compiler.is_compiling() or CHILDREN or is_traced():
         return
     forget()
@@ -208,7 +209,7 @@ def uninstall() -> None:
             setattr(F, name, ours.__wrapped__)
 
 
-@constant  # when a compiler traces a call of it
+@constant  # so that a compiler which traces a call runs it once
 def let_compilers_trace() -> None:
-    """Have compilers trace our functions, which have the names of PyTorch's."""
+    """Have compilers trace our functions, although they have the names of PyTorch's."""
     let_compilers_look_into(_ours.values())

@@ -1,4 +1,4 @@
-"""The classes of dropout modules that `convert` knows, and the classes of ours in their place."""
+"""The classes of dropout modules that `convert` knows, and the classes of ours for them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STANDARD: dict[type[nn.Module], type[Module]] = {
 
 
 class TimmDropBlock2d(DropBlock2d):
-    """timm's ``DropBlock2d``: its drop probability is scaled, and channels may share a mask."""
+    """For timm's ``DropBlock2d``: its drop probability is scaled, and channels may share a mask."""
 
     drop_prob: float
     gamma_scale: float
@@ -50,7 +50,7 @@ class TimmDropBlock2d(DropBlock2d):
 
 
 class StableDropout(Dropout):
-    """A module that holds its drop probability as ``drop_prob``, such as DeBERTa's."""
+    """For modules with a ``drop_prob``, such as DeBERTa's."""
 
     drop_prob: float
 
@@ -68,9 +68,10 @@ class Known(NamedTuple):
 
 
 def known(module: nn.Module) -> Known | str | None:
-    """Return what a dropout module becomes, or why it is left; None if it is no dropout module.
+    """Return what a dropout module becomes, or why it is left, or None for another module.
 
-    PyTorch's own are known by their class, others by its name and by what they hold and do.
+    PyTorch's modules are known by their class, others by the name of the class and by their
+    attributes and behaviour.
     """
     kind = type(module)
     if kind in STANDARD:
@@ -107,8 +108,8 @@ def _depth(module: nn.Module) -> Known | str:
 def _drops_rows(module: nn.Module, rate: str, scale: float, **attributes: Any) -> bool:
     """Tell whether a module drops whole examples with the probability in an attribute.
 
-    It is tried with 1/4 on 256 examples. One trial of 10**17 drops half of them or more, so a
-    probability of keeping is told from one of dropping.
+    It is tried with 1/4 on 256 examples. Only one trial in 10**17 drops half of them or more, so a
+    probability of keeping can be told from a probability of dropping.
     """
     trial = copy.copy(module)
     vars(trial).update({rate: 0.25, "training": True, **attributes})
@@ -118,7 +119,7 @@ def _drops_rows(module: nn.Module, rate: str, scale: float, **attributes: Any) -
             rows = trial.forward(x.clone()).flatten(1)
             vars(trial)["training"] = False
             unchanged = torch.equal(trial.forward(x.clone()), x)
-    except Exception:  # of any kind, in code that is not ours: so it is left, which the table says
+    except Exception:  # Code that is not ours may raise anything. The table says why it is left.
         return False
     first = rows[:, :1]
     kept = torch.full_like(first, scale)

@@ -1,4 +1,4 @@
-"""Which places of a model drop, and what is to be done with each of them."""
+"""Finds the places in a model that drop, and decides what to do with each."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from anydrop.torch.conversion.table import Place
 from anydrop.torch.module import Module
 from anydrop.torch.standard import Dropout
 
-# Modules that hold others in order. Their code calls all of them, and a child would be called, too.
+# Containers. Their code calls all children in turn, so it would call an added child, too.
 CONTAINERS = (nn.ModuleDict, nn.ModuleList, nn.Sequential)
-# Attributes in which attention modules hold their drop probability, as a number or a module.
+# Attributes with the drop probability of attention modules, as a number or as a module.
 RATES = ("dropout", "attention_dropout", "attn_dropout", "dropout_prob", "attn_drop", "dropout_p")
-# PyTorch's other classes that draw, and the functions that they call.
+# Other classes of PyTorch's that draw random numbers, and the functions that they call.
 RANDOM = {
     nn.RReLU: "rrelu",
     nn.FractionalMaxPool2d: "fractional_max_pool2d",
@@ -36,22 +36,23 @@ Where = Callable[[str, nn.Module], bool]
 
 
 class Change(NamedTuple):
-    """A place of the table, its module, and what is to be done with that."""
+    """A row of the table, its module, and the change to make."""
 
     place: Place
     module: nn.Module
-    #: Changes the module, and returns what then draws its masks, if that is ours. None: no change.
+    #: Changes the module. Returns our module that draws its masks, or None if PyTorch draws. None:
+    #: no change.
     apply: Callable[[], Module | None] | None = None
     #: Whether the module gets a child that draws for the functions that it calls.
     calls: bool = False
-    #: Of a module that is left: whether its class can't or needn't change.
+    #: For a module that is left: whether its class can't change or needn't.
     stays: bool = False
 
 
 def changes_of(
     model: nn.Module, where: Where | None, functional: bool, options: dict[str, Any]
 ) -> list[Change]:
-    """Return what is to be done with a model, and what is left of it and why."""
+    """Return the changes to make to a model, and what is left and why."""
     first = set(_first_called(model)) if functional else set()
     changes = [
         change
@@ -60,7 +61,7 @@ def changes_of(
     ]
     has_child = any(isinstance(module, FunctionalDropout) for module in model.modules())
     if has_child or any(change.calls for change in changes):
-        # The child of a module around it must not draw for a module that is left.
+        # If a module is left, the child of an enclosing module must not draw for it.
         return [
             change._replace(apply=partial(let_draw, change.module, None))
             if change.place.left and not change.stays
@@ -78,7 +79,7 @@ def _changes(
     is_first: bool,
     options: dict[str, Any],
 ) -> Iterator[Change]:
-    """Yield what is to be done with one module, and what is left of it."""
+    """Yield the changes to make to one module, and what is left and why."""
     if is_calling(module) or isinstance(module, tuple(RECURRENT.values())):
         return  # It was converted before.
     was = type(module).__name__
@@ -129,7 +130,7 @@ def _changes(
 
 
 def _require_room(name: str, module: nn.Module, change: Change) -> None:
-    """Refuse a module that has something else under the name of the child."""
+    """Raise if a module has another attribute with the name of the child."""
     takes_child = change.calls or isinstance(module, nn.RNNBase)
     if takes_child and CHILD in {
         *dict(module.named_children()),
@@ -138,12 +139,12 @@ def _require_room(name: str, module: nn.Module, change: Change) -> None:
     }:
         raise ValueError(
             f"{name or 'the model'} has an attribute {CHILD!r}, the name of the child that convert "
-            "would add: rename it, or leave this module out by where="
+            "adds: rename it, or leave this module out with where="
         )
 
 
 def _first_called(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield the outermost modules with code of the user's: mostly it is the model alone."""
+    """Yield the outermost modules with the user's code, usually only the model itself."""
     if is_torchs(type(model)) or isinstance(model, CONTAINERS):
         for child in model.children():
             yield from _first_called(child)
@@ -152,7 +153,7 @@ def _first_called(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _why_fixed(module: nn.Module) -> str:
-    """Return why a module can't change its class; an empty string if it can."""
+    """Return why a module can't change its class, or "" if it can."""
     if "forward" in vars(module):
         return "its forward was replaced: convert the model before that"
     if getattr(module, "cls_to_become", None) is not None:
@@ -167,16 +168,16 @@ def _why_fixed(module: nn.Module) -> str:
 
 
 def is_attention(module: nn.Module) -> bool:
-    """Tell whether a module is attention, by its class's name or by what it calls."""
+    """Tell whether a module is attention, by the name of its class or the functions it calls."""
     name = type(module).__name__
     return "Attention" in name or "Attn" in name or ATTENTION in _calls(module).dropouts
 
 
 def _calls(module: nn.Module) -> Calls:
-    """Return what a module's class calls. PyTorch's own classes are not read."""
+    """Return the random functions that a module's class calls. PyTorch's classes are not read."""
     if isinstance(module, nn.MultiheadAttention):
         return Calls(frozenset((ATTENTION,)))
-    if isinstance(module, tuple(STANDARD)):  # a subclass, and its forward may call its base's
+    if isinstance(module, tuple(STANDARD)):  # a subclass, whose forward may call its base's
         return Calls(frozenset(("dropout",)))
     for random, name in RANDOM.items():
         if isinstance(module, random):
@@ -190,7 +191,7 @@ def _functions(names: frozenset[str]) -> str:
 
 
 def rate_of(module: nn.Module) -> float | None:
-    """Return a module's drop probability, if it can be told."""
+    """Return a module's drop probability, or None if it is not known."""
     for name in ("p", "drop_prob", *RATES):
         value = getattr(module, name, None)
         value = getattr(value, "p", value)

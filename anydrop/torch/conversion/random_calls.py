@@ -1,4 +1,4 @@
-"""Which operators draw random numbers while a model runs, and from which line each is called."""
+"""Finds the operators that draw random numbers while a model runs, and the lines that call them."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from anydrop.backends.torch.watchers import EachOperator
 TORCH = os.path.join(os.path.dirname(inspect.getfile(torch)), "")
 # The part of PyTorch with Python code that calls random operators for a user.
 NN = os.path.join(TORCH, "nn", "")
-# Frames of this folder are no sign of our own draws: they run PyTorch's code, and the masks are
-# drawn in other files.
+# Frames in this folder don't mean that anydrop draws: they call PyTorch's code. Masks are drawn in
+# other files.
 CONVERSION = os.path.join(os.path.dirname(__file__), "")
 ANYDROP = CONVERSION.removesuffix(os.path.join("torch", "conversion", ""))
-# Kinds of devices with generators that are read before and after each operator.
+# Device types whose generators are read before and after each operator.
 READ = {"cpu", "cuda"}
 
-# What is counted: an operator, the name and class of a module, and the file and line of the call.
+# A counted call: operator, name and class of a module, file and line.
 Site = tuple[str, str, str, str | None, int | None]
 
 
 class RandomCalls:
-    """The calls of random operators that are not anydrop's, in the block of `watched`.
+    """Counts the calls of random operators that are not anydrop's, in a block of `watched`.
 
     Parameters
     ----------
     names : dict of int to tuple of str
         Name and class of each module of the model, by its id.
     end : str
-        The file that calls the model. No line in it, or in what called it, is named.
+        The file that calls the model. Lines in it, and in its callers, are not listed.
     """
 
     def __init__(self, names: dict[int, tuple[str, str]], end: str) -> None:
@@ -45,11 +45,11 @@ class RandomCalls:
         self._others = _states_of_others()
 
     def watched(self) -> EachOperator:
-        """Return a block in which each operator is looked at."""
+        """Return a block that watches each operator."""
         return EachOperator(self._run)
 
     def find_others(self, frame: FrameType | None = None) -> None:
-        """Note whether NumPy's or Python's global generator moved since this was last asked."""
+        """Record whether NumPy's or Python's global generator moved since the last call."""
         for name, state in _states_of_others().items():
             if state != self._others[name]:
                 self._others[name] = state
@@ -83,12 +83,12 @@ class RandomCalls:
             if not at[0].startswith((TORCH, ANYDROP)):
                 line = line or at
             frame = frame.f_back
-        # A module of PyTorch's in another, such as nn.Sequential, is called by PyTorch alone.
+        # A PyTorch module inside another, such as nn.Sequential, has no caller outside PyTorch.
         return name, kind, *(line or own_line or (None, None))
 
 
 def _drew(operator: Any, before: list[torch.Tensor], result: Any, arguments: Any) -> bool:
-    """Tell whether an operator drew random numbers. With p = 0 many random ones do not."""
+    """Tell whether an operator drew random numbers. With p = 0 many random operators do not."""
     if not all(map(torch.equal, before, _states())):
         return True
     if torch.Tag.nondeterministic_seeded not in getattr(operator, "tags", ()):
@@ -106,7 +106,7 @@ def _states() -> list[torch.Tensor]:
 
 def _states_of_others() -> dict[str, object]:
     """Return the states of NumPy's and Python's global generators."""
-    state = np.random.get_state(legacy=False)  # noqa: NPY002 - the one that models draw from
+    state = np.random.get_state(legacy=False)  # noqa: NPY002 - models draw from this one
     return {"numpy.random": pickle.dumps(state), "random": random.getstate()}
 
 
@@ -119,7 +119,7 @@ def _caller() -> FrameType | None:
 
 
 def _is_ours(frame: FrameType | None) -> bool:
-    """Tell whether a file of anydrop's is the first above the operator that is not PyTorch's.
+    """Tell whether anydrop called an operator: the first caller outside PyTorch is its file.
 
     A file of ``torch.nn`` counts as the user's.
     """
@@ -132,6 +132,6 @@ def _is_ours(frame: FrameType | None) -> bool:
 
 
 def _first_argument(frame: FrameType) -> object:
-    """Return a frame's first argument: of a method, ``self``."""
+    """Return a frame's first argument, which is ``self`` in a method."""
     code = frame.f_code
     return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None

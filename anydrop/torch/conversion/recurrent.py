@@ -18,32 +18,32 @@ FUNCTIONS = (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
 class _Between(nn.RNNBase):
     """A recurrent module that `convert` changed: its child `anydrop` draws a mask for each gap.
 
-    As PyTorch does, it drops from the whole output of each layer but the last.
+    As in PyTorch, dropout is applied to the output of each layer except the last.
     """
 
     anydrop: Dropout
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        """Return what PyTorch's module returns for the same arguments."""
+        """Return the output and the state, as PyTorch's module does."""
         if not self.dropout or self.num_layers == 1:
             return super().forward(input, hx)
-        if not (self.training or self.anydrop.is_lent):  # `monte_carlo` lends the child alone
+        if not (self.training or self.anydrop.is_lent):  # `monte_carlo` changes only the child
             self.anydrop.check_inference()
             return super().forward(input, hx)
         if self.anydrop.p != self.dropout:
             self.anydrop.p = self.dropout
-        # PyTorch's forward makes one call for all layers. The mode replaces that call alone, so
-        # that checks, shapes and initial states stay PyTorch's.
+        # PyTorch's forward makes one call for all layers. The mode replaces only that call, so
+        # PyTorch still does the checks and makes the initial state.
         run = super().forward
         with _LayerByLayer(self.anydrop):
             if torch.compiler.is_dynamo_compiling():
                 return run(input, hx)
             if not has_torch_function((input,)):
                 raise RuntimeError(
-                    "within torch._C.DisableTorchFunction this module would draw PyTorch's own "
-                    "masks: call it outside of that block"
+                    "within torch._C.DisableTorchFunction this module would draw PyTorch's masks: "
+                    "call it outside of that block"
                 )
-            # The compiler leaves recurrent modules out, but would compile what the mode calls.
+            # The compiler does not compile recurrent modules, but would compile the mode's calls.
             return torch.compiler.disable(run)(input, hx)
 
 
@@ -64,7 +64,7 @@ RECURRENT = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
 
 
 def let_drop(module: nn.RNNBase, options: dict[str, Any]) -> Dropout:
-    """Let a child draw the masks between a module's layers, and return the child."""
+    """Have a new child draw the masks between a module's layers, and return the child."""
     child = Dropout(module.dropout, **options)
     kind: Any = type(module)
     module.__class__ = RECURRENT[kind]
@@ -73,7 +73,7 @@ def let_drop(module: nn.RNNBase, options: dict[str, Any]) -> Dropout:
 
 
 def revert(module: nn.Module) -> None:
-    """Undo `let_drop`; without it, do nothing."""
+    """Undo `let_drop`. Do nothing for another module."""
     for stock, ours in RECURRENT.items():
         if type(module) is ours:
             delattr(module, CHILD)
@@ -81,7 +81,7 @@ def revert(module: nn.Module) -> None:
 
 
 class _LayerByLayer(TorchFunctionMode):
-    """In its block each of the `FUNCTIONS` runs layer by layer, with our dropout in the gaps."""
+    """A block in which each of the `FUNCTIONS` runs layer by layer, with our dropout between."""
 
     def __init__(self, dropout: Dropout) -> None:
         super().__init__()
@@ -94,11 +94,11 @@ class _LayerByLayer(TorchFunctionMode):
 
 
 def _layer_by_layer(run: Callable[..., Any], dropout: Dropout, x: Tensor, *arguments: Any) -> Any:
-    """Call one of the `FUNCTIONS` for each layer, on the arguments for all layers."""
+    """Call one of the `FUNCTIONS` once for each layer. It takes the arguments for all layers."""
     is_packed = isinstance(arguments[2], list)
     batch_sizes, arguments = arguments[:is_packed], arguments[is_packed:]
     state, weights, bias, layers, _, training, bidirectional, *batch_first = arguments
-    states = (state,) if isinstance(state, Tensor) else state  # an LSTM's are two
+    states = (state,) if isinstance(state, Tensor) else state  # an LSTM has two
     per_layer = len(weights) // layers
     of_layers = zip(*(s.split(1 + bidirectional) for s in states), strict=True)
     ends = []

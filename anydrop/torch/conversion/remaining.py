@@ -1,4 +1,4 @@
-"""`remaining`: which random operators of a model's training forward are not anydrop's."""
+"""`remaining`: lists the random operators of a training forward that are not anydrop's."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ from anydrop.torch.module import UNCOUNTED
 
 
 class RandomCall(NamedTuple):
-    """A place in a model that draws random numbers which are not anydrop's."""
+    """A place in a model that draws random numbers without anydrop: one row of a `Remaining`."""
 
-    #: Such as ``aten::bernoulli_``, or ``numpy.random`` or ``random`` for a global generator.
+    #: Such as ``aten::bernoulli_``. ``numpy.random`` or ``random`` for these global generators.
     operator: str
-    #: Name of the innermost module that ran; "" is the model itself.
+    #: Name of the innermost module that ran, or an empty string for the model itself.
     module: str
-    #: Name of its class.
+    #: Name of the module's class.
     kind: str
-    #: Where it was called; None if no operator of PyTorch's came after.
+    #: File that called it. None if no PyTorch operator ran after a draw of ``numpy.random`` or
+    #: ``random``.
     file: str | None
+    #: Line in that file, or None.
     line: int | None
-    #: How many times.
+    #: How often it was called.
     times: int
 
 
 class Remaining(tuple[RandomCall, ...]):
-    """The random operators that `remaining` found: a tuple that prints as a table."""
+    """The result of `remaining`: a tuple of `RandomCall`, which prints as a table."""
 
     def __repr__(self) -> str:
         if not self:
@@ -48,46 +50,53 @@ class Remaining(tuple[RandomCall, ...]):
 
 
 def remaining(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Remaining:
-    """Return which random operators of a model's training forward are not anydrop's.
+    """Run a model and list the random operators that are not anydrop's.
 
-    One forward of a deep copy of the model runs in training mode, without gradients, on copies of
-    the inputs. Compiled parts run uncompiled. The model, the inputs and the global generators of
-    PyTorch, NumPy and Python are afterwards as they were.
+    Use it after `convert` to see whether any dropout is left. A deep copy of the model runs one
+    forward in training mode, without gradients, on copies of the inputs. Compiled parts run
+    uncompiled. Afterwards the model, the inputs and the global generators of PyTorch, NumPy and
+    Python are as they were.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The model, in any mode and on any device. All its modules are in training mode here.
+        The model, in any mode and on any device. The copy is in training mode.
     *inputs, **keywords
-        What the model's forward takes.
+        Arguments of the model's forward.
 
     Returns
     -------
-    tuple of RandomCall
-        Each operator, its module, file and line, and how many times it ran. It prints as a table.
-        Without any, it is empty, and so false.
+    Remaining
+        A tuple of `RandomCall`: each operator, its module, file and line, and how often it ran. It
+        prints as a table. If nothing is left, it is empty, and so false.
 
     Raises
     ------
     TypeError
-        If the model is no module, or holds scripted modules, or it or the inputs can't be copied.
+        If ``model`` is no module, or contains scripted modules, or if it or an input can't be
+        copied.
+
+    See Also
+    --------
+    convert : Make every dropout of a model draw anydrop's masks.
 
     Notes
     -----
-    It sees what this one forward runs. Where random numbers decide whether a layer runs, as in
-    LayerDrop, it names that draw, but not those of the layer that it skips.
+    **One forward.** It lists only what this forward runs. If random numbers decide whether a layer
+    runs, as in LayerDrop, it lists that draw, but not the draws of a skipped layer.
 
-    The line is that of the innermost call outside of PyTorch's own files. A module of PyTorch's
-    within ``torch.nn.Sequential`` has none, and its line in PyTorch's file is given instead. Draws
-    of ``numpy.random`` and ``random`` are noticed at the next operator of PyTorch's, and the line
-    is that operator's. Generators of NumPy's or Python's that a model makes itself are not seen.
+    **Lines.** The line is that of the innermost call outside PyTorch's own files. A PyTorch module
+    inside ``torch.nn.Sequential`` has none, so its line in PyTorch's file is given. Draws of
+    ``numpy.random`` and ``random`` are noticed at the next PyTorch operator, whose line is given.
+    NumPy or Python generators that the model makes itself are not seen.
 
-    Call it while no other thread draws random numbers. The generators are those of all threads: it
-    would name their draws, and they would draw the same numbers again once the generators are put
-    back.
+    **Threads.** Call it while no other thread draws random numbers. All threads share the global
+    generators. It would list their draws, and they would draw the same numbers again once the
+    generators are restored.
 
-    The copy runs the model's hooks, and what they do outside of the model stays done. If a function
-    was set as a module's ``forward`` and holds on to the original module, the original runs.
+    **Side effects.** The copy runs the model's hooks, and their effects outside the model remain.
+    If a function that refers to the original module was set as a module's ``forward``, the original
+    runs.
 
     Examples
     --------
@@ -102,14 +111,14 @@ def remaining(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Remainin
     No random operator is left that is not anydrop's.
     """
     if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"remaining takes a torch.nn.Module, got {check.described(model)}")
+        raise TypeError(f"model must be a torch.nn.Module, got {check.described(model)}")
     while (held := _held(model)) is not None:
         model = getattr(model, held)
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise TypeError(
-                f"{name or 'the model'} is scripted, and a scripted module has no lines of Python "
-                "to name: call remaining before torch.jit.script"
+                f"{name or 'the model'} is scripted, so it has no lines of Python to list: call "
+                "remaining before torch.jit.script"
             )
     with _unchanged(), torch.inference_mode(False), torch.no_grad():
         memo: dict[Any, Any] = {UNCOUNTED: True}
@@ -125,11 +134,11 @@ def remaining(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Remainin
 
 @contextmanager
 def _unchanged() -> Iterator[None]:
-    """Put the global generators back after a block."""
+    """Restore the global generators after a block."""
     numpy_state, state = np.random.get_state(legacy=False), random.getstate()  # noqa: NPY002
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices), warnings.catch_warnings():
-        # Checkpoints warn of this, as there are no gradients here.
+        # Checkpoints give this warning, as there are no gradients here.
         warnings.filterwarnings("ignore", "None of the inputs have requires_grad=True")
         try:
             yield
@@ -144,13 +153,13 @@ def _copied(thing: Any, memo: dict[Any, Any], what: str) -> Any:
     except Exception as error:
         raise TypeError(
             f"remaining runs a deep copy, and {what} can't be copied ({error}): detach tensors "
-            "that it keeps of earlier passes, take out locks, files and the like, and call "
-            "remaining before a model is sharded"
+            "that it keeps from earlier passes, remove locks and open files, and call remaining "
+            "before a model is sharded"
         ) from error
 
 
 def _tensors(thing: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors of inputs. A deep copy refuses those that autograd follows."""
+    """Yield the tensors of inputs. A deep copy would refuse those that autograd tracks."""
     if isinstance(thing, torch.Tensor):
         yield thing
     elif isinstance(thing, (list, tuple, dict)):
@@ -163,7 +172,7 @@ def _cloned(x: torch.Tensor) -> torch.Tensor:
 
 
 def _held(module: torch.nn.Module) -> str | None:
-    """Return the name under which a module of PyTorch's holds the model that it wraps."""
+    """Return the attribute in which a wrapper of PyTorch's keeps the model, or None."""
     kind = type(module)
     return WRAPPERS.get(kind.__name__) if kind.__module__.startswith("torch.") else None
 
@@ -177,7 +186,7 @@ def _names(model: torch.nn.Module) -> dict[int, tuple[str, str]]:
 
 
 def _named(module: torch.nn.Module, name: str = "") -> Iterator[tuple[str, torch.nn.Module]]:
-    """Yield the modules with their names in the user's model, which has no wrappers."""
+    """Yield the modules with their names in the user's model, without those of wrappers."""
     yield name, module
     for part, child in module.named_children():
         own = name if part == _held(module) else f"{name}.{part}" if name else part
@@ -189,7 +198,7 @@ def _module(call: RandomCall) -> str:
 
 
 def _line(call: RandomCall) -> str:
-    """Return file and line, the file as imports find it."""
+    """Return file and line, with the file relative to where imports find it."""
     if call.file is None:
         return "(after the last operator)"
     roots = [root for root in (os.getcwd(), *sys.path) if call.file.startswith(root + os.sep)]

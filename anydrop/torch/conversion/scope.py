@@ -1,8 +1,8 @@
-"""Who draws for a dropout function that is called now.
+"""Finds the child that draws for a call of a dropout function.
 
-It is the child of the innermost converted module that runs. A checkpoint's second run may be
-outside of every module's forward. There a call is recognized by the state of PyTorch's CPU
-generator, which a checkpoint restores, and by its place in the code.
+It is the child of the innermost converted module that is running. A checkpoint's recompute may run
+outside of every module's forward. Such a call is recognized by its place in the code and by the
+state of PyTorch's CPU generator, which a checkpoint restores.
 """
 
 from __future__ import annotations
@@ -28,26 +28,27 @@ from anydrop.backends.torch.watchers import (
 if TYPE_CHECKING:
     from anydrop.torch.conversion.child import FunctionalDropout
 
-# How many calls are remembered, of all models.
+# How many calls are remembered, over all models.
 MEMORY = 2**14
 
-#: All children that live. Without one nothing need be remembered.
+#: All living children. If there is none, nothing is remembered.
 CHILDREN: WeakSet[FunctionalDropout] = WeakSet()
 
-# Where in the code a function is called: file, first line of the caller, and instruction.
+# A place in the code that calls a function: file, first line of the caller, and instruction.
 Site = tuple[object, ...]
 
-# Who drew for the last calls that may be repeated, by generator state and site. None: PyTorch.
+# The children that drew for the last calls that may be repeated, by generator state and site. None
+# stands for PyTorch.
 _drew: dict[tuple[object, ...], set[weakref.ref[FunctionalDropout] | None]] = {}
-# Where a child drew.
+# The sites where a child drew.
 _sites = set[Site]()
 _lock = threading.Lock()
 
 
 class _Thread(threading.local):
     def __init__(self) -> None:
-        #: Who draws for the forwards that run in this thread, the innermost last, and the backward
-        #: pass in which each began, or -1. None: PyTorch.
+        #: The child that draws for each forward that runs in this thread, the innermost last, and
+        #: the backward pass in which the forward began, or -1. None stands for PyTorch.
         self.forwards: list[tuple[FunctionalDropout | None, int]] = []
 
 
@@ -56,7 +57,7 @@ _thread = _Thread()
 
 @contextmanager
 def drawn_by(child: FunctionalDropout | None) -> Iterator[None]:
-    """Let a child draw for the functions that are called in this block; None: let PyTorch draw."""
+    """Have a child draw for the functions that this block calls. None: have PyTorch draw."""
     _thread.forwards.append((child, -1 if torch.compiler.is_compiling() else backward_pass()))
     try:
         yield
@@ -65,15 +66,15 @@ def drawn_by(child: FunctionalDropout | None) -> Iterator[None]:
 
 
 def drawing() -> FunctionalDropout | None:
-    """Return who draws for the call of the function that calls this one; None: PyTorch.
+    """Return the child that draws for the function that calls this one, or None for PyTorch.
 
     Raises
     ------
     RuntimeError
-        If a checkpoint's second run calls it, and who drew in the first is not known.
+        If a checkpoint's recompute calls it, and it is not known who drew in the forward.
     """
     child, began = _thread.forwards[-1] if _thread.forwards else (None, -1)
-    # Transforms of torch.func take no checkpoints.
+    # Checkpoints do not work in transforms of torch.func.
     if torch.compiler.is_compiling() or not CHILDREN or in_transform():
         return child
     now = backward_pass()
@@ -81,7 +82,7 @@ def drawing() -> FunctionalDropout | None:
     if not repeats and not may_be_repeated():
         return child
     if repeats and now == began:
-        return child  # The module's forward runs again as a whole, and the child knows its steps.
+        return child  # The module's whole forward is recomputed, and the child knows its steps.
     site = _site(sys._getframe(2))  # noqa: SLF001 - as documented
     call = generator_state(), *site
     with _lock:
@@ -92,7 +93,7 @@ def drawing() -> FunctionalDropout | None:
 
 
 def forget() -> None:
-    """Forget all calls, when no child lives."""
+    """Forget all calls, once no child is alive."""
     with _lock:
         _drew.clear()
         _sites.clear()
@@ -112,25 +113,25 @@ def _remember(call: tuple[object, ...], site: Site, child: FunctionalDropout | N
 
 
 def _of_first_run(call: tuple[object, ...], site: Site) -> FunctionalDropout | None:
-    """Return who drew for a call that began in the same state of the generator."""
+    """Return the child that drew for a call that began in the same state of the generator."""
     refs = _drew.get(call, set())
     children = [child for ref in refs if ref is not None and (child := ref()) is not None]
-    # Without a seed all children draw the same mask in one state of the generator.
+    # Without a seed, all children draw the same mask in the same state of the generator.
     by_seed = [child for child in children if child.counts]
     if len(children) + (None in refs) > 1 and (by_seed or None in refs):
         raise RuntimeError(
-            "this dropout function is called in a checkpoint's second run, and in this state of "
-            "PyTorch's CPU generator several models called it: call torch.manual_seed once and not "
-            "before each forward, or let the checkpoint call a module of the converted model"
+            "a checkpoint recomputes this dropout function, and several models called it in this "
+            "state of PyTorch's CPU generator: call torch.manual_seed once and not before each "
+            "forward, or have the checkpoint call a module of the converted model"
         )
     if children:
         return children[0]
     if site in _sites and None not in refs:
         raise RuntimeError(
-            "this dropout function is called within a backward pass, so it looks like a "
-            "checkpoint's second run, which needs the mask of the first. But among the last "
-            f"{MEMORY} calls no converted model that lives made one in this state of PyTorch's CPU "
-            "generator: let the checkpoint restore the state (preserve_rng_state=True, the "
-            "default), and keep the model until the backward pass is over"
+            "a checkpoint seems to recompute this dropout function, which needs the mask of its "
+            "forward, but no living converted model called it in this state of PyTorch's CPU "
+            f"generator, among the last {MEMORY} calls: let the checkpoint restore the state "
+            "(preserve_rng_state=True, the default), and keep the model until the backward pass "
+            "is over"
         )
     return None

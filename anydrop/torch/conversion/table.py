@@ -1,4 +1,4 @@
-"""`Conversion`: the table of what was converted, and what was left."""
+"""`Conversion`: the table of what was converted and what was left."""
 
 from __future__ import annotations
 
@@ -18,42 +18,48 @@ def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 class Place(NamedTuple):
-    """A dropout of a model.
+    """A place in a model that drops: one row of a `Conversion`."""
 
-    Attributes
-    ----------
-    name : str
-        The name in the model of the module that draws, as `anydrop.seed_layers` gives it: without
-        the prefix of a wrapper such as ``DistributedDataParallel``. Of what was left, the name of
-        the module that drops, or that calls a function.
-    was, now : str
-        The class or function before and after. They are the same if it was left.
-    p : float or None
-        Its drop probability, where it can be told before it is called.
-    left : str
-        Why it was left as it was; empty if it was converted.
-    """
-
+    #: Name of the module that draws, as `anydrop.seed_layers` gives it. It lacks the prefix of a
+    #: wrapper such as ``DistributedDataParallel``. If the place was left, name of the module that
+    #: drops or that calls the function.
     name: str
+    #: The class or function before.
     was: str
+    #: The class or function after, the same as before if the place was left.
     now: str
+    #: Drop probability, or None if the model's code passes it at each call.
     p: float | None
+    #: Why the place was left, or an empty string if it was converted.
     left: str = ""
 
 
 class Conversion(tuple[Place, ...]):
-    """What `convert` did: a tuple of `Place`, which prints as a table."""
+    """The result of `convert`: a tuple of `Place`, which prints as a table.
+
+    Examples
+    --------
+    >>> import torch, anydrop.torch
+    >>> model = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Dropout(0.2))
+    >>> done = anydrop.torch.convert(model, where=lambda name, module: name != "1")
+    >>> done
+    place  was      is       p    left, since
+    0      Dropout  Dropout  0.5
+    1      Dropout  Dropout  0.2  where= leaves it out
+    >>> [place.name for place in done.left]
+    ['1']
+    """
 
     __slots__ = ()
 
     @property
     def converted(self) -> Self:
-        """The places that draw anydrop's masks now."""
+        """The places that draw anydrop's masks now, as another `Conversion`."""
         return type(self)(place for place in self if not place.left)
 
     @property
     def left(self) -> Self:
-        """The places that were left as they were."""
+        """The places that were left as they were, as another `Conversion`."""
         return type(self)(place for place in self if place.left)
 
     def __repr__(self) -> str:

@@ -148,7 +148,7 @@ def test_a_choice_by_a_mask_that_is_stored():
 def test_states_of_chunks_that_are_not_what_they_say():
     lies = cut(X, "rows").map_blocks(lambda chunk: chunk[:, :-1], dtype="f8")
     for pair in ((lies, cut(X, "rows")), (cut(X, "rows"), lies)):
-        with pytest.raises(ValueError, match=r"a chunk has the shape \(\d, 9\) and not \(\d, 10\)"):
+        with pytest.raises(ValueError, match=r"must have the shape \(\d, 10\) .* got \(\d, 9\)"):
             anydrop.zoneout(*pair, 0.3, seed=0).compute()
 
 

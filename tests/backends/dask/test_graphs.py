@@ -290,7 +290,7 @@ def test_unknown_chunk_sizes():
 
 
 def test_out():
-    message = "out= is not supported for Dask arrays: there is no memory to write to"
+    message = "out= is not supported for Dask arrays, since they have no memory"
     x = da.ones(3)
     for out in (x, da.zeros(3), np.zeros(3)):
         error(ValueError, message, anydrop.dropout, x, 0.5, seed=0, out=out)
@@ -301,7 +301,7 @@ def test_out():
 
 def test_a_lazy_step_or_offset(no_computing):
     x, lazy = da.ones((4, 5)), da.ones((), dtype=int, chunks=())
-    message = " must be known when a graph is built, got a Dask array"
+    message = " must be known when the graph is built, got a Dask array"
     error(TypeError, f"step{message}", anydrop.dropout, x, 0.5, seed=0, step=lazy)
     mask = Mask.from_seed((4, 5), 0.5, seed=0, step=lazy)
     error(TypeError, f"step{message}", mask.keep, like=x)
@@ -323,7 +323,7 @@ def test_a_step_and_an_offset_of_known_value():
 
 def test_chunks_that_mean_more_than_their_numbers():
     x = da.from_array(np.ma.masked_array([1.0, 2.0], [True, False]), asarray=False)
-    message = "this Dask array has chunks without dropout: x must be a plain array"
+    message = "this Dask array has unsupported chunks: x must be a plain array"
     error(TypeError, message, anydrop.dropout, x, 0.5, seed=0)
     error(TypeError, "numpy.ma.MaskedArray", anydrop.dropout, x, 0.5, seed=0)
 

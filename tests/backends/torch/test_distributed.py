@@ -138,13 +138,13 @@ REFUSED = """
     print(json.dumps(said))
 """
 
-KEEP = "no keep mask is drawn for a DTensor, so it has no blocks, zoneout or tokens: take its"
+KEEP = "no keep mask is drawn for a DTensor, so blocks, zoneout and tokens don't work: pass its"
 BLOCKS = "dropout needs a DTensor whose parts are blocks of the whole, got the placements .*Strided"
 SAID = {
     "sums": "needs the sum of a partial DTensor",
     "runs": BLOCKS,
     "shared": BLOCKS,
-    "uneven": r"has the shape \(4, 4\), got \([35], 4\): which of its elements they are is unknown",
+    "uneven": r"must have the shape \(4, 4\), got \([35], 4\), so which .* is unknown: pass shape=",
     "rng": "rng= is not supported for a DTensor",
     "out": "out must be distributed as x is",
     "stored": "a DTensor takes a recipe",

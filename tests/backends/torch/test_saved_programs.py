@@ -75,9 +75,7 @@ def test_a_layer_is_not_exported(strict):
             return self.drop(x)
 
     network = Network()
-    with pytest.raises(
-        Exception, match=r"the same elements\. Use a module, such as anydrop\.torch"
-    ):
+    with pytest.raises(Exception, match=r"the same elements: use a module, such as anydrop\.torch"):
         torch.export.export(network, (X,), strict=strict)
     assert network.drop.step == 0
     network.drop.eval()

@@ -318,7 +318,7 @@ def test_a_module_that_was_parametrized_meanwhile():
     parametrize.register_parametrization(model[0], "weight", nn.Identity())
     convert(model, seed=0, functional=True)
     assert model[0].anydrop is child
-    with pytest.raises(TypeError, match="parametrized after its conversion: remove that first"):
+    with pytest.raises(TypeError, match="parametrized after its conversion: first call"):
         revert(model)
     parametrize.remove_parametrizations(model[0], "weight")
     revert(model)
@@ -382,9 +382,13 @@ def compiled_in_place():
     ("make", "error", "message"),
     [
         (lambda: 3, TypeError, "must be a torch.nn.Module, got int 3"),
-        (lambda: anydrop.torch.Dropout(0.5), ValueError, "it needs no conversion"),
-        (lambda: nn.Dropout(0.5), ValueError, "a dropout itself, a Dropout.*anydrop.torch.Dropout"),
-        (compiled, TypeError, "take its _orig_mod"),
+        (lambda: anydrop.torch.Dropout(0.5), ValueError, "needs no conversion"),
+        (
+            lambda: nn.Dropout(0.5),
+            ValueError,
+            "itself a dropout module, a Dropout.*torch.Dropout",
+        ),
+        (compiled, TypeError, "revert its _orig_mod"),
         (compiled_in_place, TypeError, "first, and compile it afterwards"),
         (lambda: within(torch.jit.script(nn.Dropout())), TypeError, "before scripting"),
     ],

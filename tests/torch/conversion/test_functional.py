@@ -151,7 +151,7 @@ def test_a_backward_pass_within_a_forward_around():
 def test_a_checkpoint_that_does_not_restore_the_generator_is_refused():
     model = functions(use_reentrant=False, preserve_rng_state=False)
     y = model(X.clone().requires_grad_())
-    with pytest.raises(RuntimeError, match=r"no converted model .*preserve_rng_state=True"):
+    with pytest.raises(RuntimeError, match=r"no living converted model .*preserve_rng_state=True"):
         y.sum().backward()
 
 
@@ -159,7 +159,7 @@ def test_a_call_that_was_forgotten_is_refused(monkeypatch):
     monkeypatch.setattr(scope, "MEMORY", 4)
     model = functions(use_reentrant=False)
     first, *_ = [model(X.clone().requires_grad_()) for _ in range(4)]
-    with pytest.raises(RuntimeError, match="among the last 4 calls no converted model"):
+    with pytest.raises(RuntimeError, match=r"no living converted model .* among the last 4 calls"):
         first.sum().backward()
 
 
@@ -300,7 +300,7 @@ def test_torch_fx_names_pytorchs_function_in_other_models():
     traced = torch.fx.symbolic_trace(Functions())
     targets = [node.target for node in traced.graph.nodes if node.op == "call_function"]
     assert targets.count(PYTORCHS["dropout"]) == 2
-    with pytest.raises(TypeError, match=r"torch\.fx would write down PyTorch's dropout"):
+    with pytest.raises(TypeError, match=r"torch\.fx would record PyTorch's dropout"):
         torch.fx.symbolic_trace(beside)
 
 

@@ -286,7 +286,7 @@ def test_monte_carlo():
 def test_where_pytorch_calls_no_modes_it_refuses():
     ours = converted()
     _, x, _ = inputs(ours)
-    message = "within torch._C.DisableTorchFunction this module would draw PyTorch's own masks"
+    message = "within torch._C.DisableTorchFunction this module would draw PyTorch's masks"
     with torch._C.DisableTorchFunction(), pytest.raises(RuntimeError, match=message):
         ours(x)
     assert ours.anydrop.step == 0

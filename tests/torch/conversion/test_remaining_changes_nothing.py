@@ -207,7 +207,7 @@ def test_what_is_refused():
     scripted = torch.jit.script(nn.ReLU())
     x = torch.ones(2)
     refused = [
-        (lambda: remaining(torch.sin, x), "remaining takes a torch.nn.Module, got "),
+        (lambda: remaining(torch.sin, x), "model must be a torch.nn.Module, got "),
         (lambda: remaining(scripted, x), "the model is scripted, .* before torch.jit.script"),
         (lambda: remaining(nn.Sequential(scripted), x), "0 is scripted, "),
         (lambda: remaining(holding(threading.Lock()), x), "the model can't be copied .*lock.*: "),
