@@ -153,5 +153,6 @@ def _number(value: Any, name: str) -> int:
     except Exception as error:  # Each library refuses its traced scalars its own way.
         raise TypeError(
             f"{name} must be an int here, or an integer scalar array of known value, "
-            f"got {check.type_name(value)} of dtype {value.dtype}"
+            f"got {check.type_name(value)} of dtype {value.dtype}; a traced {name} needs x to be "
+            "an array of the same library: convert x first"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -194,12 +194,15 @@ def monte_carlo(
     things = reached(predict)
     found = list(filter(has_mode, things))
     chosen = _chosen(layers, found)
+    theirs = _described(list(filter(is_their_dropout, things)))
     if not chosen and "step" not in taken:
         raise ValueError(
             "predict leads to no dropout layer of anydrop: pass the layers as layers=[...], or let "
             "predict take step= and pass it to functions such as anydrop.dropout"
+            + (theirs and f". It leads to {theirs}")
         )
-    _warn_of(filter(is_their_dropout, things))
+    if theirs:
+        warnings.warn(f"predict leads to {theirs}", stacklevel=2)
     others = [one for one in found if not any(one is layer for layer in chosen)]
     loans = [_lent(layer, _child(seed, i), same_masks) for i, layer in enumerate(chosen)]
     if "step" not in taken:
@@ -318,13 +321,18 @@ def _check_rates(layers: list[Layer | Seedable], loans: list[Lent]) -> None:
         )
 
 
-def _warn_of(theirs: Iterable[Any]) -> None:
-    if names := ", ".join(dict.fromkeys(map(check.type_name, theirs))):
-        warnings.warn(
-            f"predict leads to another library's dropout ({names}), which monte_carlo doesn't "
-            "switch on: replace it with a layer of anydrop, such as anydrop.Dropout",
-            stacklevel=3,
-        )
+def _described(theirs: list[Any]) -> str:
+    """Name the layers of other libraries that drop and don't run, and say what to do."""
+    if not (names := ", ".join(dict.fromkeys(map(check.type_name, theirs)))):
+        return ""
+    bases = [base for one in theirs for base in type(one).__mro__]
+    of_torch = any(base.__module__.partition(".")[0] == "torch" for base in bases)
+    way = (
+        "call anydrop.torch.convert(model), which replaces it"
+        if of_torch
+        else "replace it with a layer of anydrop, such as anydrop.Dropout"
+    )
+    return f"another library's dropout ({names}), which monte_carlo doesn't switch on: {way}"
 
 
 def _check_drawn(layers: list[Layer | Seedable], loans: list[Lent]) -> None:

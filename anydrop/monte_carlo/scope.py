@@ -47,6 +47,9 @@ HOLDERS = ("collections", "types")
 # Other libraries' dropout is recognized by its name.
 FRAMEWORKS = {"equinox", "flax", "keras", "tf_keras", "timm", "torch", "torchvision"}
 THEIR_DROPOUT = re.compile("Dropout|DropPath|DropBlock|StochasticDepth")
+# PyTorch's modules that drop within a function, with the probability in their attribute `dropout`.
+# A converted one has a child named ``anydrop``.
+THEY_DROP_INSIDE = re.compile("MultiheadAttention|RNNBase")
 
 
 def reached(function: Callable[..., Any]) -> list[Any]:
@@ -85,15 +88,19 @@ def has_mode(thing: Any) -> TypeGuard[HasMode]:
 
 
 def is_their_dropout(thing: Any) -> bool:
-    """Return whether an object is another library's dropout layer, with p > 0."""
-    return (
-        not isinstance(thing, Seedable)
-        and any(
-            base.__module__.partition(".")[0] in FRAMEWORKS and THEIR_DROPOUT.search(base.__name__)
-            for base in type(thing).__mro__
-        )
-        and 0 not in (getattr(thing, "p", None), getattr(thing, "rate", None))
-    )
+    """Return whether an object is another library's layer that drops, with p > 0."""
+    if isinstance(thing, Seedable) or hasattr(thing, "anydrop"):
+        return False
+    names = [
+        base.__name__
+        for base in type(thing).__mro__
+        if base.__module__.partition(".")[0] in FRAMEWORKS
+    ]
+    if any(map(THEIR_DROPOUT.search, names)):
+        return 0 not in (getattr(thing, "p", None), getattr(thing, "rate", None))
+    inside = getattr(thing, "dropout", 0) if any(map(THEY_DROP_INSIDE.search, names)) else 0
+    # An LSTM of one layer drops nothing: its dropout is between layers.
+    return isinstance(inside, float) and inside > 0 and getattr(thing, "num_layers", 2) > 1
 
 
 def _parts(thing: Any, kind: type, home: str) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """Monte Carlo of PyTorch's modules."""
 
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ if not available("torch"):
     )
 
 import torch
+
+import anydrop.torch
 
 # A network that holds their dropout is warned of: see `test_their_dropout_is_named`.
 warned = pytest.mark.filterwarnings("ignore:predict leads to another library's dropout")
@@ -103,7 +106,7 @@ def test_their_dropout_is_named(network):
     assert str(warning.message) == (
         "predict leads to another library's dropout (torch.nn.modules.dropout.Dropout, "
         "torch.nn.modules.dropout.Dropout1d), which monte_carlo doesn't switch on: "
-        "replace it with a layer of anydrop, such as anydrop.Dropout"
+        "call anydrop.torch.convert(model), which replaces it"
     )
     assert warning.filename == __file__
     for module in network.modules():
@@ -114,9 +117,34 @@ def test_their_dropout_is_named(network):
 
 def test_their_dropout_alone_is_none():
     model = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Dropout(0.5))
-    with pytest.raises(ValueError, match="predict leads to no dropout layer of anydrop"):
+    with pytest.raises(ValueError, match="predict leads to no dropout layer of anydrop") as error:
         monte_carlo(model, X, samples=3, seed=0)
+    assert "call anydrop.torch.convert(model), which replaces it" in str(error.value)
     assert model[1].training
+
+
+@pytest.mark.parametrize("dropout", [0.5, 0.0])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "MultiheadAttention"])
+def test_dropout_within_their_modules_is_named(network, kind, dropout):
+    """Until it is converted."""
+    network.theirs.p = 0.0
+    sizes = (6, 2) if kind == "MultiheadAttention" else (6, 6, 2)
+    network.inside = getattr(torch.nn, kind)(*sizes, dropout=dropout)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        monte_carlo(network, X, samples=2, seed=0)
+    named = [str(w.message) for w in caught if "another library's dropout" in str(w.message)]
+    assert len(named) == (dropout > 0)
+    assert all(kind in message for message in named)
+    anydrop.torch.convert(network)
+    monte_carlo(network, X, samples=2, seed=0)
+
+
+def test_dropout_between_the_layers_of_one_layer_is_none(network):
+    network.theirs.p = 0.0
+    with pytest.warns(UserWarning, match="num_layers"):
+        network.inside = torch.nn.LSTM(6, 6, 1, dropout=0.5)
+    monte_carlo(network, X, samples=2, seed=0)
 
 
 @warned
