@@ -36,25 +36,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0
     """
     parser = argparse.ArgumentParser(
-        prog="anydrop", description="One dropout layer for every array library."
+        prog="anydrop",
+        description="Dropout for every array library. The same seed draws the same mask in each.",
     )
     parser.add_argument("--version", action="version", version=f"anydrop {__version__}")
     commands = parser.add_subparsers(dest="command")
 
     demo = commands.add_parser(
-        "demo", help="train on real data, with and without dropout, and draw pictures"
+        "demo",
+        help="train small networks with and without dropout, and save pictures",
+        description="Train small networks on scanned digits, with and without dropout. "
+        "Print the accuracies and save pictures.",
     )
     demo.add_argument(
-        "--backend", default="numpy", help="array library to train with (%(default)s)"
+        "--backend", default="numpy", help="array library to train with (default: %(default)s)"
     )
     demo.add_argument(
-        "--seeds", type=_positive, default=5, help="networks to train of each kind (%(default)s)"
+        "--seeds",
+        type=_positive,
+        default=5,
+        help="how many networks of each kind to train (default: %(default)s)",
     )
     demo.add_argument(
-        "--out", default="anydrop-demo", help="folder for the pictures (./%(default)s)"
+        "--out", default="anydrop-demo", help="folder for the pictures (default: ./%(default)s)"
     )
     commands.add_parser(
-        "verify", help="draw the same masks on every library found here and compare digests"
+        "verify",
+        help="check that every installed library draws the published masks",
+        description="Draw published masks and noise with every installed library and device, "
+        "and compare their digests. The exit status is 1 if any digest differs.",
     )
 
     chosen = parser.parse_args(arguments)

@@ -38,13 +38,15 @@ static double normal(uint32_t w) {
     uint32_t count = upper ? ~w : w; /* from the nearer end of the range */
     while (count >> octave >= 64) octave++;
     const uint32_t *c = table[32 * octave + (count >> octave)];
-    uint64_t t = (uint32_t)((uint64_t)count << (32 - octave)); /* the place in the segment */
+    /* the place in the segment */
+    uint64_t t = (uint32_t)((uint64_t)count << (32 - octave));
     int32_t m = c[0] - (t * (c[1] - (t * (c[2] - (t * c[3] >> 32)) >> 32)) >> 40);
     return (upper ? m : -m) * 0x1p-28;
 }
 
 int main(int argc, char **argv) {
-    if (argc < 5) return fprintf(stderr, "usage: %s KEY0 KEY1 STEP P [TABLE]\n", argv[0]), 2;
+    if (argc < 5)
+        return fprintf(stderr, "usage: %s KEY0 KEY1 STEP P [TABLE]\n", argv[0]), 2;
     uint32_t k0 = strtoul(argv[1], 0, 10), k1 = strtoul(argv[2], 0, 10);
     uint64_t step = strtoull(argv[3], 0, 10);
     /* nearbyint rounds halves to even, like Python's round */
