@@ -144,7 +144,7 @@ def monte_carlo(
     Warns
     -----
     UserWarning
-        If `predict` leads to a dropout layer of another library, which does not run.
+        If `predict` leads to another library's layer that drops, which stays off.
 
     See Also
     --------
