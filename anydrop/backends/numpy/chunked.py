@@ -223,7 +223,7 @@ def perturbing(dtype: Any, placement: Placement, std: float, relative: bool) -> 
         if relative:
             np.add(z, compute.type(1), out=z)
         if x.dtype.kind == "c":
-            # Relative noise multiplies the real and the imaginary part.
+            # Multiply the two parts. Complex arrays get no additive noise.
             np.multiply(x.view(compute), z, out=y.view(compute))
         else:
             use(x, z, out=y, dtype=compute, casting="unsafe")

@@ -1,6 +1,6 @@
 """The mask of connected blocks, drawn and applied one band at a time.
 
-A place is an element where a block may begin. A region spans the first axis with blocks and all
+A place is a position where a block may begin. A region spans the first axis with blocks and all
 axes after it. Places are contiguous within a region, and the regions follow each other in memory.
 A band is a part of a region along its first axis, or several whole regions. It is small enough to
 stay in the cache.

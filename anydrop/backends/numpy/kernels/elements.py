@@ -131,7 +131,7 @@ def _perturbed_by(v, noise, rule):
 
 @njit(inline="always")
 def _times(v, factor):
-    """Return a complex number times a real one, and multiply the parts separately."""
+    """Return a complex number times a real one, part by part."""
     return complex(v.real * factor, v.imag * factor)
 
 

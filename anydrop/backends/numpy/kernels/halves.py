@@ -64,7 +64,7 @@ def narrow_half(v):
     magnitude = bits & np.uint32(0x7FFFFFFF)
     odd = (magnitude >> np.uint32(13)) & np.uint32(1)
     half = (magnitude - REBIAS + np.uint32(0xFFF) + odd) >> np.uint32(13)
-    # Adding 0.5 aligns a subnormal result with the last place of the sum, so the addition rounds
+    # Adding 0.5 aligns a subnormal result with the last place of the sum. So the addition rounds
     # it.
     subnormal = _bits(_float(magnitude) + np.float32(0.5)) - ONE_HALF
     if magnitude < LEAST_NORMAL:
