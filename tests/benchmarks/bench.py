@@ -1,7 +1,7 @@
-"""How fast dropout is, beside a multiply and beside what people use today: ``nox -s bench``.
+"""Compare dropout's speed with a multiply and with other implementations: ``nox -s bench``.
 
-Contestants take turns within one run, write into poisoned memory, and have every result checked.
-What counts are ratios of medians, since machines differ and are shared.
+Contestants take turns within one run. They write to poisoned memory, and the contest checks their
+results. The goals are ratios of medians, because machines differ and are shared.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DTYPES = ["float16", "float32", "float64"]
 
 
 def contests(sizes: list[int], dtypes: list[str]) -> Iterator[Contest]:
-    """Yield all contests, one at a time, since the arrays of one fill much of the memory."""
+    """Yield all contests, one at a time, because the arrays of one fill much of the memory."""
     large = [n for n in sizes if n >= 2**24]
     yield from contests_small.calls()
     yield from contests_numpy.crossovers(dtypes)
@@ -51,18 +51,18 @@ def contests(sizes: list[int], dtypes: list[str]) -> Iterator[Contest]:
     for n in large[:1]:
         yield from contests_torch.sums(n)
         yield from contests_noise.contests(n)
-    # JAX has float64 only where a program enables it for all its arrays.
+    # JAX has float64 only if a program enables it for all its arrays.
     yield from contests_jax.arrays(sizes, [d for d in dtypes if d != "float64"])
     yield from contests_dask.arrays(large)
 
 
 def rounds_of(contest: Contest, rounds: int) -> int:
-    """Return how many rounds a contest goes: of the longest arrays only a third."""
+    """Return the number of rounds of a contest; the longest arrays get a third as many."""
     return rounds if contest.key.elements < 2**27 else max(3, rounds // 3)
 
 
 def main() -> None:
-    """Run the contests, print their outcome, and write a JSON file and pictures."""
+    """Run the contests, print the results, and write a JSON file and pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="elements")
     parser.add_argument("--dtypes", nargs="+", default=DTYPES, choices=DTYPES)
@@ -71,7 +71,7 @@ def main() -> None:
     options = parser.parse_args()
 
     torch.set_num_threads(anydrop.get_num_threads())
-    for ones in (np.ones(2**21, "f4"), torch.ones(2**21)):  # which bring numba's kernels
+    for ones in (np.ones(2**21, "f4"), torch.ones(2**21)):  # imports numba's kernels
         anydrop.dropout(ones, 0.5, seed=0)
     console = Console()
     if not console.is_terminal:

@@ -1,11 +1,12 @@
-"""How fast dropout is on a CUDA device, beside a copy of the same bytes there.
+"""Compare dropout's speed on a CUDA device with a copy of the same bytes.
 
     python tests/benchmarks/bench_cuda.py
 
-CuPy, PyTorch and JAX, each by itself; one that finds no device here is skipped and says why.
-Contestants take turns on the same array, several calls at a time, and their results are checked.
-What adds a residual moves three arrays where a copy moves two, so 1.5 copies are its floor.
-A table is printed; where the environment names a folder as OUT, `bench_cuda.json` is written there.
+This times CuPy, PyTorch and JAX, one after the other. It skips a library that finds no device, and
+prints the reason. Contestants take turns on the same array, several calls at a time, and their
+results are checked. A sum with a residual moves three arrays, and a copy moves two. So the sum
+takes at least as long as 1.5 copies. The program prints a table. If the environment variable OUT
+names a folder, it also writes `bench_cuda.json` there.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from on_cuda import COPY, LIBRARIES, SUM, AbsentError, Library, P
 
 import anydrop
 
-# Calls that are timed together, so that what starting one costs the host is hidden.
+# How many calls to time together, which hides the time that the host takes to start a call.
 CALLS = 20
 DTYPES = ("float16", "float32", "float64")
 
 
 def race(library: Library, x: np.ndarray, rounds: int) -> dict[str, float]:
-    """Return the median milliseconds of a call of each contestant, in turns."""
+    """Let the contestants take turns, and return the median milliseconds of a call of each."""
     calls = library.contestants(x)
     times: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(rounds + 1):
         for name, call in calls.items():
-            if not round_:  # which warms up
+            if not round_:  # the first round is the warm-up
                 check(name, call())
             ms = library.timed(call, CALLS) / CALLS
             if round_:
@@ -45,7 +46,7 @@ def race(library: Library, x: np.ndarray, rounds: int) -> dict[str, float]:
 
 
 def check(name: str, result: Any) -> None:
-    """See that a result is a dropout of tens, or their copy; a residual is of zeros."""
+    """Check that a result is the dropout or the copy of an array of tens; residuals are zeros."""
     dropped, scale = (0.0, 1.0) if name in (COPY, SUM) else (P, 1 / (1 - P))
     kept = abs(result.reshape(-1) - 10 * scale) < 0.02
     share = float((~kept).sum()) / kept.shape[0]
@@ -54,12 +55,12 @@ def check(name: str, result: Any) -> None:
 
 
 def rows(library: Library, elements: int, rounds: int) -> list[dict[str, Any]]:
-    """Return what each contestant of a library took, dtype by dtype."""
+    """Return the times of a library's contestants for each dtype."""
     found = []
     for dtype in DTYPES:
         x = np.full(elements, 10, dtype)  # no zeros, so that a zero means dropped
         medians = race(library, x, rounds)
-        arrays = 2  # that are read or written, but for a bias
+        arrays = 2  # number of arrays that are read or written, without a bias
         for name, ms in medians.items():
             arrays = 3 if name == SUM else arrays
             found.append(
@@ -77,7 +78,7 @@ def rows(library: Library, elements: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def printed(found: list[dict[str, Any]]) -> None:
-    """Print a library's rows, a table for each dtype."""
+    """Print a library's rows in a table for each dtype."""
     for row in found:
         if row["name"] == COPY:
             print(f"\n{row['library']}, {row['dtype']:22} {'ms':>8} {'GB/s':>8} {'x copy':>8}")
@@ -85,7 +86,7 @@ def printed(found: list[dict[str, Any]]) -> None:
 
 
 def device() -> str:
-    """Return the device's name and its driver's version, by NVIDIA's own program."""
+    """Return the device's name and its driver's version, from nvidia-smi."""
     if shutil.which("nvidia-smi") is None:
         return "no nvidia-smi here"
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
@@ -94,7 +95,7 @@ def device() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the races; return 1 if a library that has a device failed."""
+    """Run the races, and return 1 if a library that has a device failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--elements", type=int, default=2**26, help="of each dtype (%(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="of each contestant (%(default)s)")
@@ -115,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
             report["digests"][library.name] = mask.digest(like=library.like)
             with library.around():
                 found = rows(library, options.elements, options.rounds)
-        except Exception as error:  # the other libraries' figures are wanted all the same
+        except Exception as error:  # go on with the other libraries
             traceback.print_exc()
             report["failed"][name] = repr(error)
             print(f"\n{name}: FAILED, {error!r}")

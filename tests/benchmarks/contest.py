@@ -1,4 +1,4 @@
-"""A contest: calls that do one thing in different ways, timed in turns, each sample checked."""
+"""Contests: calls that do the same in different ways take turns, and every sample is checked."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# The least that a sample takes: calls that are shorter are made several times.
+# The shortest time of a sample, in seconds. A sample repeats shorter calls.
 SAMPLE = 5e-4
-# By how much a survivor may be off, as a share of it.
+# The largest relative error of an element that is kept.
 TOLERANCE = {"float16": 2e-3, "float32": 1e-6, "float64": 1e-13}
-# Of a binomial share: one false alarm in 500 million.
+# How many standard deviations the dropped share may be off: one false alarm in 500 million.
 SIGMAS = 6.0
-# The fewest fates that tell something of their rate.
+# The fewest draws for which the dropped share is checked.
 FATES = 1000
-# Elements at a time: drawn, and checked within the cache.
+# How many elements to draw and to check at a time. Those that are checked fit in the cache.
 BLOCK, CHECKED = 2**20, 2**16
 
 
 class Key(NamedTuple):
-    """What a contest is about."""
+    """The key of a contest in the results."""
 
     group: str
     what: str
@@ -35,32 +35,32 @@ class Key(NamedTuple):
 
 @dataclass
 class Contestant:
-    """A call, and what there is to check of it.
+    """A call, and the properties of its result to check.
 
     Parameters
     ----------
     call : callable
-        Takes nothing and returns the result.
+        Takes no arguments and returns the result.
     array : callable
-        Makes a NumPy array of the result, once the clock has stopped: of a sum, of its part that
-        dropout may drop.
+        Converts the result to a NumPy array, after the clock has stopped. For a sum, it returns
+        only the summand that dropout may drop.
     out : array, optional
-        Where the call writes to: poisoned before each sample, and then the result.
+        The array that the call writes its result to. The contest poisons it before each sample.
     p : float, optional
-        Another drop probability than the contest's: 0 of a multiply.
+        The drop probability if it is not the contest's, such as 0 for a multiply.
     scale : float, optional
-        What survivors are multiplied by, if not 1 / (1 - p).
+        The factor of elements that are kept, if it is not 1 / (1 - p).
     fresh : bool
-        Whether each call must drop others than the one before.
+        Whether each call must draw another mask than the call before.
     shared : tuple of int
-        The axes along which elements share their fate.
+        The axes along which elements are dropped together.
     dtype : str, optional
-        The result's, if not the contest's.
+        The dtype of the result, if it is not the contest's.
     together : int
-        Of how many elements, at most, one draw decides. The share of what is dropped varies by so
-        much more.
+        The most elements that one draw drops. It raises the variance of the dropped share by this
+        factor.
     exact : callable, optional
-        Returns what the last call must have returned, bit for bit.
+        Returns the bits that the last call must have returned.
     """
 
     call: Callable[[], Any]
@@ -82,11 +82,11 @@ class Contest:
     Parameters
     ----------
     key : Key
-        What it is about.
+        The key in the results.
     x : array
-        Whose elements are far from 0, so that a 0 means dropped.
+        Its elements are far from 0, so that 0 in a result means dropped.
     contestants : dict of str to Contestant
-        By name.
+        The contestants by name.
     """
 
     key: Key
@@ -95,7 +95,7 @@ class Contest:
     last: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def array_of(self, name: str, result: Any) -> np.ndarray:
-        """Return a result as a NumPy array; raise AssertionError if shape or dtype are wrong."""
+        """Return a result as a NumPy array; raise AssertionError if its shape or dtype is wrong."""
         contestant = self.contestants[name]
         y = contestant.array(result if contestant.out is None else contestant.out)
         expect(y.shape == self.x.shape, f"{name}: a result of shape {y.shape}")
@@ -105,12 +105,12 @@ class Contest:
     def fates(self, name: str, result: Any) -> np.ndarray:
         """Return which elements a result drops, and raise AssertionError if others aren't scaled.
 
-        Of elements that share their fate it tells one.
+        Elements that are dropped together appear once.
         """
         contestant, y = self.contestants[name], self.array_of(name, result)
         scale = contestant.scale or 1.0 / (1.0 - self.key.p)
         dropped = y == 0
-        flat = [array.reshape(-1) for array in (self.x, y, dropped)]  # copies, if they are strided
+        flat = [array.reshape(-1) for array in (self.x, y, dropped)]  # copies strided arrays
         for a in range(0, y.size, CHECKED):
             x, part, zeros = (array[a : a + CHECKED] for array in flat)
             ours = x.astype(np.float64) * scale
@@ -123,7 +123,7 @@ class Contest:
         return one
 
     def judge(self, name: str, drawn: Sequence[np.ndarray]) -> None:
-        """Raise AssertionError if calls drop too many or too few, or one mask again and again."""
+        """Raise AssertionError if calls drop too many or too few elements, or repeat a mask."""
         contestant = self.contestants[name]
         n, dropped = sum(one.size for one in drawn), sum(int(one.sum()) for one in drawn)
         if n < FATES:
@@ -135,15 +135,15 @@ class Contest:
             self.renewed(name, [np.packbits(one).tobytes() for one in drawn])
 
     def renewed(self, name: str, drawn: list[bytes]) -> None:
-        """Raise AssertionError if all calls drew the same, or what the call before them drew."""
-        # Two calls may draw the same few fates by chance, but not all of them.
+        """Raise AssertionError if all calls drew the same mask, or that of the call before them."""
+        # With few elements, two calls may draw the same mask by chance, but not all calls.
         masks = set(drawn)
         expect(masks != {self.last.get(name)}, f"{name}: the same fates as in the call before")
         expect(len(masks) > 1 or len(drawn) == 1, f"{name}: the same fates in every call")
         self.last[name] = masks.pop()
 
     def call(self, name: str, times: int) -> tuple[float, np.ndarray]:
-        """Return the seconds that so many calls take, and what the last one dropped."""
+        """Return the seconds of a number of calls, and the elements that the last one dropped."""
         contestant = self.contestants[name]
         if contestant.out is not None:
             contestant.out.fill(np.nan)
@@ -156,9 +156,9 @@ class Contest:
         return elapsed, self.fates(name, result)
 
     def prove(self, name: str) -> float:
-        """Check as many calls of a contestant as it takes to tell how much it drops.
+        """Check enough calls of a contestant to judge the share that it drops.
 
-        Returns the seconds of the last one.
+        Returns the seconds of the last call.
         """
         drawn: list[np.ndarray] = []
         while sum(one.size for one in drawn) < FATES:
@@ -168,10 +168,10 @@ class Contest:
         return elapsed
 
     def sample(self, name: str, times: int) -> float:
-        """Return the seconds of a call, of which so many are made, and check the last one.
+        """Return the mean seconds of a number of calls, and check the last one.
 
-        One more goes before, for its memory: after what others did meanwhile, the system may have
-        given away the pages that a result of this size takes again and again.
+        An extra call before them is not timed. Other contestants ran in the meantime, and the
+        system may have taken away the memory pages that results of this size reuse.
         """
         self.contestants[name].call()
         elapsed, fates = self.call(name, times)
@@ -179,7 +179,7 @@ class Contest:
         return elapsed / times
 
     def times_of(self, name: str) -> int:
-        """Return how many calls make a sample, and warm up on the way."""
+        """Warm up, and return how many calls a sample needs."""
         elapsed, times = self.prove(name), 1
         while elapsed < SAMPLE:
             times *= 2
@@ -187,7 +187,7 @@ class Contest:
         return times
 
     def run(self, rounds: int) -> Times:
-        """Let the contestants take turns, and return the seconds of each."""
+        """Let the contestants take turns, and return their times."""
         times = {name: self.times_of(name) for name in self.contestants}
         seconds: dict[str, list[float]] = {name: [] for name in self.contestants}
         for _ in range(rounds):
@@ -197,13 +197,13 @@ class Contest:
 
 
 def expect(holds: bool, message: str) -> None:
-    """Raise AssertionError with a message unless something holds."""
+    """Raise AssertionError with a message unless a condition is true."""
     if not holds:
         raise AssertionError(message)
 
 
 class Quartiles(NamedTuple):
-    """Of the seconds of a call."""
+    """The quartiles of the seconds of a call."""
 
     low: float
     median: float
@@ -219,14 +219,14 @@ def quartiles(samples: list[float]) -> Quartiles:
 
 
 class Times(NamedTuple):
-    """The outcome of a contest."""
+    """The result of a contest."""
 
     key: Key
     seconds: dict[str, Quartiles]
 
 
 def times_of(found: dict[str, Any]) -> list[Times]:
-    """Return the outcomes of a run's contests, as its JSON file has them."""
+    """Return the results of a run's contests, from its JSON file."""
     return [
         Times(
             Key(**{name: one[name] for name in Key._fields}),
@@ -237,7 +237,7 @@ def times_of(found: dict[str, Any]) -> list[Times]:
 
 
 def numbers(n: int, dtype: str) -> np.ndarray:
-    """Return random numbers of either sign, none of them nearer to 0 than 0.5."""
+    """Return random numbers of either sign, with magnitudes of at least 0.5."""
     rng = np.random.default_rng(0)
     x = np.empty(n, dtype)
     for a in range(0, n, BLOCK):

@@ -1,4 +1,4 @@
-"""Dask arrays of 16 chunks on threads, beside the same array in one piece."""
+"""Contests of Dask arrays of 16 chunks on threads with the same array in one piece."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import anydrop
 
 
 def arrays(sizes: list[int]) -> Iterator[Contest]:
-    """Yield the contests of arrays of a size."""
+    """Yield the contests of arrays of these sizes."""
     for n, p in itertools.product(sizes, P):
         yield chunks(n, p)
 
 
 def chunks(n: int, p: float) -> Contest:
-    """Return the contest of 16 chunks, on as many threads as an array in one piece has."""
+    """Return the contest of 16 chunks; all contestants use the same number of threads."""
     x = numbers(n, "float32")
     cut, steps = da.from_array(x, chunks=n // 16), itertools.count()
     drop = anydrop.Dropout(p, seed=0)

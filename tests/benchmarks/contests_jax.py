@@ -1,4 +1,4 @@
-"""JAX arrays under `jax.jit`, beside what JAX's users write."""
+"""Contests of JAX arrays under `jax.jit` with the expression that JAX users write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import anydrop
 
 
 def arrays(sizes: list[int], dtypes: list[str]) -> Iterator[Contest]:
-    """Yield the contests of arrays of a size: of the function, and of its gradient."""
+    """Yield the contests of arrays of these sizes, for the function and its gradient."""
     for n, dtype, p, what in itertools.product(sizes, dtypes, P, ("forward", "gradient")):
         yield compiled(n, dtype, p, what)
 
@@ -32,7 +32,7 @@ def compiled(n: int, dtype: str, p: float, what: str) -> Contest:
         function: Callable[[Any, Any], Any], sources: Iterator[Any], **checked: Any
     ) -> Contestant:
         def of_gradient(x: Any, source: Any) -> Any:
-            # Weighted by x, so that the gradient has the values of the function.
+            # The weight x gives the gradient the values of the function.
             return jax.grad(lambda v: (function(v, source) * x).sum())(x)
 
         program = jax.jit(function if what == "forward" else of_gradient)

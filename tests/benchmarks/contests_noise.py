@@ -1,4 +1,4 @@
-"""Gaussian dropout in NumPy, PyTorch and JAX, beside the same expression of their own normals."""
+"""Contests of Gaussian dropout in NumPy, PyTorch and JAX with the libraries' own normal numbers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from names import (
 import anydrop
 from anydrop.backends.numpy.backend import NumpyBackend
 
-# What makes the bits that all of ours must have; tests hold it to the definition.
+# The backend whose bits all anydrop contestants must have. Tests compare it with the definition.
 WITHOUT_NUMBA = NumpyBackend(use_numba=False)
 
 
 def deviation(p: float) -> float:
-    """Return the standard deviation of the noise of a drop probability."""
+    """Return the standard deviation of the noise for a drop probability."""
     return math.sqrt(p / (1 - p))
 
 
@@ -42,7 +42,7 @@ class NoiseContest(Contest):
     """Contestants that multiply by normal noise of mean 1."""
 
     def fates(self, name: str, result: Any) -> np.ndarray:
-        """Return the normal numbers of a result; raise AssertionError if they are not ours."""
+        """Return the normal numbers of a result; raise AssertionError if its bits are wrong."""
         y, exact = self.array_of(name, result), self.contestants[name].exact
         expect(
             exact is None or np.array_equal(y, exact()), f"{name}: other bits, or still poisoned"
@@ -54,7 +54,7 @@ class NoiseContest(Contest):
         return z
 
     def judge(self, name: str, drawn: Sequence[np.ndarray]) -> None:
-        """Raise AssertionError if the numbers have another mean or variance, or come again."""
+        """Raise AssertionError if the numbers have a wrong mean or variance, or repeat."""
         n = sum(one.size for one in drawn)
         if n < FATES:
             return
@@ -66,7 +66,7 @@ class NoiseContest(Contest):
 
 
 def ours(call: Callable[[int], Any], x: np.ndarray, p: float, **options: Any) -> Contestant:
-    """Return a call that takes another step each time, and the bits of its last result."""
+    """Return a contestant that takes a new step in each call, and knows the bits of its result."""
     steps, mask, std = itertools.count(), anydrop.Mask.from_seed(x.shape, p, seed=0), deviation(p)
     last = 0
 
@@ -89,9 +89,9 @@ def contests(n: int) -> Iterator[Contest]:
 
 
 def normals(x: np.ndarray, p: float, out: np.ndarray, threads: int) -> Contestant:
-    """Return NumPy's expression, on threads with a generator each.
+    """Return NumPy's expression on several threads, each with its own generator.
 
-    Each takes pieces that stay in the cache, so that its passes cost as little as they can.
+    Each thread works on pieces that stay in the cache, so that its passes are as fast as possible.
     """
     pool, std = ThreadPoolExecutor(threads), x.dtype.type(deviation(p))
     rngs = [np.random.default_rng(seed) for seed in range(threads)]
@@ -111,7 +111,7 @@ def normals(x: np.ndarray, p: float, out: np.ndarray, threads: int) -> Contestan
 
 
 def of_numpy(n: int, p: float) -> Contest:
-    """Return the contest of NumPy arrays, into a given one."""
+    """Return the contest of NumPy arrays, with and without a given output array."""
     x = numbers(n, "float32")
     out, std = np.empty_like(x), deviation(p)
     mask = anydrop.Mask.from_seed(x.shape, p, seed=0)
@@ -136,7 +136,7 @@ def of_numpy(n: int, p: float) -> Contest:
 
 
 def of_torch(n: int, p: float) -> Contest:
-    """Return the contest of PyTorch's tensors in the host's memory."""
+    """Return the contest of PyTorch tensors on the CPU."""
     x = numbers(n, "float32")
     t, std = torch.from_numpy(x), deviation(p)
     contestants = {
@@ -147,7 +147,7 @@ def of_torch(n: int, p: float) -> Contest:
 
 
 def of_jax(n: int, p: float) -> Contest:
-    """Return the contest of JAX's arrays under `jax.jit`."""
+    """Return the contest of JAX arrays under `jax.jit`."""
     x = numbers(n, "float32")
     array, std = jnp.asarray(x), deviation(p)
     keys = itertools.cycle(list(jax.random.split(jax.random.key(0), 8)))

@@ -1,4 +1,4 @@
-"""NumPy arrays: beside a multiply, which is the least that can be done, and NumPy's expression."""
+"""Contests of NumPy arrays with NumPy's expression and with a multiply, the least possible work."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ from anydrop.backends.common.threads import Pool
 from anydrop.backends.numpy import compiled
 from anydrop.backends.numpy.backend import NumpyBackend
 
-# Of the rows that a bias is added to.
+# The length of the rows that a bias is added to.
 WIDTH = 1024
-# Of DropBlock's blocks.
+# The side of DropBlock's blocks.
 SIDE = 7
 
 
 def multiplied(x: np.ndarray, out: np.ndarray, threads: int | None = None) -> Contestant:
-    """Return a multiply that is shared among as many threads as dropout is."""
+    """Return a multiply on as many threads as dropout uses."""
     factor = x.dtype.type(3.0)
     call = shared_among(threads, lambda a, b: np.multiply(a, factor, out=b), x, out)
     return Contestant(call, out=out, p=0.0, scale=3.0, fresh=False)
@@ -57,7 +57,7 @@ def multiplied(x: np.ndarray, out: np.ndarray, threads: int | None = None) -> Co
 def shared_among(
     threads: int | None, operation: Callable[..., Any], *arrays: np.ndarray
 ) -> Callable[[], None]:
-    """Return a call of an operation on parts of arrays, on as many threads as dropout takes."""
+    """Return a call that splits an operation on arrays among as many threads as dropout uses."""
     pool, flat = Pool(threads), [array.reshape(-1) for array in arrays]
 
     def work(a: int, b: int) -> None:
@@ -67,16 +67,16 @@ def shared_among(
 
 
 def stepping(function: Callable[..., Any], x: Any, p: float, **options: Any) -> Callable[[], Any]:
-    """Return a call of a function of the catalogue that takes another step each time.
+    """Return a call of a dropout function that takes a new step each time.
 
-    Of a function of several arrays, x is a tuple of them.
+    For a function of several arrays, x is a tuple.
     """
     steps, arrays = itertools.count(), x if isinstance(x, tuple) else (x,)
     return lambda: function(*arrays, p, seed=0, step=next(steps), **options)
 
 
 def with_threads(threads: int, call: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a call on so many threads."""
+    """Return the call on a number of threads."""
 
     def set_before() -> Any:
         anydrop.set_num_threads(threads)
@@ -89,7 +89,7 @@ def with_threads(threads: int, call: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def by(backend: NumpyBackend, x: np.ndarray, p: float, **options: Any) -> Callable[[], Any]:
-    """Return a call of a backend's own that takes another step each time."""
+    """Return a call of a backend's `select` that takes a new step each time."""
     mask, steps = anydrop.Mask.from_seed(x.shape, p, seed=0), itertools.count()
     return lambda: backend.select(x, mask._replace(step=next(steps)), mask.scale, **options)
 
@@ -118,11 +118,11 @@ def forward(n: int, dtype: str, p: float) -> Contest:
 
 
 def backward(n: int, dtype: str, p: float) -> Contest:
-    """Return the contest of backward passes, of one mask that was drawn before."""
+    """Return the contest of backward passes, with the mask of an earlier forward pass."""
     g = numbers(n, dtype)
     out, drop = np.empty_like(g), anydrop.Dropout(p, seed=0)
     drop(g)
-    drop(g)  # from here on a layer knows the call
+    drop(g)  # the second call makes the plan
     factor = (np.random.default_rng(0).random(g.shape) < 1 - p) / (1 - p)
     contestants = {
         MULTIPLY: multiplied(g, out),
@@ -140,7 +140,7 @@ def passes(sizes: list[int], dtypes: list[str]) -> Iterator[Contest]:
 
 
 def shared(n: int) -> Iterator[Contest]:
-    """Yield the contests of variants in which many elements share a fate."""
+    """Yield the contests of variants in which many elements are dropped together."""
     side = round(n ** (1 / 4))
     images, sequences = (side,) * 4, (side, side * side // 16, side * 16)
     variants = {
@@ -160,7 +160,7 @@ def shared(n: int) -> Iterator[Contest]:
 
 
 def keep_mask(n: int, p: float) -> Contest:
-    """Return the contest of keep masks that are looked at."""
+    """Return the contest of keep masks as arrays."""
     x, steps, rng = np.ones(n, "f4"), itertools.count(), np.random.default_rng(0)
     mask = anydrop.Mask.from_seed(x.shape, p, seed=0)
     calls = {
@@ -172,14 +172,17 @@ def keep_mask(n: int, p: float) -> Contest:
 
 
 def addends(n: int, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return x, a bias and a residual, so small that no digit is lost of what is added to it."""
+    """Return x, a bias and a residual.
+
+    The bias and the residual are so small that x keeps its digits in the sum.
+    """
     x, rng = numbers(n, dtype).reshape(-1, WIDTH), np.random.default_rng(1)
     bias = rng.uniform(-0.1, 0.1, WIDTH).astype(dtype)
     return x, bias, rng.uniform(-0.2, 0.2, x.shape).astype(dtype)
 
 
 def sum_with_a_residual(n: int, p: float) -> Contest:
-    """Return the contest of a bias, dropout and a residual's sum, beside a bare sum."""
+    """Return the contest of dropout with a bias and a residual, and a plain sum."""
     x, bias, residual = addends(n, "float32")
     out, rng, keep = np.empty_like(x), np.random.default_rng(0), 1 - p
 
@@ -208,7 +211,7 @@ def sum_with_a_residual(n: int, p: float) -> Contest:
 
 
 def zoneout(n: int, p: float) -> Contest:
-    """Return the contest of zoneout, beside a sum of the two states."""
+    """Return the contest of zoneout and a sum of the two states."""
     new = numbers(n, "float32")
     previous, out = 2 * new, np.empty_like(new)
 
@@ -232,7 +235,7 @@ def zoneout(n: int, p: float) -> Contest:
 
 
 def blocks(n: int, p: float) -> Contest:
-    """Return the contest of DropBlock, beside a multiply."""
+    """Return the contest of DropBlock and a multiply."""
     x = numbers(n, "float32").reshape((round(n ** (1 / 4)),) * 4)
     out = np.empty_like(x)
     into = stepping(anydrop.drop_block2d, x, p, block_size=SIDE, out=out)
@@ -248,13 +251,13 @@ def blocks(n: int, p: float) -> Contest:
 
 
 def others(n: int) -> Iterator[Contest]:
-    """Yield the contests of what is not plain dropout."""
+    """Yield the contests of keep masks, dropout with a residual, zoneout and DropBlock."""
     for p, contest in itertools.product(P, (keep_mask, sum_with_a_residual, zoneout, blocks)):
         yield contest(n, p)
 
 
 def layouts(n: int) -> Iterator[Contest]:
-    """Yield the contests of square matrices that lie transposed in memory."""
+    """Yield the contests of square matrices that are transposed in memory."""
     side = round(n**0.5)
     for order, p in itertools.product("FC", P):
         x = numbers(n, "float32").reshape(side, side).T
@@ -268,7 +271,7 @@ def layouts(n: int) -> Iterator[Contest]:
 
 
 def crossovers(dtypes: list[str]) -> Iterator[Contest]:
-    """Yield contests of one thread and all, from short arrays to long ones, with both kernels."""
+    """Yield contests of one thread with all threads, for arrays of many sizes and both kernels."""
     kernels = {"numba": True, "NumPy": False}
     for (kernel, fast), dtype, power in itertools.product(kernels.items(), dtypes, range(17, 25)):
         x = numbers(2**power, dtype)

@@ -1,4 +1,4 @@
-"""Small arrays, of which all but the kernel is what takes time."""
+"""Contests of small arrays, where almost all time goes to the call and not to the kernel."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ SHAPES = ((8,), (64, 256))
 
 
 def calls() -> Iterator[Contest]:
-    """Yield the contests of single calls, and of calls with their backward passes."""
+    """Yield the contests of forward passes, and of forward and backward passes."""
     for shape, p in itertools.product(SHAPES, P):
         yield forward(shape, p)
         yield forward_and_backward(shape, p)
 
 
 def contest(what: str, x: np.ndarray, p: float, calls: dict[str, Callable[[], Any]]) -> Contest:
-    """Return the contest of calls, of which NumPy's expression makes float64."""
+    """Return the contest of calls; NumPy's expression returns float64."""
     contestants = {
         name: Contestant(call, array=array, dtype="float64" if name == EXPRESSION else None)
         for name, call in calls.items()
@@ -46,7 +46,7 @@ def contest(what: str, x: np.ndarray, p: float, calls: dict[str, Callable[[], An
 
 
 def array(y: Any) -> np.ndarray:
-    """Return a result of any library as a NumPy array."""
+    """Return a library's result as a NumPy array."""
     return numpy(y) if isinstance(y, torch.Tensor) else y
 
 

@@ -1,4 +1,4 @@
-"""PyTorch tensors in the host's memory, beside `torch.nn.functional.dropout`."""
+"""Contests of PyTorch tensors on the CPU with `torch.nn.functional.dropout`."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ import anydrop
 import anydrop.torch
 
 MODULES = (8, 64 * 64, 2**20)
-# Of a transformer's input: sequences, their length, and the model's width.
+# The shape of a transformer's input: sequences, their length, and the model's width.
 TRANSFORMER = (8, 128, 256)
 
 
 def arrays(sizes: list[int], dtypes: list[str]) -> Iterator[Contest]:
-    """Yield the contests of tensors of a size."""
+    """Yield the contests of tensors of these sizes."""
     for n, dtype, p in itertools.product(sizes, dtypes, P):
         yield forward(n, dtype, p)
         yield forward_and_backward(n, dtype, p)
 
 
 def modules() -> Iterator[Contest]:
-    """Yield the contests of modules, that of PyTorch's beside ours."""
+    """Yield the contests of PyTorch's module and anydrop's modules."""
     for n, p in itertools.product(MODULES, P):
         drops = {
             MODULE: torch.nn.Dropout(p),
@@ -67,7 +67,7 @@ def module_contest(what: str, x: np.ndarray, p: float, calls: dict[str, Any]) ->
 
 
 def gradient_of(function: Callable[[torch.Tensor], torch.Tensor], x: np.ndarray) -> Any:
-    """Return a call that goes forward and backward, and returns the gradient."""
+    """Return a call that does a forward and a backward pass and returns the gradient."""
     t, g = torch.from_numpy(x).requires_grad_(), torch.from_numpy(x)
 
     def call() -> torch.Tensor | None:
@@ -90,7 +90,7 @@ def numpy(y: torch.Tensor) -> np.ndarray:
 
 
 def forward(n: int, dtype: str, p: float) -> Contest:
-    """Return the contest of forward passes that no gradient runs through."""
+    """Return the contest of forward passes without gradients."""
     x = numbers(n, dtype)
     t, drop = torch.from_numpy(x), anydrop.Dropout(p, seed=0)
     contestants = {
@@ -102,7 +102,7 @@ def forward(n: int, dtype: str, p: float) -> Contest:
 
 
 def forward_and_backward(n: int, dtype: str, p: float) -> Contest:
-    """Return the contest of a forward pass and of the backward pass that autograd makes of it."""
+    """Return the contest of forward and backward passes with autograd."""
     x = numbers(n, dtype)
     drop = anydrop.Dropout(p, seed=0)
     contestants = {
@@ -114,7 +114,7 @@ def forward_and_backward(n: int, dtype: str, p: float) -> Contest:
 
 
 def sums(n: int) -> Iterator[Contest]:
-    """Yield the contests of a bias, dropout and a residual's sum."""
+    """Yield the contests of dropout with a bias and a residual."""
     x, bias, residual = addends(n, "float32")
     arrays = x, residual, bias
 
@@ -142,9 +142,9 @@ def sums(n: int) -> Iterator[Contest]:
 
 
 def gradients_of(function: Callable[..., torch.Tensor], *arrays: np.ndarray) -> Any:
-    """Return a call that goes forward and backward, for the gradients of all arrays.
+    """Return a call that does a forward pass, and a backward pass for the gradients of all arrays.
 
-    It returns that of the first, of which each is also that of the result.
+    It returns the gradient of the first array.
     """
     tensors = [torch.from_numpy(array).requires_grad_() for array in arrays]
     g = torch.from_numpy(arrays[0])
@@ -156,10 +156,11 @@ def gradients_of(function: Callable[..., torch.Tensor], *arrays: np.ndarray) -> 
 
 
 def models() -> Iterator[Contest]:
-    """Yield the contest of a training step of a transformer, as PyTorch has it and converted.
+    """Yield the contest of training steps of PyTorch's transformer and of a converted one.
 
-    What dropout costs in it is the time at p = 0.1 less that at p = 0, where both models do the
-    same, attention by PyTorch's fused kernel included. With dropout both compute its weights.
+    The cost of dropout is the time at p = 0.1 minus the time at p = 0. At p = 0 both models do the
+    same, and both use PyTorch's fused attention kernel. With dropout, both compute the attention
+    weights.
     """
     x = numbers(math.prod(TRANSFORMER), "float32").reshape(TRANSFORMER)
     contestants = {
@@ -172,9 +173,9 @@ def models() -> Iterator[Contest]:
 
 
 def training_step(x: np.ndarray, p: float, convert: bool) -> Contestant:
-    """Return a forward and a backward of a transformer, without an optimizer's step.
+    """Return a forward and a backward pass of a transformer, without an optimizer step.
 
-    Its result is the input, of which is dropped what the last dropout of the model dropped.
+    The result applies the mask of the model's last dropout to the input.
     """
     options = {"dim_feedforward": 4 * x.shape[-1], "dropout": p, "batch_first": True}
     layer = torch.nn.TransformerEncoderLayer(x.shape[-1], 4, **options)

@@ -17,7 +17,7 @@ class Ratio(NamedTuple):
     """A goal: a bound on the ratio of two contestants' times, for every p.
 
     `text` is "what: time beside another's" or "what: times as fast as another". If it is
-    "... what", the rest is that of the goal before.
+    "... what", the rest is the same as in the goal before.
     """
 
     text: str
@@ -27,8 +27,8 @@ class Ratio(NamedTuple):
     above: str
     below: str
     bound: float
-    most: bool = True  # whether the ratio may be at most that; else at least
-    # The two contestants without dropout. If given, the goal compares what dropout adds to each.
+    most: bool = True  # whether the bound is an upper one
+    # The two contestants without dropout. If given, the goal compares the times that dropout adds.
     without: tuple[str, str] | None = None
     dtype: str = "float32"
 
@@ -45,12 +45,12 @@ class Ratio(NamedTuple):
 
 
 def at_most(text: str, *ratio: object) -> Ratio:
-    """Return the goal that a contestant takes at most so many times as long as another."""
+    """Return a goal with an upper bound on a contestant's time relative to another's."""
     return Ratio(text, *ratio)  # type: ignore[arg-type]
 
 
 def faster(text: str, *ratio: object, dtype: str = "float32") -> Ratio:
-    """Return the goal that a contestant is at least so many times as fast as another."""
+    """Return a goal with a lower bound on a contestant's speed relative to another's."""
     group, what, n, ours, theirs, bound = ratio
     goal = group, what, n, theirs, ours, bound
     return Ratio(text, *goal, most=False, dtype=dtype)  # type: ignore[arg-type]
@@ -209,7 +209,7 @@ GOALS = (
     ),
 )
 
-# Upper bounds for measures that are not ratios, by their names in the results.
+# Upper bounds of measures that are not ratios, by their names in the results.
 BOUNDS = {
     KEPT.format("a layer with a seed (some hundred in all)"): 0.0005,
     KEPT.format("autograd, of a tensor (some kB in all)"): 0.005,
@@ -232,7 +232,7 @@ class Outcome(NamedTuple):
 def outcomes(
     times: list[Times], measures: dict[str, float], goals: Sequence[Ratio] = GOALS
 ) -> list[Outcome]:
-    """Return the outcome of every goal whose contests or measures are given."""
+    """Return the outcome of each goal for which there are contests or measures."""
     seconds = {one.key: one.seconds for one in times}
     found = []
     for goal in goals:
@@ -251,5 +251,5 @@ def outcomes(
 
 
 def limits(goal: Ratio) -> tuple[str, Callable[..., bool], Callable[..., float]]:
-    """Return the sign of a goal, its comparison, and what picks the worst of several ratios."""
+    """Return the sign of a goal, its comparison, and the function that picks the worst ratio."""
     return ("<=", operator.le, max) if goal.most else (">=", operator.ge, min)

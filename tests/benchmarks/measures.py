@@ -1,4 +1,4 @@
-"""What is measured once and not in turns: the machine, memory, first calls, older processors."""
+"""Measures outside the contests: the machine, memory, first calls, and older processors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX", "sse4_2": "SSE4.2
 
 
 def description() -> dict[str, str]:
-    """Return what a reader needs to know of this machine and its software."""
+    """Return a description of this machine and its software."""
     cpu = cpu_info()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
@@ -45,7 +45,7 @@ def description() -> dict[str, str]:
 
 
 def cpu_info() -> dict[str, str]:
-    """Return the processor's name and the widest vectors that it has."""
+    """Return the processor's name and its widest vectors."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
@@ -58,7 +58,7 @@ def cpu_info() -> dict[str, str]:
 
 
 def printed(code: str, **environment: str) -> str:
-    """Return what a program prints in a process of its own."""
+    """Run a program in a new process, and return its output."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -70,7 +70,7 @@ def printed(code: str, **environment: str) -> str:
 
 
 def memory(n: int = 2**24, p: float = 0.1) -> dict[str, float]:
-    """Return bytes an element that are kept from forward to backward, and MB at the peak."""
+    """Return the bytes per element kept from forward to backward, and the peak memory in MB."""
     x, found = np.ones(n, np.float32), dict[str, float]()
     sources: dict[str, dict[str, Any]] = {
         "a layer with a seed (some hundred in all)": {"seed": 0},
@@ -100,9 +100,9 @@ def memory(n: int = 2**24, p: float = 0.1) -> dict[str, float]:
 
 
 def kept_by_autograd(function: Callable[[torch.Tensor], torch.Tensor], n: int) -> float:
-    """Return the bytes an element, of n, that PyTorch or NumPy still holds beside a result.
+    """Return the bytes per element that PyTorch and NumPy keep in addition to a result.
 
-    By what was allocated, since a function of autograd may hold what no hook sees.
+    This counts allocations, because an autograd function may keep memory that no hook sees.
     """
     t = torch.ones(n, requires_grad=True)
 
@@ -115,12 +115,12 @@ def kept_by_autograd(function: Callable[[torch.Tensor], torch.Tensor], n: int) -
         tensors = sum(event.self_cpu_memory_usage for event in allocated.key_averages())
         return arrays + tensors - y.nbytes
 
-    held()  # The first call brings modules, of ours and of the profiler.
+    held()  # The first call imports modules of anydrop and of the profiler.
     return held() / n
 
 
 def first_calls(rounds: int) -> dict[str, float]:
-    """Return median seconds in new processes, whose kernels were compiled before."""
+    """Return the median seconds in new processes, with kernels that were compiled before."""
     code = """
         import time, numpy as np
         x = np.ones(2**21, np.float32)
@@ -139,9 +139,10 @@ def first_calls(rounds: int) -> dict[str, float]:
 
 
 def processors(folder: str) -> dict[str, dict[str, float]]:
-    """Return nanoseconds an element, on one thread in the cache, as compiled for each processor.
+    """Return nanoseconds per element on one thread in the cache, compiled for several processors.
 
-    Of those that this machine can run: LLVM is told of one, and does without what that lacks.
+    This machine has the instructions of all of them. LLVM compiles for one processor at a time, and
+    uses only its instructions.
     """
     code = """
         import time, statistics, numpy as np

@@ -45,7 +45,7 @@ FOLLOWED, F_FOLLOWED = f"{TENSOR}, requires grad", f"{F_DROPOUT}, requires grad"
 STOCK, CONVERTED = "PyTorch's own model", "anydrop.torch.convert(model, seed=0)"
 STOCK_WITHOUT, CONVERTED_WITHOUT = f"{STOCK}, p = 0", f"{CONVERTED}, p = 0"
 
-# Measures, which are no contests.
+# Measures outside the contests.
 KEPT = "bytes an element that {} keeps from forward to backward"
 PEAK = "MB beyond the results of a forward and a backward, {}"
 FIRST_CALL, IMPORT = (
@@ -55,16 +55,16 @@ FIRST_CALL, IMPORT = (
 
 
 class Processor(NamedTuple):
-    """What LLVM's name of a processor stands for.
+    """A processor that LLVM has a name for.
 
     Attributes
     ----------
     text : str
-        Its name in words.
+        Its description.
     needs : str
         The feature that a machine needs to run the code.
     features : str
-        The features to pass to numba, which choose the form of the kernels.
+        The features to pass to numba. They decide which form of the kernels numba compiles.
     """
 
     text: str

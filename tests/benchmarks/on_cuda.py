@@ -1,4 +1,4 @@
-"""CuPy, PyTorch and JAX on a CUDA device: who races there, and how a call is timed."""
+"""CuPy, PyTorch and JAX on a CUDA device: the contestants, and how to time a call."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import numpy as np
 
 import anydrop
 
-# Each library shares the device with the others: none takes most of its memory in advance.
+# The libraries share the device, so JAX must not allocate most of its memory in advance.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 P = 0.1
-# The measures: what moves the same bytes as dropout, and as dropout with a residual.
+# The references: COPY moves the same bytes as dropout, and SUM as dropout with a residual.
 COPY, SUM = "copy", "x + residual"
 
 
 class AbsentError(Exception):
-    """Says why a library can't be timed here."""
+    """A library can't be timed on this machine; the message says why."""
 
 
 class Library(NamedTuple):
@@ -31,18 +31,19 @@ class Library(NamedTuple):
     Parameters
     ----------
     name : str
-        With the version.
+        The name and the version.
     contestants : callable
-        Returns, for a NumPy array, name -> a call without arguments that returns its result. The
-        first is `COPY`. Those from `SUM` on have a residual and a bias, of zeros.
+        Takes a NumPy array. It returns a dict of names and calls, which take no arguments and
+        return a result. The first is `COPY`. From `SUM` on, the calls add a residual and a bias of
+        zeros.
     timed : callable
         Returns the milliseconds that the device takes for a number of calls, one after the other.
     like : array
-        An empty array there.
+        An empty array on the device.
     release : callable
-        Gives the memory back.
+        Frees the memory.
     around : callable, optional
-        Returns the context in which all of it runs.
+        Returns the context in which the contestants run.
     """
 
     name: str
@@ -54,12 +55,12 @@ class Library(NamedTuple):
 
 
 def rows_of(x: Any) -> Any:
-    """Return an array as rows that a bias is added to, of up to 1,024 features."""
+    """Return an array as rows of up to 1,024 features, for adding a bias."""
     return x.reshape(-1, math.gcd(*x.shape, 1024))
 
 
 def by_events(event: Callable[[], Any], elapsed: Callable[[Any, Any], float]) -> Any:
-    """Return what times calls by the device's own events."""
+    """Return the function that times calls with the device's events."""
 
     def timed(call: Callable[[], Any], calls: int) -> float:
         start, stop = event(), event()
@@ -186,7 +187,7 @@ def jax_library() -> Library:
         }
 
     def timed(call: Callable[[], Any], calls: int) -> float:
-        """JAX has no events: by the clock, from an idle device until it is idle again."""
+        """Time calls with the clock until the device is idle again, because JAX has no events."""
         jax.block_until_ready(call())
         start = time.perf_counter()
         for _ in range(calls):

@@ -1,4 +1,4 @@
-"""Pictures of a run: time by size, the roofline, and from which size on threads pay."""
+"""Plots of a run: time by size, the roofline, and the size from which threads pay off."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Seconds = Mapping[Key, Mapping[str, Any]]
 
 
 def draw(found: dict[str, Any], folder: Path) -> None:
-    """Write every picture of a run to a folder, for light pages and for dark ones."""
+    """Write all plots of a run to a folder, for light and dark pages."""
     seconds: Seconds = {one.key: one.seconds for one in times_of(found)}
     figures = {
         "bench-sizes": partial(sizes, seconds),
@@ -32,7 +32,7 @@ def draw(found: dict[str, Any], folder: Path) -> None:
     }
     native = found["processors"]["native"]
     dots = {dtype: Key("numpy", "forward", LARGE, dtype, 0.1) for dtype in DTYPES}
-    # NumPy multiplies float16 by software, which is no measure of the memory.
+    # NumPy multiplies float16 in software, so its time says nothing about the memory.
     if any(dots[dtype] in seconds for dtype in ("float32", "float64")):
         at = {dtype: seconds[key] for dtype, key in dots.items() if key in seconds}
         figures["bench-roofline"] = partial(roofline, at, native, found["machine"])
@@ -41,7 +41,7 @@ def draw(found: dict[str, Any], folder: Path) -> None:
 
 
 def plain(axis: Axes, title: str) -> None:
-    """Take the frame off, but for the axes, and set the title."""
+    """Remove the frame except for the axes, and set the title."""
     axis.set_title(title, fontsize=10.5, color=INK, loc="left")
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(visible=True, color=FAINT, linewidth=0.7)
@@ -50,7 +50,7 @@ def plain(axis: Axes, title: str) -> None:
 
 
 def count(n: float, _: Any = None) -> str:
-    """Return a number of elements, short."""
+    """Return a short text for a number of elements."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if n >= size:
             return f"{n / size:.3g}{letter}"
@@ -80,7 +80,7 @@ LINES = {
 
 
 def sizes(seconds: Seconds) -> Figure:
-    """Draw nanoseconds an element over the size, for each library."""
+    """Plot the nanoseconds per element by size for each library."""
     figure = Figure(figsize=(9, 4.4))
     rows = figure.subplots(1, 3, sharey=True)
     for axis, (title, lines) in zip(rows, LINES.items(), strict=True):
@@ -108,12 +108,12 @@ def sizes(seconds: Seconds) -> Figure:
 
 
 def roofline(at: Mapping[str, Any], kernel: dict[str, float], machine: dict[str, str]) -> Figure:
-    """Draw elements a second over elements a byte, with the roofs of memory and of arithmetic."""
+    """Plot elements per second by elements per byte, with the roofs of memory and arithmetic."""
     threads = int(machine["threads"].split()[0])
     figure = Figure(figsize=(7.2, 4.6))
     axis = figure.subplots()
     plain(axis, f"Roofline: {LARGE / 1e6:.1f}M elements into a given array, {threads} threads")
-    # x is read, and of y each line is read before it is written.
+    # Three arrays move: x is read, and each cache line of y is read before it is written.
     moved = {dtype: 3 * size for dtype, size in SIZES.items()}
     bandwidth = max(
         moved[dtype] * LARGE / one[names.MULTIPLY].median
@@ -168,9 +168,9 @@ def roofline(at: Mapping[str, Any], kernel: dict[str, float], machine: dict[str,
 
 
 def crossover(seconds: Seconds, shared: int) -> Figure:
-    """Draw how many times as fast all threads are as one, over the size, for both kernels.
+    """Plot the speed-up of all threads over one by size, for both kernels.
 
-    Numba's are shared from so many elements on.
+    `shared` is the number of elements from which numba's kernels use several threads.
     """
     figure = Figure(figsize=(9, 3.4))
     kernels = ("numba", "NumPy")

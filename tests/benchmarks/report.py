@@ -11,14 +11,14 @@ from rich.table import Table
 
 
 def as_json(found: dict[str, Any]) -> str:
-    """Return a run as JSON with a contest a line, so that two runs can be compared."""
+    """Return a run as JSON with one contest per line, so that you can compare two runs."""
     lines = [json.dumps(one) for one in found["contests"]]
     others = [f'"{name}": {json.dumps(v)}' for name, v in found.items() if name != "contests"]
     return "{\n" + ",\n".join(others) + ',\n"contests": [\n' + ",\n".join(lines) + "\n]}\n"
 
 
 def machine(description: dict[str, str]) -> Table:
-    """Return what a run was made on."""
+    """Return the description of a run's machine."""
     table = Table(show_header=False, box=None)
     for name, text in description.items():
         table.add_row(name, text)
@@ -26,7 +26,7 @@ def machine(description: dict[str, str]) -> Table:
 
 
 def contest(times: Times) -> Table:
-    """Return the times of one contest, each beside the first contestant's."""
+    """Return the times of one contest, with ratios to the first contestant's."""
     key = times.key
     table = Table(
         title=f"{key.group}, {key.what}: {key.elements:,} {key.dtype}, p = {key.p}",
@@ -51,7 +51,7 @@ def contest(times: Times) -> Table:
 
 
 def goals(found: dict[str, Any]) -> Table:
-    """Return what was to be reached, and what was."""
+    """Return the goals and the results."""
     table = Table(title="goals, each at the worse p", title_justify="left", box=None)
     for name in ("", "wanted", "seen", ""):
         table.add_column(name)

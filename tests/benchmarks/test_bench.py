@@ -1,4 +1,4 @@
-"""The bench can't be fooled: what cheats in a contest is named, and goals compare as they say."""
+"""The benchmark catches contestants that cheat, and compares goals correctly."""
 
 import itertools
 from dataclasses import replace
@@ -127,7 +127,7 @@ def test_fates_that_are_shared():
 
 @pytest.mark.parametrize("written", [0, N // 2, N - 1])
 def test_an_output_that_is_not_written(written):
-    out = anydrop.dropout(X, P, seed=1)  # what a call before may have left
+    out = anydrop.dropout(X, P, seed=1)  # what an earlier call may have left
     y = anydrop.dropout(X, P, seed=0)
 
     def call():
@@ -138,7 +138,7 @@ def test_an_output_that_is_not_written(written):
 
 
 def seen(**seconds):
-    """Return what came of the goals, of which a few contestants took so long for both p."""
+    """Return the outcomes of the goals about these contestants; INTO takes longer at p = 0.5."""
     names = {"multiply": MULTIPLY, "into": INTO, "ours": OURS, "expression": EXPRESSION}
     found = {names[name]: Quartiles(s, s, s) for name, s in seconds.items()}
     n = GOALS[0].elements
@@ -187,7 +187,7 @@ def test_measures_have_bounds():
 
 
 def pictures_of(tmp_path, *keys):
-    """Draw the pictures of a run of these contests, and return their names."""
+    """Draw the plots of a run of these contests, and return their names."""
     import plots
 
     names = (MULTIPLY, INTO, OURS, PLAIN, EXPRESSION, ONE, ALL)
@@ -208,7 +208,7 @@ def pictures_of(tmp_path, *keys):
 
 @pytest.mark.skipif(not available("matplotlib"), reason="matplotlib is not installed here")
 def test_pictures_of_a_part_of_a_run(tmp_path):
-    # The crossover has contests of every size, whatever sizes were asked for.
+    # The crossover always has contests of every size, even if a run asks for others.
     crossover = [("crossover", kernel, 2**24) for kernel in ("numba", "NumPy")]
     always = ["bench-crossover", "bench-sizes"]
     half = ("numpy", "forward", 2**24, "float16")

@@ -1,9 +1,9 @@
-// The stream, version 1, for CUDA: one pass over memory that draws and applies what it draws.
+// The stream, version 1, for CUDA: one pass over memory draws a mask or noise and applies it.
 //
-// sources.py puts the table of the normal numbers, QUANTILE, before this file, and appends a line
-// KERNEL(...) for each kernel. launch.py packs the arguments. The tests also compile this file with
-// a C++ compiler for the CPU, and a header that replaces the block below. So nothing else here may
-// be specific to CUDA.
+// sources.py puts QUANTILE, the table of the normal numbers, before this file. It appends a line
+// KERNEL(...) for each kernel. launch.py packs the arguments. The tests also compile this file for
+// the CPU with a C++ compiler, and with a header that replaces the block below. So nothing else in
+// this file may be specific to CUDA.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -14,8 +14,8 @@ typedef long long i64;
 #define INLINE __device__ __forceinline__
 
 #ifdef __CUDACC__
-// In PTX: __fmul_rn would flush subnormals, since CuPy appends -ftz=true to the options. Also, PTX
-// never fuses a product and a sum.
+// These functions use PTX for two reasons. CuPy appends -ftz=true to the options, so __fmul_rn would
+// flush subnormals. And the compiler never fuses these PTX products and sums.
 INLINE float mul(float a, float b) { float r; asm("mul.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b)); return r; }
 INLINE float add(float a, float b) { float r; asm("add.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b)); return r; }
 INLINE double mul(double a, double b) { double r; asm("mul.rn.f64 %0, %1, %2;" : "=d"(r) : "d"(a), "d"(b)); return r; }
@@ -30,12 +30,12 @@ template <class T> INLINE T read(const char* at) { return *reinterpret_cast<cons
 template <class T> INLINE void write(char* at, T value) { *reinterpret_cast<T*>(at) = value; }
 #endif
 
-// Arguments, as launch.py lays them out ---------------------------------------------------------
+// Arguments, in the layout of launch.py ---------------------------------------------------------
 
 struct Axis {
     u64 length;
-    u64 mask; // what a step along it adds to the index
-    i64 x, y; // and to the addresses
+    u64 mask; // how much a step along the axis adds to the index
+    i64 x, y; // how much it adds to the addresses
 };
 
 template <class T> struct Affine {
@@ -47,20 +47,20 @@ const int MOST_AXES = 40;
 struct Args {
     const char* x;
     char* y;
-    const char* keep; // a mask that is given and not drawn: an index is then its address from here
+    const char* keep; // a mask to read instead of drawing one; indices are then offsets from here
     u64 first;        // index of the first element
-    u64 items;        // groups of neighbours in all, each the work of a thread
-    u64 groups;       // of which so many lie along the run
+    u64 items;        // number of groups of neighbours; a thread handles one group at a time
+    u64 groups;       // number of groups along the run
     Affine<double> wide;
     Affine<float> narrow;
     u32 key[2], step[2], threshold;
-    u32 ndim, run;    // the axes, the fastest last, and which of them is the run of neighbours
-    u32 inverse;      // ~0 to keep what the mask drops, or 0
+    u32 ndim, run;    // number of axes, the fastest last, and which one is the run of neighbours
+    u32 inverse;      // ~0 to invert the mask, otherwise 0
     Axis axes[MOST_AXES];
 };
 
 struct Beside {
-    i64 residual, bias; // what a step along an axis adds to their addresses
+    i64 residual, bias; // how much a step along an axis adds to their addresses
 };
 
 struct MoreArgs : Args {
@@ -106,12 +106,12 @@ typedef Real<double, 1> Float64;
 typedef Real<float, 2> Complex64;
 typedef Real<double, 2> Complex128;
 
-struct Bool { // the keep mask itself, which has no x
+struct Bool { // for the keep mask itself, without x
     typedef u8 Unit;
     static const int PARTS = 1, WIDTH = 16;
 };
 
-struct None {}; // where there is no residual, or no bias
+struct None {}; // for no residual or no bias
 
 template <class Element> struct IsThere {
     static const bool value = true;
@@ -127,7 +127,7 @@ template <class Element> struct ResultOf<Element, None> {
     typedef Element Type;
 };
 
-// The words of a block -------------------------------------------------------------------------
+// The random words of a block ------------------------------------------------------------------
 
 struct Block {
     u32 words[4];
@@ -149,7 +149,7 @@ INLINE Block philox(const Args& a, u64 block) {
     return {{c0, c1, c2, c3}};
 }
 
-// One bit for each of N neighbours, the first of which begins a block.
+// One bit for each of N neighbours. The first one begins a block.
 template <int N> INLINE u32 keep_neighbours(const Args& a, u64 index) {
     u32 kept = 0;
 #pragma unroll
@@ -171,8 +171,8 @@ INLINE u32 word_of(const Args& a, u64 index) {
 
 // Normal numbers, version 1 --------------------------------------------------------------------
 
-// core/quantile.py defines them. All is integers, but for the last product, which is exact in double
-// and rounds once in float.
+// core/quantile.py defines them. Everything is integer arithmetic except for the last product. It is
+// exact in double and rounds once in float.
 template <class Number> INLINE Number normal(u32 word) {
     const bool upper = word >> 31;
     const u32 count = upper ? ~word : word;
@@ -184,7 +184,8 @@ template <class Number> INLINE Number normal(u32 word) {
     return mul((Number)(upper ? magnitude : -magnitude), (Number)0x1p-28);
 }
 
-// Those of N neighbours, the first of which begins a block; or N times that of one index.
+// The normal numbers of N neighbours, where the first one begins a block. If shared, N copies of the
+// number of one index.
 template <int N, class Number> INLINE void normals(const Args& a, u64 index, bool shared, Number (&z)[N]) {
     if (shared) {
         const Number one = normal<Number>(word_of(a, index));
@@ -202,7 +203,7 @@ template <int N, class Number> INLINE void normals(const Args& a, u64 index, boo
 
 // The kernel -----------------------------------------------------------------------------------
 
-// What is made of x, the residual r and the bias b, with a keep mask or with normal numbers z.
+// What to compute from x, the residual r and the bias b, with a keep mask or normal numbers z.
 enum Work {
     KEEP,    // the keep mask itself
     SELECT,  // where(keep, x * scale + shift, fill)
@@ -213,7 +214,7 @@ enum Work {
     PLUS,    // x + (z * scale + shift)
 };
 
-// Neighbours in registers, which go to and from memory 16 bytes at a time.
+// Neighbours in registers. They are loaded and stored 16 bytes at a time.
 template <class Element, int WIDTH> struct Group {
     static const int UNITS = WIDTH * Element::PARTS;
     static const int QUADS = UNITS * (int)sizeof(typename Element::Unit) / 16;
@@ -261,7 +262,7 @@ INLINE void store(const Group<Element, WIDTH>& group, char* at, i64 stride, int 
                             group.units[Element::PARTS * j + part]);
 }
 
-// FLAT: one run of neighbours, without gaps in any array, whose mask is drawn.
+// FLAT: one run of neighbours without gaps in any array, and a mask that is drawn.
 template <Work WORK, bool FLAT, class Element, class Residual = None, class Bias = None, class Arguments>
 INLINE void run(const Arguments& a) {
     typedef typename ResultOf<Element, Residual>::Type Result;
@@ -304,15 +305,15 @@ INLINE void run(const Arguments& a) {
         const i64 x_stride = FLAT ? X_SIZE : a.axes[r].x, y_stride = FLAT ? SIZE : a.axes[r].y;
         const bool given = !FLAT && a.keep;
 
-        // The first group of a run begins where its first block does, maybe before the run itself.
+        // The first group of a run begins with the run's first block, which may be before the run.
         const int lead = given || mask_stride == 0 ? 0 : (int)(index % 4);
         const i64 begin = (i64)(along * WIDTH) - lead;
-        // Of the last group of a run nothing may be left, as runs may begin anywhere in a block.
+        // The last group of a run may be empty, because runs may begin anywhere in a block.
         const int from = begin < 0 ? (int)-begin : 0;
         const int to = (i64)length - begin < WIDTH ? (int)((i64)length - begin) : WIDTH;
-        const u64 start = index + (mask_stride ? begin : 0); // of the words of the group
+        const u64 start = index + (mask_stride ? begin : 0); // index of the group's first word
 
-        Group<Result, WIDTH> group; // of y
+        Group<Result, WIDTH> group; // becomes y
         u32 kept = 0;
         if constexpr (!NOISE) {
             if (given) {
@@ -353,7 +354,7 @@ INLINE void run(const Arguments& a) {
             if constexpr (NOISE) normals<WIDTH>(a, start, mask_stride == 0, z);
 #pragma unroll
             for (int j = 0; j < WIDTH * Element::PARTS; ++j) {
-                const bool real = j % Element::PARTS == 0; // shift and fill are
+                const bool real = j % Element::PARTS == 0; // only real parts get shift and fill
                 const bool here = kept >> j / Element::PARTS & 1;
                 if constexpr (WORK == CHOOSE) {
                     if (here) group.units[j] = xs.units[j];

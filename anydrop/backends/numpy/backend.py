@@ -1,4 +1,8 @@
-"""NumPy: fused numba kernels if numba is installed, otherwise chunked NumPy, with the same bits."""
+"""The NumPy backend.
+
+It uses fused numba kernels if numba is installed, and chunked NumPy otherwise. Both give the same
+bits.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +26,16 @@ from anydrop.core import check
 from anydrop.core.recipe import Affine, Recipe, scaled
 from anydrop.core.typing import Array
 
-# Elements that are drawn before numba is imported, which takes a third of a second. Each call adds
-# `CALL` elements to the count, so that many small calls import it, too.
+# How many elements to draw before importing numba, because the import takes a third of a second.
+# Each call adds `CALL` to the count, so that many small calls also import numba.
 WARM_UP = 2**20
 CALL = 2**7
-# Uniform numbers drawn at a time from a generator, so that they don't take 8 bytes an element.
+# How many uniform numbers to draw from a generator at a time. Drawing all at once would take 8
+# bytes per element.
 DRAWN = 2**16
-# From this many elements on, a plan saves too little of the time of a call.
+# Arrays of this many elements get no plan, because it would save too little of a call's time.
 SMALL = 2**20
-# Imported when needed, since it imports numba.
+# Imported when needed, because it imports numba.
 COMPILED = "anydrop.backends.numpy.compiled"
 
 _log = logging.getLogger(__name__)
@@ -44,10 +49,10 @@ class NumpyBackend(Backend):
     name, namespace : str
         As for `Backend`.
     use_numba : bool, optional
-        True uses numba's kernels at once and raises if that fails. False never uses them. By
-        default they are used after `WARM_UP` elements, if numba works.
+        True imports numba at once and raises if that fails. False never uses numba. By default the
+        backend switches to numba after `WARM_UP` elements, if numba works.
     pool : Pool, optional
-        The threads that share a long loop.
+        The threads that split long loops.
     """
 
     namespace = "array_api_compat.numpy"
@@ -67,7 +72,7 @@ class NumpyBackend(Backend):
 
     @property
     def kernel(self) -> str:  # type: ignore[override]
-        """What draws the masks."""
+        """The name of the kernels that draw the masks."""
         return str(self._kernels.NAME)
 
     def keep(self, recipe: Recipe, like: Array) -> Array:
@@ -90,7 +95,7 @@ class NumpyBackend(Backend):
     ) -> Array:
         """Return ``where(keep, x * scale + shift, fill)``; see `Backend.select`.
 
-        A recipe takes one pass over memory, in which its mask is drawn.
+        If `keep` is a recipe, one pass over memory draws the mask and applies it.
         """
         x = np.asarray(x)
         y = np.empty_like(x, subok=False) if out is None else out
@@ -144,7 +149,7 @@ class NumpyBackend(Backend):
     ) -> Array:
         """Return ``residual + where(keep, (x + bias) * scale, 0)``; see `Backend.select_add`.
 
-        A recipe takes one pass over memory, in which its mask is drawn.
+        If `keep` is a recipe, one pass over memory draws the mask and applies it.
         """
         x, residual = np.asarray(x), np.asarray(residual)
         dtypes = works.native(x), works.native(residual)
@@ -174,7 +179,7 @@ class NumpyBackend(Backend):
     ) -> Array:
         """Return ``x * (1 + std * z)`` or ``x + std * z``; see `Backend.perturb`.
 
-        One pass over memory, in which the noise is drawn.
+        One pass over memory draws the noise and applies it.
         """
         x = np.asarray(x)
         y = np.empty_like(x, subok=False) if out is None else out
@@ -236,7 +241,7 @@ class NumpyBackend(Backend):
     ) -> Array:
         """Return `select` summed to a shape; see `Backend.sum_selected`.
 
-        Rows of plain memory are added as they are selected.
+        If x is plain memory, each row is added as soon as it is selected.
         """
         x = np.asarray(x)
         long = math.prod(shape) >= sums.SHORTEST and x.shape[1:] == shape and len(x) > 0
@@ -249,14 +254,14 @@ class NumpyBackend(Backend):
             return total.astype(dtype)
 
     def plan(self, x: Array, recipe: Recipe, affine: Affine) -> Plan | None:
-        """Return how to do `select` again for small plain arrays; see `Backend.plan`."""
+        """Return a plan that repeats `select` for small plain arrays; see `Backend.plan`."""
         kernels = self.settled(x)
         return None if kernels is None else plan_of(kernels, x, recipe, affine)
 
     def settled(self, x: Array) -> ModuleType | None:
-        """Return the kernels for small plain arrays like x, which will not change any more.
+        """Return the kernels for small plain arrays like x, if that choice is final.
 
-        None if x is no such array, or if numba may still be imported.
+        Return None if x is not small and plain, or if numba may still be imported.
         """
         small = works.is_plain(x) and 0 < x.size < min(SMALL, self._kernels.CROSSOVER)
         return self._kernels if small and self._until_numba == math.inf else None
@@ -293,7 +298,7 @@ class NumpyBackend(Backend):
         return super().select_blocks(x, recipe, sizes, scale, out) if y is None else y
 
     def draw(self, rng: Any, shape: tuple[int, ...], p: float, like: Array) -> Array:
-        """Return ``uniform(shape) < 1 - p`` from a generator of NumPy's."""
+        """Return ``uniform(shape) < 1 - p`` from a NumPy generator."""
         kinds = np.random.Generator, np.random.RandomState
         if rng is not np.random and not isinstance(rng, kinds):
             raise TypeError(
@@ -311,15 +316,18 @@ class NumpyBackend(Backend):
     ) -> Array:
         """Return ``forward(*arrays)``, without warnings and as an array; see `Backend.recompute`.
 
-        Operators make a scalar of what has no dimensions, in the machine's byte order.
+        NumPy's operators return a scalar in native byte order for an array without dimensions.
         """
         with np.errstate(all="ignore"):
             y, dtype = np.asarray(forward(*arrays)), arrays[0].dtype
-        # A sum with a wider residual has the dtype of that.
+        # The sum with a wider residual keeps the residual's dtype.
         return y.astype(dtype, copy=False) if y.dtype == dtype.newbyteorder("=") else y
 
     def owns(self, x: object) -> bool:
-        """Tell whether `x` is a plain NumPy array. A subclass may behave differently."""
+        """Tell whether `x` is a plain NumPy array.
+
+        Subclasses are excluded, because they may behave differently.
+        """
         return type(x) in (np.ndarray, np.memmap) or isinstance(x, np.generic)
 
     def device(self, x: Array) -> str:
@@ -327,7 +335,7 @@ class NumpyBackend(Backend):
         return "cpu"
 
     def aligned(self, x: Array, like: Array) -> Array:
-        """Return an array in the memory order of another of as many dimensions."""
+        """Return x in the memory order of `like`, which has as many dimensions."""
         if like.flags.c_contiguous:
             return x
         y = np.empty_like(like, dtype=x.dtype, shape=x.shape)
@@ -335,11 +343,11 @@ class NumpyBackend(Backend):
         return y
 
     def pack(self, keep: Array) -> Array:
-        """Return a boolean mask as bits in uint8, the first of eight in the lowest."""
+        """Return a boolean mask packed into uint8, the first of eight in the lowest bit."""
         return np.packbits(keep, bitorder="little")
 
     def unpack(self, bits: Array, shape: tuple[int, ...], like: Array) -> Array:
-        """Return the boolean mask of bits that `pack` made."""
+        """Return the boolean mask that `pack` packed."""
         flat = np.unpackbits(bits, count=math.prod(shape), bitorder="little")
         return flat.view(np.bool_).reshape(shape)
 
@@ -353,13 +361,16 @@ class NumpyBackend(Backend):
         return x
 
     def probes(self) -> list[tuple[Backend, Array]]:
-        """Return an empty array for each kernel found here, and who draws with it."""
+        """Return a backend and an empty array for each kind of kernel that works here."""
         like = self.empty("cpu")
         fused = [(NumpyBackend(use_numba=True), like)] if _numba() else []
         return [*fused, (NumpyBackend(use_numba=False), like)]
 
     def kernels_for(self, n: int) -> ModuleType:
-        """Return the kernels for n elements. This call may import numba."""
+        """Return the kernels for n elements.
+
+        This call may import numba.
+        """
         if self._until_numba < math.inf:
             self._until_numba -= n + CALL
             if self._until_numba <= 0:
@@ -372,6 +383,6 @@ def _numba() -> ModuleType | None:
     """Return the fused kernels, or None where numba is missing or broken."""
     try:
         return importlib.import_module(COMPILED)
-    except Exception as error:  # A broken numba raises anything; there is a way without it.
+    except Exception as error:  # A broken numba may raise anything, and NumPy works without it.
         _log.info("drawing without numba: %r", error)
         return None

@@ -1,4 +1,4 @@
-"""Connected blocks in NumPy arrays: where their elements lie, for the compiled kernel."""
+"""Connected blocks in NumPy arrays: the geometry that the compiled kernel needs."""
 
 from __future__ import annotations
 
@@ -14,53 +14,56 @@ from anydrop.backends.numpy import works
 from anydrop.core.recipe import UNCHANGED, Affine, Recipe, scaled
 from anydrop.core.typing import Array
 
-# Places of a band: with as many bytes to work in, they stay in the innermost cache.
+# The most places of a band. The kernel uses as many bytes of working memory again, and both fit in
+# the innermost cache.
 BAND = 2**14
-# A long region's bands are as many times as long as what they have in common, which is drawn twice.
+# Neighbouring bands of a region overlap, and the overlap is drawn twice. A band is at least this
+# many times as long as the overlap.
 LONGER = 8
 
 
 class Geometry(NamedTuple):
-    """Where elements and places lie; see `anydrop.backends.numpy.kernels.blocks` for the words.
+    """The layout of elements and places; `anydrop.backends.numpy.kernels.blocks` defines the terms.
 
-    Strides of `inner_axes` count places, those of `own_axes` and `shared_axes` regions of x. All
-    three are lists of lengths and strides by turns, the innermost axis first.
+    `inner_axes`, `own_axes` and `shared_axes` alternate lengths and strides, starting with the
+    innermost axis. The strides of `inner_axes` count places. The strides of the other two count
+    regions of x.
     """
 
-    regions: int  # of places
-    size: int  # places of a region
-    batch: int  # regions of a band
-    bands: int  # of a region
-    band: int  # length along the first axis with blocks
-    length: int  # of x along it
-    reach: int  # of blocks along it, beyond their beginning
-    stride: int  # places from one of its indices to the next
-    row: int  # bytes that follow each other as the elements do; 0 if the whole band does
+    regions: int  # number of regions of places
+    size: int  # places in a region
+    batch: int  # regions in a band
+    bands: int  # bands in a region
+    band: int  # length of a band along the first axis with blocks
+    length: int  # length of x along that axis
+    reach: int  # how far blocks extend along it beyond their first index
+    stride: int  # places from one index of it to the next
+    row: int  # contiguous bytes in the order of the elements; 0 if the whole band is contiguous
     inner: int  # rows for each index of that axis
-    repeat: int  # elements of each byte
-    x_region: int  # elements of a region
+    repeat: int  # elements that share a byte
+    x_region: int  # elements in a region
     x_stride: int  # elements from one index of the first axis with blocks to the next
     copies: int  # regions of x for each region of places
-    distances: list[int]  # by which bytes are brought together, one after the other
+    distances: list[int]  # offsets of the bytes to combine, one after the other
     inner_axes: list[int]
     own_axes: list[int]
     shared_axes: list[int]
 
     def numbers(self) -> list[int]:
-        """Return what the kernel takes."""
+        """Return the numbers that the kernel takes."""
         fields, lists = self[:14], self[14:]
         return [*fields, *map(len, lists), *(number for part in lists for number in part)]
 
 
 def geometry(recipe: Recipe, sizes: tuple[int, ...], shape: tuple[int, ...]) -> Geometry | None:
-    """Return the geometry of x of a shape, or None if the kernel can't serve it."""
+    """Return the geometry for x of a shape, or None if the kernel doesn't support it."""
     with_blocks = [axis for axis, size in enumerate(sizes) if size > 1]
     places = recipe.keep_shape
     if not with_blocks or not math.prod(shape):
         return None
     first, last = with_blocks[0], with_blocks[-1]
     same = [places[a] == shape[a] for a in range(len(shape))]
-    # On a shared axis between those with blocks, each byte would serve several rows.
+    # A shared axis between axes with blocks is unsupported: several rows would share each byte.
     if not all(same[a] or sizes[a] > 1 for a in range(first, last)):
         return None
     own, shared = list[int](), list[int]()
@@ -70,7 +73,7 @@ def geometry(recipe: Recipe, sizes: tuple[int, ...], shape: tuple[int, ...]) -> 
         stride *= shape[axis]
     behind = math.prod(places[last + 1 :])
     repeat = math.prod(shape[last + 1 :]) // behind
-    # Axes behind them are served if all of them are shared, or none.
+    # The axes after the last one with blocks must all be shared, or none of them.
     if repeat != 1 and behind != 1:
         return None
     strides = [math.prod(places[axis + 1 :]) for axis in range(len(places))]
@@ -105,7 +108,7 @@ def geometry(recipe: Recipe, sizes: tuple[int, ...], shape: tuple[int, ...]) -> 
 
 
 def keep(kernels: ModuleType, pool: Pool, recipe: Recipe, sizes: tuple[int, ...]) -> Array | None:
-    """Return the keep mask of blocks, or None if no kernel can draw it; see `Backend`."""
+    """Return the keep mask of blocks, or None if no kernel supports them; see `Backend`."""
     kept = np.empty(
         [n - size + 1 for n, size in zip(recipe.keep_shape, sizes, strict=True)], np.bool_
     )
@@ -121,7 +124,7 @@ def select(
     scale: float,
     out: Array | None,
 ) -> Array | None:
-    """Return what `Backend.select_blocks` makes of x, or None if no kernel can."""
+    """Return the result of `Backend.select_blocks`, or None if no kernel supports it."""
     y = np.empty_like(x, subok=False) if out is None else out
     done = works.are_apart(x, y) and _draw(kernels, pool, x, y, recipe, sizes, scaled(scale))
     return y if done else None
@@ -136,9 +139,9 @@ def _draw(
     sizes: tuple[int, ...],
     affine: Affine,
 ) -> bool:
-    """Draw blocks for x and write to y, if there is a kernel for it; tell whether that is done.
+    """Draw blocks for x, write to y, and return True; return False if no kernel supports it.
 
-    If y is of bool, it becomes the keep mask.
+    If y is boolean, write the keep mask to it.
     """
     if not hasattr(kernels, "blocks") or not works.is_plain(x) or not works.is_plain(y):
         return False

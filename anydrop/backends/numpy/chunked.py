@@ -1,7 +1,7 @@
 """The stream in plain NumPy, which draws the masks if numba is not installed.
 
 Each function that returns a `Kernel` or a `KernelOfTwo` has a counterpart of the same name in
-`anydrop.backends.numpy.compiled`, with the same arguments and the same bits.
+`anydrop.backends.numpy.compiled`. The two take the same arguments and give the same bits.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ from anydrop.core.recipe import UNCHANGED, Affine, Axis, Placement
 from anydrop.core.typing import Array
 
 NAME = "chunked NumPy"
-# The most elements of one call. With fewer, the interpreter takes too large a share of the time.
-# More do not fit in the cache.
+# The most elements of one call. With fewer, too much of the time goes to the interpreter. More
+# elements don't fit in the cache.
 CHUNK = 2**17
-# A second thread waits for the interpreter's lock after each of about fifty passes over a chunk. It
-# saves up to a third of the time for a long array if it has the process for itself, and nothing
-# beside the threads of other libraries. ``nox -s bench`` measures it.
+# Chunked NumPy runs on one thread. A second thread would wait for the interpreter's lock after each
+# of about fifty passes over a chunk. On long arrays it saves up to a third of the time if no other
+# threads run in the process, and nothing beside the threads of other libraries. ``nox -s bench``
+# measures this.
 CROSSOVER = math.inf
-# Noise takes twice as long, with no more passes.
+# Noise takes twice as long in as many passes, so a second thread pays off.
 NOISE_CROSSOVER = 2**21
 
-# Adding it changes nothing, not even a zero's sign: x + 0.0 would turn -0 into +0.
+# Adding -0.0 changes nothing, not even the sign of a zero. Adding 0.0 would turn -0 into +0.
 NO_SHIFT = -0.0
-# Numbers below it overflow in no dtype that is computed in.
+# Smaller numbers don't overflow in any dtype that we compute in.
 LARGE = 2.0**127
 
-# Takes x, y, where their elements begin, a key, a step and the first index; see `kernel`.
+# Takes x, y, the position of their first element, a key, a step and the first index; see `kernel`.
 Kernel = Callable[[Array, Array, int, stream.Key, int, int], None]
-# Takes x, a second array, y, and the same; see `summing` and `choosing`.
+# Takes x, a second array, y and the same further arguments; see `summing` and `choosing`.
 KernelOfTwo = Callable[[Array, Array, Array, int, stream.Key, int, int], None]
 
 
@@ -50,21 +51,22 @@ def kernel(
     Parameters
     ----------
     dtype : numpy.dtype
-        Of `y`: bool for a keep mask, uint32 for the words themselves, both whatever `x` is; of
-        others ``where(keep, x * scale + shift, fill)``.
+        The dtype of `y`. For bool, the function writes the keep mask, and for uint32 the random
+        words. In both cases it ignores x. For other dtypes it writes
+        ``where(keep, x * scale + shift, fill)``.
     placement : Placement
-        The indices of the elements, but for the first one.
+        The indices of the elements, except for the first one.
     threshold : int
-        The least word that survives.
+        The smallest word whose element is kept.
     affine : Affine
-        What becomes of an element, rounded to the dtype in which x is multiplied.
+        Scale, shift and fill, which are rounded to the dtype in which x is multiplied.
 
     Returns
     -------
     callable
-        Called with C-contiguous arrays x and y of one length, which may be the same memory; with
-        where in the placement their elements begin, counted in C order; and with a key, a step
-        and the placement's first index. It writes to y.
+        A function that writes to y. It takes C-contiguous arrays x and y of the same length, which
+        may be the same memory. Then it takes the position of their first element in the placement,
+        counted in C order, a key, a step, and the placement's first index.
     """
     least = np.uint32(threshold)
 
@@ -91,24 +93,24 @@ def summing(
     scale: float,
     bias: Array | None = None,
 ) -> KernelOfTwo:
-    """Return the function that draws and sums with these constants.
+    """Return the function that draws and adds a residual with these constants.
 
     Parameters
     ----------
     dtypes : tuple of numpy.dtype
-        Of x, and of the residual and the result.
+        The dtype of x, and the dtype of the residual and the result.
     placement, threshold : Placement, int
         As for `kernel`.
     scale : float
-        What survivors are multiplied by.
+        The factor of the elements that are kept.
     bias : array of one dimension, optional
-        In the dtype of the computation. It repeats: element i takes its entry ``i % len(bias)``.
+        In the dtype of the computation. The bias repeats: element i takes ``bias[i % len(bias)]``.
 
     Returns
     -------
     callable
-        Takes what that of `kernel` takes, with the residual after x; y may be either of them. It
-        writes ``residual + where(keep, (x + bias) * scale, 0)``.
+        A function that writes ``residual + where(keep, (x + bias) * scale, 0)`` to y. It takes the
+        same arguments as that of `kernel`, with the residual after x. y may be x or the residual.
     """
     select = _selecting(threshold, Affine(scale))
 
@@ -124,7 +126,7 @@ def summing(
 
 
 def _selecting(threshold: int, affine: Affine) -> Callable[[Array, Array, Array], None]:
-    """Return the function that writes what becomes of x, by words, to y of shape (words, -1)."""
+    """Return the function that applies a mask to x, given words and a y of shape (words, -1)."""
     least = np.uint32(threshold)
 
     def select(x: Array, y: Array, words: Array) -> None:
@@ -145,8 +147,8 @@ def choosing(dtype: Any, placement: Placement, threshold: int) -> KernelOfTwo:
     Returns
     -------
     callable
-        Takes what that of `summing` takes: the new numbers, the previous ones and y, which may be
-        either of them. It writes ``where(keep, new, previous)``.
+        A function that writes ``where(keep, new, previous)`` to y. It takes the same arguments as
+        that of `summing`, with the new and the previous numbers first. y may be either of them.
     """
     least, bits = np.uint32(threshold), _bits_dtype(dtype)
 
@@ -160,7 +162,7 @@ def choosing(dtype: Any, placement: Placement, threshold: int) -> KernelOfTwo:
                 part.reshape(-1, repeat).view(bits)
                 for part in (new[here], previous[here], y[here], between[: len(y[here])])
             )
-            # The bits that turn the previous number into the new one, or zero.
+            # The bits that turn the previous number into the new one, or zero to leave it.
             np.bitwise_xor(new_bits, previous_bits, out=turn)
             np.multiply(turn, kept, out=turn)
             np.bitwise_xor(previous_bits, turn, out=y_bits)
@@ -182,7 +184,7 @@ def dropping(dtype: Any, placement: Placement, threshold: int) -> Kernel:
 
 
 def _bits_dtype(dtype: Any) -> Any:
-    """Return the integers of which elements of a dtype are made."""
+    """Return the unsigned integer dtype that an array of a dtype is viewed as."""
     return np.dtype(f"u{min(np.dtype(dtype).itemsize, 8)}")
 
 
@@ -202,15 +204,15 @@ def perturbing(dtype: Any, placement: Placement, std: float, relative: bool) -> 
     dtype, placement : numpy.dtype, Placement
         As for `kernel`.
     std : float
-        Rounded to the dtype in which x is computed.
+        The standard deviation, which is rounded to the dtype in which x is computed.
     relative : bool
-        Whether x is multiplied by the noise.
+        Whether to multiply x by the noise, instead of adding it.
 
     Returns
     -------
     callable
-        Takes what that of `kernel` takes. It writes ``x * (1 + std * z)`` or
-        ``x + std * z``, in which each product and each sum is rounded.
+        A function that takes the same arguments as that of `kernel`. It writes
+        ``x * (1 + std * z)`` or ``x + std * z``, and rounds each product and each sum.
     """
     compute = compute_dtype(dtype)
     deviation = factors(dtype, Affine(std))[0]
@@ -221,7 +223,7 @@ def perturbing(dtype: Any, placement: Placement, std: float, relative: bool) -> 
         if relative:
             np.add(z, compute.type(1), out=z)
         if x.dtype.kind == "c":
-            # By parts, which are only multiplied.
+            # Multiply the two parts. Complex arrays get no additive noise.
             np.multiply(x.view(compute), z, out=y.view(compute))
         else:
             use(x, z, out=y, dtype=compute, casting="unsafe")
@@ -230,7 +232,7 @@ def perturbing(dtype: Any, placement: Placement, std: float, relative: bool) -> 
 
 
 def _drawing(dtype: Any, placement: Placement, use: Any) -> Kernel:
-    """Return the function that hands over pieces of x and y, and of normal numbers of a dtype."""
+    """Return the function that calls `use` with pieces of x and y and their normal numbers."""
 
     def draw(x: Array, y: Array, start: int, key: stream.Key, step: int, first: int) -> None:
         normals = Normals(dtype, min(CHUNK, len(y)))
@@ -244,14 +246,14 @@ def _drawing(dtype: Any, placement: Placement, use: Any) -> Kernel:
 
 
 def biased(x: Array, start: int, bias: Array | None) -> Array:
-    """Return x + bias in memory of its own, for elements that begin at `start`."""
+    """Return x + bias in new memory, for elements that begin at `start`."""
     dtype = wide_dtype(x.dtype)
     if bias is None:
         return x.astype(dtype)
     n, length, wide = len(x), len(bias), np.empty(len(x), dtype)
     lead = min(n, -start % length)
     rest = lead + (n - lead) // length * length
-    # The end of the bias, the whole of it again and again, and its beginning.
+    # First the end of the bias, then whole repetitions of it, then its beginning.
     for a, b, part in (0, lead, bias[start % length :]), (lead, rest, bias), (rest, n, bias):
         shape = -1, max(1, min(b - a, len(part)))
         added, target = part[: shape[1]], wide[a:b].reshape(shape)
@@ -274,8 +276,8 @@ def _draw_pieces(
 ) -> Iterator[tuple[slice, int, Array]]:
     """Draw the words of n elements from `start` on, piece by piece.
 
-    Yields where a piece lies in the arrays, how many of its elements share a word, and its words,
-    which are valid until the next piece.
+    Yields the slice of a piece in the arrays, how many elements share a word, and the words. The
+    words are valid until the next piece.
     """
     words = Words(key, step)
     for a, b, starts, repeat in pieces(placement, first, start, start + n):
@@ -287,8 +289,9 @@ def pieces(
 ) -> Iterator[tuple[int, int, Array, int]]:
     """Cut elements of a placement, counted in C order, into runs of neighbouring indices.
 
-    Yields (start, stop, first index of each run, elements of each index) of pieces of at most
-    `CHUNK` elements that cover ``range(start, stop)``. All runs of a piece have the same length.
+    Yields (start, stop, first index of each run, elements per index) for each piece. The pieces
+    cover ``range(start, stop)`` and have at most `CHUNK` elements. All runs of a piece have the
+    same length.
     """
     outer, run, repeat = placement.rows
     while start < stop:
@@ -299,7 +302,7 @@ def pieces(
             n = each = min(left, repeat - within)
         elif index or left < run * repeat:  # a part of a run
             n = min(run - index, left // repeat) * repeat
-        else:  # Short runs go many at a time.
+        else:  # many short runs in one piece
             rows = left // (run * repeat)
             n = rows * run * repeat
         yield start, start + n, _starts(first + index, outer, row, rows), each
@@ -317,12 +320,13 @@ def _starts(first: int, outer: tuple[Axis, ...], row: int, rows: int) -> Array:
 
 
 def apply(x: Array, y: Array, affine: Affine) -> None:
-    """Write ``x * scale + shift`` to `y`, rounded once; the arrays are those of a `Kernel`."""
+    """Write ``x * scale + shift`` to `y`, rounded once; x and y are arrays as for a `Kernel`."""
     compute = compute_dtype(x.dtype)
     factor, addend, _ = factors(x.dtype, affine)
-    with np.errstate(all="ignore"):  # The kernels that are not NumPy's warn of nothing either.
+    with np.errstate(all="ignore"):  # because the compiled kernels don't warn either
         if x.dtype.kind == "c":
-            # By parts: a complex product would make a NaN beside an infinite part.
+            # Multiply the parts: the complex product of an infinite part would make a NaN of the
+            # other part.
             x, y = x.view(compute), y.view(compute)
             np.multiply(x, factor, out=y)
             np.add(y[::2], addend, out=y[::2])
@@ -339,7 +343,7 @@ def apply(x: Array, y: Array, affine: Affine) -> None:
 def put(y: Array, kept: Array, fill: float) -> None:
     """Write `fill` to `y` where an element is not kept; `kept` is broadcast against `y`."""
     if fill == 0 and not np.signbit(fill):
-        # The bits times 0 or 1: a selection in integers, faster than a masked copy.
+        # Multiplying the bits by 0 or 1 is faster than a masked copy.
         for part in (y.real, y.imag) if y.dtype.kind == "c" else (y,):
             bits = part.view(f"u{part.dtype.itemsize}")
             np.multiply(bits, kept, out=bits)
@@ -349,12 +353,12 @@ def put(y: Array, kept: Array, fill: float) -> None:
 
 
 def factors(dtype: Any, affine: Affine) -> Array:
-    """Return scale, shift and fill in the dtype in which arrays of a dtype are multiplied."""
+    """Return scale, shift and fill in the dtype that `compute_dtype` returns."""
     scale, shift, fill = affine
     numbers = [scale, NO_SHIFT if shift is None else shift, fill]
     if max(map(abs, numbers)) < LARGE:
         return np.array(numbers, compute_dtype(dtype))
-    with np.errstate(over="ignore"):  # which takes longer than all else here
+    with np.errstate(over="ignore"):  # slow, so only for large numbers
         return np.array(numbers, compute_dtype(dtype))
 
 
@@ -362,13 +366,16 @@ def factors(dtype: Any, affine: Affine) -> Array:
 def compute_dtype(dtype: Any) -> Any:
     """Return the real dtype in which arrays of a dtype are multiplied.
 
-    Of masks and words, which are not, any will do.
+    Masks and words are not multiplied, so any dtype will do for them.
     """
     return np.dtype(COMPUTE.get(dtype_name(dtype), "float32"))
 
 
 @lru_cache
 def wide_dtype(dtype: Any) -> Any:
-    """Return the dtype in which numbers of a dtype are computed; complex ones keep theirs."""
+    """Return the dtype in which numbers of a dtype are computed.
+
+    Complex numbers keep their dtype.
+    """
     dtype = np.dtype(dtype)
     return dtype.newbyteorder("=") if dtype.kind == "c" else compute_dtype(dtype)

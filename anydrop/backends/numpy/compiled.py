@@ -1,9 +1,9 @@
 """The stream in numba: one pass over memory that draws, scales and selects.
 
 Each function that returns a `Kernel` or a `KernelOfTwo` has a counterpart of the same name in
-`anydrop.backends.numpy.chunked`, with the same arguments and the same bits. There are also kernels
-for memory by its address, arrays of any strides, packed masks, and connected blocks. The functions
-that numba compiles are in the folder `kernels`.
+`anydrop.backends.numpy.chunked`. The two take the same arguments and give the same bits. Other
+kernels take memory addresses, arrays of any strides, packed masks or connected blocks. The
+functions that numba compiles are in the folder `kernels`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CROSSOVER = 2**20
 # Noise takes several times as long.
 NOISE_CROSSOVER = 2**18
 
-# How the dtypes that numba lacks enter a kernel.
+# The dtypes that numba lacks, and the integers that their arrays are viewed as.
 BITS = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.int16)}
 
 
@@ -62,10 +62,10 @@ def kernel(dtype: Any, *constants: Any, rule: Callable[..., Rule] = rules.Select
 
 
 def kernel_at(dtype: Any, *constants: Any) -> Callable[[int, int, int, Key, int, int], None]:
-    """Return a `kernel` of n elements at two addresses, from the placement's first one on.
+    """Return a `kernel` that takes addresses and starts at the placement's first element.
 
-    It is called with the addresses of x and y, n, a key, a step and the first index, by libraries
-    that tell an address sooner than they make a NumPy array.
+    The kernel takes the addresses of x and y, the number of elements, a key, a step and the first
+    index. It is for libraries that return an address in less time than they make a NumPy array.
     """
     numbers, factors = _constants(dtype, *constants)
     _, compiled = _compiled(entries.runs_of, rules.Select, dtype, isinstance(numbers, int))
@@ -88,7 +88,7 @@ def perturbing(dtype: Any, placement: Placement, std: float, relative: bool) -> 
 
 
 def dropping(dtype: Any, placement: Placement, threshold: int) -> Kernel:
-    """Return the function that keeps what a mask drops; see `chunked.dropping`."""
+    """Return the function that keeps the elements that a mask drops; see `chunked.dropping`."""
     return kernel(dtype, placement, threshold, rule=rules.Drop)
 
 
@@ -98,9 +98,10 @@ def choosing(dtype: Any, placement: Placement, threshold: int) -> KernelOfTwo:
 
 
 def packed(dtype: Any, affine: Affine) -> Callable[[Array, Array, Array, int], None]:
-    """Return the function that selects by a mask of one bit an element.
+    """Return the function that applies a mask of one bit per element.
 
-    Called with x, the bits, y, and where in the mask the elements begin; see `kernel`.
+    The function takes x, the bits, y, and the position of the first element in the mask; see
+    `kernel`.
     """
     factors, bits, compiled = chunked.factors(dtype, affine), _bits(dtype), _compiled_packed(dtype)
 
@@ -113,7 +114,7 @@ def packed(dtype: Any, affine: Affine) -> Callable[[Array, Array, Array, int], N
 
 
 def noise(relative: bool) -> Callable[..., Rule]:
-    """Return the rule of noise."""
+    """Return the rule for relative or absolute noise."""
     return rules.MultiplyNoise if relative else rules.AddNoise
 
 
@@ -124,7 +125,7 @@ def summing(
     scale: float,
     bias: Array | None = None,
 ) -> KernelOfTwo:
-    """Return the function that draws and sums with these constants; see `chunked.summing`."""
+    """Return the function that draws and adds a residual; see `chunked.summing`."""
     return _of_two(dtypes, placement, threshold, scaled(scale), bias, rules.Add)
 
 
@@ -136,7 +137,7 @@ def _of_two(
     bias: Array | None,
     rule: Callable[..., Rule],
 ) -> KernelOfTwo:
-    """Return the function that makes an element of two arrays, and of a bias if there is one."""
+    """Return the function that computes y from two arrays, and from a bias if there is one."""
     numbers, factors = _constants(dtypes[0], placement, threshold, affine)
     wide = None if bias is None else bias.dtype
     compiled = _compiled_of_two(entries.runs_of_two, rule, *dtypes, wide, isinstance(numbers, int))
@@ -164,18 +165,18 @@ def tiled(
 ) -> tuple[Callable[[int, int], None], int, float, int]:
     """Return the arguments of `Pool.run` that draw a recipe for arrays of any strides, in tiles.
 
-    They are a function that serves the tiles from one number to another, the number of tiles,
-    `CROSSOVER`, and the number of elements of a whole tile.
+    The arguments are a function that computes a range of tiles, the number of tiles, `CROSSOVER`,
+    and the number of elements in a whole tile.
 
     Parameters
     ----------
     arrays : sequence of array
-        Of one shape, as the rule takes them. Their strides are multiples of their elements' size.
-        A bias has the dtype that is computed with.
+        The arrays that the rule takes, all of the same shape. Strides must be multiples of the item
+        size. A bias has the dtype of the computation.
     y : array
-        Where to write. It may be one of them, but not overlap with them otherwise.
+        The array to write to. It may be one of the arrays, but must not partly overlap with them.
     recipe, affine : Recipe, Affine
-        What to draw, and what becomes of an element.
+        The mask, and scale, shift and fill.
     rule : type
         One of `kernels.rules`.
     """
@@ -188,7 +189,7 @@ def tiled(
     across, *outer = others or [MergedAxis(1, 0, none)]
     straight = across.length == 1 or _way(along) <= _way(across)
     axes = [along, across, *outer]
-    # Memory from the lowest address on, so that no place in it is negative.
+    # Arrays begin at their lowest address, so that no offset is negative.
     extents = [
         _extent([axis.steps[number] * (axis.length - 1) for axis in axes])
         for number in range(len(all_arrays))
@@ -223,18 +224,18 @@ def tiled(
 def blocks(
     x: Array, y: Array, recipe: Recipe, geometry: list[int], affine: Affine
 ) -> Callable[[int, int], None]:
-    """Return the function that serves plain arrays from one band of blocks to another.
+    """Return the function that drops connected blocks in a range of bands of plain arrays.
 
     Parameters
     ----------
     x, y : array
-        Of one dtype: bool for the keep mask, whatever `x` is, of others what `affine` makes of x.
+        Arrays of the same dtype. If it is bool, the kernel ignores x and writes the keep mask.
     recipe : Recipe
-        Of the places where blocks begin.
+        The recipe of the places where blocks begin.
     geometry : list of int
-        What the kernel takes of it; see `anydrop.backends.numpy.blocks.Geometry`.
+        The numbers of an `anydrop.backends.numpy.blocks.Geometry`.
     affine : Affine
-        What becomes of an element.
+        Scale, shift and fill.
     """
     outer, run, repeat = recipe.placement.rows
     placed = [recipe.threshold, run, repeat, *chain.from_iterable(reversed(outer))]
@@ -255,16 +256,17 @@ def _way(axis: MergedAxis) -> int:
 
 
 def _extent(ends: list[int]) -> tuple[int, int]:
-    """Return how far memory goes below and beyond the first element, by the axes' ends."""
+    """Return how far memory extends before and after the first element, given the axes' ends."""
     return -sum(min(0, end) for end in ends), sum(max(0, end) for end in ends)
 
 
 def _constants(
     dtype: Any, placement: Placement, threshold: int = 0, affine: Affine = UNCHANGED
 ) -> tuple[Array | int, Array]:
-    """Return a kernel's constants in two arrays: passing a number costs as much as an array.
+    """Return a kernel's constants in two arrays.
 
-    If the placement is one run, the first is no array but the threshold alone.
+    Arrays save time, because passing one number to numba costs as much as passing an array. If the
+    placement is one run, the first result is the threshold instead of an array.
     """
     outer, run, repeat = placement.rows
     factors = chunked.factors(dtype, affine)
@@ -283,18 +285,19 @@ PLACE = types.uint32, types.uint32, types.uint64, types.uint64  # key, step and 
 def _compiled(
     make: Any, rule: Callable[..., Rule], dtype: Any, one_run: bool = False
 ) -> tuple[Any, Any]:
-    """Return the dtype that arrays are viewed as, None for their own, and a kernel of them.
+    """Return the dtype that arrays must be viewed as, or None, and the compiled kernel.
 
     Parameters
     ----------
     make : callable
-        Of `entries`: makes the kernel, of arrays or of their addresses.
+        The function of `entries` that makes the kernel. Kernels take arrays or addresses.
     rule : type
-        What becomes of an element.
+        One of `kernels.rules`.
     dtype : numpy.dtype
-        Of x and y.
+        The dtype of x and y.
     one_run : bool
-        Whether the indices run on, so that the kernel's numbers are a threshold alone.
+        Whether the indices are one run. The kernel then takes the threshold instead of an array of
+        numbers.
     """
     bits, element = _bits(dtype), _element(dtype)
     memory = {
@@ -312,10 +315,10 @@ def _compiled(
 def _compiled_of_two(
     make: Any, rule: Callable[..., Rule], x: Any, dtype: Any, bias: Any, one_run: bool = False
 ) -> Any:
-    """Return a kernel of `entries` of x and a second array, and of a bias if there is one.
+    """Return the compiled kernel for x, a second array, and a bias if there is one.
 
-    `x` and `bias` are dtypes, the latter None without a bias; `dtype` is that of the second array
-    and of the result.
+    `x` and `bias` are dtypes, and `bias` is None without a bias. `dtype` is the dtype of the second
+    array and the result.
     """
     elements = _element(x), _element(dtype), None if bias is None else _element(bias)
     source, target, third = elements
@@ -332,7 +335,7 @@ def _compiled_of_two(
 
 @lru_cache
 def _compiled_packed(dtype: Any) -> Any:
-    """Return the kernel of a mask of one bit an element."""
+    """Return the compiled kernel for a mask of one bit per element."""
     element, factor = _element(dtype), from_dtype(chunked.compute_dtype(dtype))
     target = _plain(element, readonly=False)
     arrays = _plain(element), _plain(types.uint8), target, types.uint64, _plain(factor)
@@ -341,7 +344,7 @@ def _compiled_packed(dtype: Any) -> Any:
 
 @lru_cache
 def _bits(dtype: Any) -> Any:
-    """Return the dtype that arrays of a dtype are viewed as; None for their own."""
+    """Return the dtype that arrays of a dtype must be viewed as, or None."""
     return BITS.get(dtype_name(dtype))
 
 
@@ -355,19 +358,19 @@ def _plain(element: Any, readonly: bool = True) -> Any:
 
 
 def _jitted(function: Any, memory: tuple[Any, ...], dtype: Any, one_run: bool) -> Any:
-    """Return a function of memory and of what is drawn, compiled."""
+    """Return a compiled function that takes memory, then the key and the other constants."""
     factor = from_dtype(chunked.compute_dtype(dtype))
     numbers = types.uint32 if one_run else _plain(types.uint64)
     return _cached(types.void(*memory, *PLACE, numbers, _plain(factor)), function, dtype)
 
 
 def _cached(signature: Any, function: Any, dtype: Any) -> Any:
-    """Return a function compiled, from the cache if it is there."""
+    """Compile a function, or load it from numba's cache."""
     try:
         return njit(signature, nogil=True, cache=True)(function)
     except Exception as error:
-        # The cache can't be written to, or has a damaged file, whose unpickling may raise anything.
-        # An error in the kernel itself is raised again below.
+        # The cache can't be written to, or it has a damaged file. Unpickling that may raise
+        # anything. An error in the kernel itself is raised again below.
         logging.getLogger(__name__).warning(
             "a kernel for %s is compiled in each process anew, which takes seconds, since numba's "
             "cache can't be used (%s): let NUMBA_CACHE_DIR name a folder that can be written to",

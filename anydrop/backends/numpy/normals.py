@@ -1,4 +1,4 @@
-"""The normal numbers of words in plain NumPy; `anydrop.core.quantile` defines them."""
+"""Normal numbers from random words in plain NumPy; `anydrop.core.quantile` defines them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from anydrop.backends.numpy.words import SHIFT_32, UINT64, WORD, aligned, whole_
 from anydrop.core.quantile import FINER, SEGMENTS, UNIT, table
 from anydrop.core.typing import Array
 
-# Bits of a float64 below its exponent, and of those below the segment of an octave.
+# How many bits a float64 has below its exponent, and how many of them lie below the segment number.
 MANTISSA = 52
 BELOW = MANTISSA - SEGMENTS
 
 
 class Normals:
-    """Makes normal numbers, again and again in the same memory.
+    """Turns random words into normal numbers, and uses the same memory in each call.
 
     Parameters
     ----------
     dtype : numpy.dtype
-        Of the numbers: float32 or float64.
+        The dtype of the normal numbers: float32 or float64.
     n : int
-        The most that are made at a time.
+        The most numbers per call.
     """
 
     def __init__(self, dtype: Any, n: int) -> None:
@@ -32,10 +32,13 @@ class Normals:
         self._memory = aligned(5 * whole_lines(n)).reshape(5, -1)
 
     def of(self, words: Array) -> Array:
-        """Return the normal numbers of words, which are lost. They are valid until the next call.
+        """Return the normal numbers of words.
 
-        The words counted from their own end of the range, as float64, tell octave and segment by
-        their leading bits, and the place in the segment by those that follow.
+        This overwrites the words. The result is valid until the next call.
+
+        Each word is counted from the nearer end of the range and converted to float64. The leading
+        bits of that float64 give the octave and the segment. The bits after them give the place in
+        the segment.
         """
         n = len(words)
         place, at, near, far, signs = self._memory[:, :n]
@@ -45,7 +48,7 @@ class Normals:
         np.copyto(place.view(np.float64), number)
         np.right_shift(place, UINT64(BELOW), out=at)
         rows = at.view(np.int64)
-        # No row is out of range, and of NumPy's modes "wrap" is the fastest.
+        # Every row is in range, so any mode will do, and "wrap" is the fastest.
         for pair, found in zip(_pairs(), (near, far), strict=True):
             np.take(pair, rows, out=found, mode="wrap")
         np.left_shift(place, UINT64(64 - BELOW), out=place)
@@ -63,10 +66,10 @@ class Normals:
         np.subtract(product, far, out=product)
         np.multiply(product, place, out=product)
         np.right_shift(product, UINT64(32 + FINER), out=product)
-        np.subtract(product, near, out=product)  # The magnitude, negative, in the low half.
+        np.subtract(product, near, out=product)  # minus the magnitude, in the low half
 
         np.copyto(number, product.view(np.int64), casting="unsafe")
-        # The sign goes to the integer, so that zero is +0.
+        # Apply the sign to the integer, so that zero becomes +0.
         np.bitwise_xor(number, sign, out=number)
         np.subtract(number, sign, out=number)
         z = self._memory[0].view(self._dtype)[:n]
@@ -76,10 +79,12 @@ class Normals:
 
 @cache
 def _pairs() -> tuple[Array, Array]:
-    """Return the coefficients of each segment, two in 64 bits, by the leading bits of its counts.
+    """Return two tables of the coefficients, two in each entry of 64 bits.
 
-    They are c0 and c1, and c3 and c2, the first in the low half. No count has the leading bits
-    between those of two rows, so most of this memory is never touched.
+    The first table has c0 in the low half and c1 in the high half. The second has c3 in the low
+    half and c2 in the high half. The leading bits of a count are the index of its entry. Between
+    the entries are gaps, because no count has those leading bits. So most of this memory is never
+    touched.
     """
     columns = table().T.astype(UINT64)
     row = np.arange(columns.shape[1])

@@ -1,4 +1,4 @@
-"""How to do `select` again for small plain arrays: the plan of a call, without its checks."""
+"""Plans for small plain arrays: they repeat a call of `select` without its checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anydrop.core.typing import Array
 
 
 def plan_of(kernels: ModuleType, x: Array, recipe: Recipe, affine: Affine) -> Plan:
-    """Return the plan of a call for arrays like x, which are small and plain, by these kernels."""
+    """Return the plan of a call for small plain arrays like x, with these kernels."""
     dtype, shape = x.dtype, x.shape
     kernel = partial(kernels.kernel, dtype, recipe.spread, recipe.threshold)
 
@@ -41,7 +41,7 @@ def plan_of(kernels: ModuleType, x: Array, recipe: Recipe, affine: Affine) -> Pl
 
 
 def _takes(out: Array, x: Array) -> bool:
-    """Tell whether a kernel can write to `out` what it makes of a plain x."""
+    """Tell whether a kernel can write the result for a plain x to `out`."""
     return (
         type(out) is np.ndarray
         and out.dtype is x.dtype

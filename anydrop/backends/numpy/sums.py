@@ -1,8 +1,9 @@
-"""Sums over many rows, by threads, in the order of `common.pairwise`: gradients of what is shared.
+"""Threaded sums over many rows, for the gradients of shared arrays such as a bias.
 
-An aligned block whose number of rows is a power of two is a subtree of the tree that adds
-neighbours. So each block is summed separately, in the cache, and then the sums of the blocks. The
-number of threads and the size of a block do not change the result.
+Rows are added in the order of `common.pairwise`, which is a tree. An aligned block of rows is a
+subtree of it if the number of rows is a power of two. So each block is summed separately in the
+cache, and then the sums of the blocks are added. The number of threads and the size of a block do
+not change the result.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from anydrop.backends.common.threads import Pool
 from anydrop.backends.numpy.works import Work
 from anydrop.core.typing import Array
 
-# The most elements of a block, and of a row of it: 256 KB of float32, which the cache holds.
+# The most elements of a block, and of a row of it. A block is 256 KB of float32, which fits in the
+# cache.
 BLOCK, WIDTH = 2**16, 2**11
 # Elements below which a second thread costs more than it saves.
 CROSSOVER = 2**20
-# Elements of a row that are selected and added at a time, by one call of a kernel; and of the
-# shortest row that is worth such calls.
+# How many elements of a row one call of a kernel selects, and how many a row must have to be worth
+# such calls.
 PIECE, SHORTEST = 2**14, 2**12
 
 
 def tree(rows: Array, dtype: Any, pool: Pool) -> Array:
-    """Return the sum of at least one row, in the shape of a row.
+    """Return the sum of one or more rows, in the shape of a row.
 
-    The rows are added in `dtype`, which is that of the result.
+    The sum is computed and returned in `dtype`.
     """
     count, shape = len(rows), rows.shape[1:]
     rows = rows.reshape(count, math.prod(shape))
@@ -44,7 +46,7 @@ def tree(rows: Array, dtype: Any, pool: Pool) -> Array:
         for number in range(start, stop):
             row, side = divmod(number, across)
             here = slice(side * width, (side + 1) * width)
-            with np.errstate(all="ignore"):  # which counts in one thread alone
+            with np.errstate(all="ignore"):  # set here, because it applies to one thread only
                 sums[row, here] = _block(rows[row * height : (row + 1) * height, here], memory)
 
     pool.run(work, down * across, CROSSOVER, height * width)
@@ -53,21 +55,21 @@ def tree(rows: Array, dtype: Any, pool: Pool) -> Array:
 
 
 def selected(work: Work, x: Array, dtype: Any, pool: Pool) -> Array:
-    """Return the sum of the rows of x, after a work on each, in the shape of a row.
+    """Apply a work to each row of x and return the sum of the rows, in the shape of a row.
 
-    A row is selected and added at once, so nothing of the size of x is written. The rows' sums wait
-    for their neighbours, one for each height of the tree at most.
+    Each row is added as soon as it is selected, so no array of the size of x is written. Partial
+    sums wait for their neighbours in the tree. At most one waits at each height.
 
     Parameters
     ----------
     work : Work
-        From a piece of x to what is to be added, in the dtype of x.
+        The function that turns a piece of x into the numbers to add, in the dtype of x.
     x : array
-        Plain memory, with at least one row.
+        Plain memory with at least one row.
     dtype : numpy.dtype
-        In which the rows are added, and that of the result.
+        The dtype in which the rows are added, and the dtype of the result.
     pool : Pool
-        Its threads share the columns.
+        The threads that split the columns.
     """
     count, shape = len(x), x.shape[1:]
     x, length = x.ravel(), math.prod(shape)
@@ -96,7 +98,7 @@ def selected(work: Work, x: Array, dtype: Any, pool: Pool) -> Array:
             total[a : a + n] = one
 
     def quietly(start: int, stop: int) -> None:
-        with np.errstate(all="ignore"):  # which counts in one thread alone
+        with np.errstate(all="ignore"):  # set here, because it applies to one thread only
             add(start, stop)
 
     pool.run(quietly, -(-length // PIECE), CROSSOVER, PIECE * count)
@@ -104,7 +106,10 @@ def selected(work: Work, x: Array, dtype: Any, pool: Pool) -> Array:
 
 
 def _block(rows: Array, memory: Array) -> Array:
-    """Return the sum of a block of rows; its two pieces of memory are written by turns."""
+    """Return the sum of a block of rows.
+
+    The passes write to the two parts of `memory` alternately.
+    """
     turn = 0
     while (n := len(rows)) > 1:
         half = memory[turn, : (n + 1) // 2, : rows.shape[1]]

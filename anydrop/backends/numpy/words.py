@@ -1,4 +1,4 @@
-"""The words of the stream in plain NumPy, in memory that is used again."""
+"""The random 32-bit words of the stream in plain NumPy."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from anydrop.core.typing import Array
 UINT64 = np.uint64
 WORD, SHIFT_32 = UINT64(stream.WORD), UINT64(32)
 MULTIPLIERS = np.array(stream.MULTIPLIERS, UINT64)[:, None]
-# Words of 64 bits as pairs of 32: from the first low half to the last, and likewise of high ones.
+# Slices of 64-bit words that are viewed as pairs of 32 bits: from the first low half to the last,
+# and from the first high half to the last.
 LOW, HIGH = (slice(0, -1), slice(1, None))[:: 1 if sys.byteorder == "little" else -1]
-# After so many rounds each word is again where it was.
+# After this many rounds, each word is back in its place in memory.
 CYCLE = 4
 
 
 class Words:
-    """Draws words, again and again into the same memory.
+    """Draws words into the same memory in each call.
 
     Allocating memory for each piece of a long array would take longer than drawing, because the
-    system clears its pages first. The memory is freed with this object, and threads don't share it.
+    operating system clears new pages. The memory is freed with this object. Threads must not share
+    the object.
 
     Parameters
     ----------
     key : tuple of int
-        Two words of 32 bits.
+        The key's two words of 32 bits.
     step : int
-        Which draw of the key.
+        The number of the draw with this key.
     """
 
     def __init__(self, key: stream.Key, step: int) -> None:
@@ -39,9 +41,10 @@ class Words:
         self._blocks = 0
 
     def draw(self, starts: Array, n: int) -> Array:
-        """Return the words of runs of neighbouring indices, n in all, in uint32.
+        """Return the n words of runs of neighbouring indices, in uint32.
 
-        The array may be written to. It is valid until the next call.
+        All runs have the same length. You may write to the array, which is valid until the next
+        call.
         """
         run = n // len(starts)
         lead = (starts & UINT64(3)).astype(np.intp)
@@ -58,7 +61,7 @@ class Words:
         return np.take_along_axis(drawn.reshape(len(starts), -1), at, axis=1).reshape(-1)
 
     def _lay_out(self, runs: int, blocks_a_run: int) -> None:
-        """Make the arrays for runs of so many blocks, unless they are there."""
+        """Make the arrays for this many runs and blocks, unless they exist."""
         if blocks_a_run > len(self._places):
             self._places = np.arange(blocks_a_run, dtype=UINT64)
         n = runs * blocks_a_run
@@ -72,20 +75,22 @@ class Words:
         multiplied, added = rows[:4].reshape(2, 2, -1)[..., :n]
         self._rounds = list[tuple[Array, Array, Array, Array]]()
         for _ in range(CYCLE):
-            # High halves of the products come onto low halves of what they are added to, since one
-            # of the two rows of 32 bits begins a half later. Other halves meet too, and are then
-            # erased.
+            # A round xors the high halves of the products into the low halves of other words. One
+            # of these views of 32 bits begins a half later, so that the two line up. The other
+            # halves are xored, too, and the round then clears them.
             onto, products = added.view(np.uint32), multiplied[::-1].view(np.uint32)
             self._rounds.append((multiplied, onto[:, LOW], products[:, HIGH], added))
             multiplied, added = added, multiplied[::-1]
 
     def _philox(self, blocks: Array, high: int | None) -> Array:
-        """Return the words of blocks; `high` is that of all blocks' numbers, if they agree.
+        """Return the words of blocks.
 
-        Philox multiplies its first and third word and adds its second and fourth. The two pairs go
-        through the rounds side by side: of fewer, longer calls each lets go of the interpreter's
-        lock for longer. A word is the low half of 64 bits; of the added ones the high half is
-        whatever a product left there.
+        `high` is the high half of the blocks' numbers, or None if they differ in it.
+
+        Philox multiplies its first and third word, and xors its second and fourth with the
+        products. Each pair shares an array, so that the calls of NumPy are fewer and longer. Each
+        call then releases the interpreter's lock for longer. A word is the low half of 64 bits. In
+        the second and fourth word, the high half is a leftover of a product.
         """
         multiplied, _, _, added = self._rounds[0]
         done = 0
@@ -109,9 +114,10 @@ class Words:
         return drawn.reshape(-1)
 
     def _two_rounds(self, blocks: Array, high: int, multiplied: Array, added: Array) -> None:
-        """Do the first two rounds where all words but the first are one number for all blocks.
+        """Do the first two rounds if the blocks differ only in their first word.
 
-        In the first round only two words become arrays, and the other two remain numbers.
+        In the first round, only two words become arrays. The other two are still one number for all
+        blocks.
         """
         (m0, m1), (k0, k1), (k2, k3) = stream.MULTIPLIERS, *self._keys[:2]
         c2, c3 = stream.halves(self._step)
@@ -131,14 +137,14 @@ class Words:
 
 
 def whole_lines(n: int) -> int:
-    """Return n rounded up, so that a line of the cache begins after so many words of 64 bits."""
+    """Return n 64-bit words rounded up to whole cache lines."""
     return -(-n // 8) * 8
 
 
 def aligned(n: int) -> Array:
-    """Return memory for n words of 64 bits that begins with a line of the cache.
+    """Return memory for n 64-bit words, aligned to a cache line.
 
-    Off such lines a pass over it would take a fifth longer.
+    A pass over unaligned memory would take a fifth longer.
     """
     memory = np.empty(n + 8, UINT64)
     start = -(memory.ctypes.data // memory.itemsize) % 8

@@ -1,7 +1,7 @@
-"""Functions that work on pieces of arrays, and how the pieces are handed out.
+"""Functions that work on pieces of arrays, and functions that cut arrays into pieces.
 
-A `Work` takes a piece of each array, all plain memory of one length, and the place where the pieces
-begin. It writes to the last one.
+A `Work` takes a piece of each array and the position where the pieces begin. The pieces are plain
+memory of the same length. The work writes to the last one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from anydrop.core.typing import Array
 
 Work = Callable[..., None]
 
-# A bias with fewer elements is repeated, so that one call of a kernel handles more of them.
+# A bias with fewer elements is repeated, so that each call of a kernel handles more elements.
 SHORT = 2**13
 
 
@@ -32,13 +32,13 @@ def drawing(
     placement: Placement,
     affine: Affine = UNCHANGED,
 ) -> Work:
-    """Return the work of drawing a recipe for elements of a dtype and their placement."""
+    """Return the work that draws a recipe for elements of a dtype and applies it."""
     draw = kernels.kernel(dtype, placement, recipe.threshold, affine)
     return placed(draw, recipe, placement)
 
 
 def placed(draw: Callable[..., None], recipe: Recipe, placement: Placement) -> Work:
-    """Return the work of a kernel, at the key, the step and the first index of a recipe."""
+    """Return the work that calls a kernel with the key, step and first index of a recipe."""
     key, step, first = recipe.key, place.known_step(recipe.step), placement.first
     return lambda *arrays_and_start: draw(*arrays_and_start, key, step, first)
 
@@ -50,7 +50,7 @@ def summing(
     scale: float,
     bias: Array | None,
 ) -> Work:
-    """Return the work of drawing a recipe, or of keeping everything, and adding a residual."""
+    """Return the work that draws and applies a recipe, if there is one, and adds a residual."""
     if recipe is None:
 
         def add(x: Array, residual: Array, y: Array, start: int) -> None:
@@ -67,9 +67,9 @@ def summing(
 
 
 def repeated(bias: Array | None, shape: tuple[int, ...]) -> Array | None:
-    """Return a bias as it repeats along the elements of a shape in C order.
+    """Return the block of bias values that repeats along the elements of a shape in C order.
 
-    A short one is repeated until it is long enough for a kernel to go over it at full speed.
+    A short block is itself repeated, until it is long enough for kernels to run at full speed.
     """
     if bias is None:
         return None
@@ -81,9 +81,9 @@ def repeated(bias: Array | None, shape: tuple[int, ...]) -> Array | None:
 
 
 def repeated_block(x: Array) -> Array | None:
-    """Return the block of plain memory that an expanded array repeats along its first axes.
+    """Return the block of plain memory that a broadcast array repeats along its first axes.
 
-    None if it is another kind of array, or if the block is too short to be worth a call each time.
+    Return None if x is not such an array, or if the block is too short to be worth a call.
     """
     outer = next((a for a in range(x.ndim) if x.strides[a] and x.shape[a] > 1), x.ndim)
     block = x[(0,) * outer]
@@ -91,7 +91,7 @@ def repeated_block(x: Array) -> Array | None:
 
 
 def round_and_round(work: Work, block: Array) -> Work:
-    """Return a work on the target alone, whose source is a block that repeats."""
+    """Return a work that takes only the target, and reads its source from a repeating block."""
 
     def turn(target: Array, start: int) -> None:
         at = 0
@@ -105,7 +105,7 @@ def round_and_round(work: Work, block: Array) -> Work:
 
 
 def multiplying(affine: Affine) -> Work:
-    """Return the work of multiplying elements, all of which are kept."""
+    """Return the work that keeps all elements and applies scale and shift."""
 
     def multiply(source: Array, target: Array, start: int) -> None:
         for a in range(0, len(source), chunked.CHUNK):
@@ -123,9 +123,10 @@ def serve(
     tiled: Callable[[], Any] | None = None,
     crossover: float | None = None,
 ) -> None:
-    """Do a work on arrays, the last of which it writes to.
+    """Do a work on arrays, and write to the last one.
 
-    In tiles, where memory has another order than the indices, and the kernels can.
+    Threads split plain arrays. Other arrays are processed in tiles if the kernels support that, and
+    through buffers otherwise.
     """
     *sources, y = arrays
     apart = all(are_apart(x, y) for x in sources)
@@ -144,14 +145,14 @@ def serve(
 
 
 def share(pool: Pool, work: Work, arrays: list[Array], crossover: float) -> None:
-    """Let threads work on plain arrays, from `crossover` elements on."""
+    """Do a work on plain arrays, with several threads from `crossover` elements on."""
     flat = [array.ravel() for array in arrays]
     n = flat[0].size
     pool.run(lambda a, b: work(*[part[a:b] for part in flat], a), n, crossover)
 
 
 def buffered(work: Work, arrays: list[Array]) -> None:
-    """Do a work on arrays of any layout, by pieces of plain memory."""
+    """Do a work on arrays of any layout, in buffers of plain memory."""
     ways: list[Any] = ["readonly"] * (len(arrays) - 1) + ["writeonly"]
     with np.nditer(
         arrays,
@@ -174,21 +175,24 @@ def buffered(work: Work, arrays: list[Array]) -> None:
 
 
 def is_plain(x: Array) -> bool:
-    """Tell whether all elements follow each other in memory, as the machine reads them."""
+    """Tell whether an array is C-contiguous, aligned and in native byte order."""
     return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
 
 
 def native(x: Array) -> Any:
-    """Return the dtype of an array, in the machine's byte order."""
+    """Return the dtype of an array in native byte order."""
     return x.dtype.newbyteorder("=")
 
 
 def is_even(x: Array) -> bool:
-    """Tell whether a kernel can go from element to element, as the machine reads them."""
+    """Tell whether a kernel can step through an array.
+
+    Its strides must be multiples of the item size, and it must be aligned and in native byte order.
+    """
     whole = not any(stride % x.itemsize for stride in x.strides)
     return whole and x.flags.aligned and x.dtype.isnative
 
 
 def are_apart(x: Array, y: Array) -> bool:
-    """Tell whether no element of y is an element of x elsewhere."""
+    """Tell whether x and y are the same array or share no memory."""
     return x is y or not np.may_share_memory(x, y)

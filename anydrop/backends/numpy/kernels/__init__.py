@@ -1,17 +1,17 @@
-"""What numba compiles: the stream, what becomes of an element, and the ways through memory.
+"""The functions that numba compiles: the stream, the computation, and the loops over memory.
 
 ============  ====================================================================
-`philox`      the words of the stream, by blocks and by groups of blocks
-`rules`       the rules by which elements are made
-`normals`     the normal numbers of words
-`halves`      float16 and bfloat16, which travel as their bits
-`elements`    what becomes of one element
-`memory`      memory by its address, memory on the stack, and prefetching
-`sources`     the arrays that are read, and places in them
-`runs`        the way through plain memory
-`tiles`       the way through arrays of any strides
-`blocks`      the mask of connected blocks
-`packed`      the way through plain memory by a mask of one bit an element
-`entries`     the functions that are compiled and called
+`philox`      draws the random words, in blocks and in groups of blocks
+`rules`       defines the computations
+`normals`     turns words into normal numbers
+`halves`      converts float16 and bfloat16, which are passed as their bits
+`elements`    computes one element
+`memory`      handles addresses, memory on the stack, and prefetching
+`sources`     handles the arrays to read, and positions in them
+`runs`        loops over plain memory
+`tiles`       loops over arrays of any strides
+`blocks`      draws and applies the mask of connected blocks
+`packed`      loops over plain memory with a mask of one bit per element
+`entries`     makes the functions that are compiled and called
 ============  ====================================================================
 """

@@ -1,8 +1,9 @@
-"""The mask of connected blocks, drawn and used a band at a time.
+"""The mask of connected blocks, drawn and applied one band at a time.
 
-A region is what lies along the first axis with blocks and those after it. The places where blocks
-begin follow each other in memory within a region, and from region to region. A band is a part of a
-region along its first axis, or several whole regions: so little that it stays in the cache.
+A place is a position where a block may begin. A region spans the first axis with blocks and all
+axes after it. Places are contiguous within a region, and the regions follow each other in memory.
+A band is a part of a region along its first axis, or several whole regions. It is small enough to
+stay in the cache.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ UINT64, SOME = np.uint64, np.uint64(WORDS)
 
 @njit(inline="always")
 def blocks(draw, x, y, start, stop, k0, k1, step, first, numbers, factors, kind):
-    """Serve the elements of the bands from `start` to `stop`; `x` are the sources.
+    """Compute the elements of the bands from `start` to `stop`; `x` are the sources.
 
-    `draw` is `rows`, or `one_row` where places are one run: it compiles in half the time.
-    `numbers` are the fields of `anydrop.backends.numpy.blocks.Geometry`, the lengths of its lists,
-    the lists themselves, and what `rows` takes.
+    `draw` is `rows`, or `one_row` if the places are one run. `one_row` compiles in half the time.
+    `numbers` has the fields of `anydrop.backends.numpy.blocks.Geometry`, the lengths of its lists,
+    the lists themselves, and the numbers that `rows` takes.
     """
     regions, size, batch, bands, band, length, reach, stride = numbers[:8]
     row, inner, repeat, x_region, x_stride, copies = numbers[8:14]
@@ -60,7 +61,7 @@ def blocks(draw, x, y, start, stop, k0, k1, step, first, numbers, factors, kind)
                 for i in range(width):
                     close[n + UINT64(i)] = surviving[of + UINT64(i)]
                 n += width
-        # Regions of x follow each other, too, unless there are others between them.
+        # The regions of x are contiguous, too, unless copies lie between them.
         groups = ONE if copies == ONE else count
         n //= groups
         for r in range(groups):
@@ -75,7 +76,7 @@ def blocks(draw, x, y, start, stop, k0, k1, step, first, numbers, factors, kind)
 
 @njit(inline="always")
 def one_row(x, y, start, k0, k1, step, first, numbers, factors, kind):
-    """Do what `rows` does where the placement is one run."""
+    """Do the same as `rows` for a placement that is one run."""
     run(x, y, start, k0, k1, step, first, numbers[0], factors, kind)
 
 
@@ -83,8 +84,9 @@ def one_row(x, y, start, k0, k1, step, first, numbers, factors, kind):
 def _eroded(kept, other, n, distances):
     """Return where no block covers an element, and the array that is free; `kept` has n places.
 
-    All axes at once: what meets across the end of a row is not used. LLVM vectorizes a loop between
-    two arrays, not one within an array.
+    This handles all axes at once. It also combines places across the end of a row, but those
+    results are not used. Two arrays take turns, because LLVM doesn't vectorize the loop within one
+    array.
     """
     for distance in distances:
         n -= distance
@@ -97,9 +99,9 @@ def _eroded(kept, other, n, distances):
 
 @njit
 def _offset(number, axes):
-    """Return how far the element of a number lies from the first, by its axes' lengths and strides.
+    """Return the offset of an element, from its number.
 
-    The innermost axis comes first.
+    `axes` alternates lengths and strides, starting with the innermost axis.
     """
     offset = ZERO
     for axis in range(axes.size // 2):
@@ -111,9 +113,9 @@ def _offset(number, axes):
 
 @njit
 def _use(x, y, at, kept, of, n, rule):
-    """Serve n elements from `at` on, by the bytes from `of` on.
+    """Compute n elements from `at` on, with the bytes of `kept` from `of` on.
 
-    Results go through memory that belongs to this function alone, as in `runs`.
+    Results go through the function's own memory, for the same reason as in `runs`.
     """
     results = carray(own_memory(WORDS, y.dtype), WORDS, y.dtype)
     done = ZERO
@@ -132,7 +134,7 @@ def _use(x, y, at, kept, of, n, rule):
 
 @njit
 def _spread(x, y, at, kept, of, n, repeat, rule):
-    """Serve n times `repeat` elements, where so many share each byte."""
+    """Compute n times `repeat` elements, where each `repeat` elements share a byte."""
     for i in range(n):
         word = np.uint32(kept[of + UINT64(i)])
         for j in range(repeat):

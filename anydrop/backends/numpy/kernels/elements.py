@@ -1,7 +1,7 @@
-"""What becomes of one element, by the rule and by the dtypes of the arrays.
+"""The computation of one element.
 
-numba picks the code by types. Half types travel as their bits, float16 as uint16 and bfloat16 as
-int16.
+numba picks the code by the types of the rule and the arrays. Half types are passed as their bits:
+float16 as uint16 and bfloat16 as int16.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from anydrop.core.quantile import UNIT
 
 
 def put(y, i, sources, at, word, rule):
-    """Write element i of y, made from the elements at the places `at` in the sources.
+    """Compute element i of y from the elements at the places `at` in the sources.
 
-    For a rule of noise the word is the numerator of a normal number; see `normals`.
+    For noise rules, `word` is the numerator of a normal number; see `normals`.
     """
 
 
@@ -49,7 +49,7 @@ def _put(y, i, sources, at, word, rule):
     elif rule.instance_class is Choose:
 
         def put(y, i, sources, at, word, rule):
-            # Both are loaded: a load that depends on the word is a jump.
+            # Load both: loading only one would take a branch on the word.
             new, previous = sources[0][at[0]], sources[1][at[1]]
             y[i] = new if word >= rule.least else previous
 
@@ -87,7 +87,7 @@ def _put(y, i, sources, at, word, rule):
 
 
 def _biased(sources, at):
-    """Return x + bias, or x where there is no bias."""
+    """Return x + bias, or x if there is no bias."""
 
 
 @overload(_biased)
@@ -104,19 +104,20 @@ def _scaled(v, scale, shift):
 @overload(_scaled)
 def _scaled_of(v, scale, shift):
     if isinstance(v, types.Complex):
-        # By parts: a complex product would turn an infinite part into a NaN beside it.
+        # Multiply the parts: the complex product of an infinite part would make a NaN of the other
+        # part.
         return lambda v, scale, shift: complex(v.real * scale + shift, v.imag * scale)
     return lambda v, scale, shift: v * scale + shift
 
 
 @njit(inline="always")
 def _normal(word, like):
-    """Return a normal number of its numerator, in the dtype of another number."""
+    """Return the normal number of a numerator, in the dtype of another number."""
     return type(like)(np.int32(word)) * type(like)(UNIT)
 
 
 def _perturbed(v, noise, rule):
-    """Return a number with the noise in it."""
+    """Return a number with noise."""
 
 
 @overload(_perturbed)
@@ -130,12 +131,12 @@ def _perturbed_by(v, noise, rule):
 
 @njit(inline="always")
 def _times(v, factor):
-    """Return a complex number times a real one, by parts."""
+    """Return a complex number times a real one, part by part."""
     return complex(v.real * factor, v.imag * factor)
 
 
 def _widen(value):
-    """Return a number of an array as the number that it is computed with."""
+    """Return an array's number in the dtype of the computation."""
 
 
 @overload(_widen)

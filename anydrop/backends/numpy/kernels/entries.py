@@ -1,8 +1,8 @@
 """The functions that numba compiles, each for a rule and for the dtypes of its arrays.
 
-numba takes a function from its cache until the function's own file changes, or the value of a
-variable that it closes over. So each closes over `FILES`, the checksum of all files of this folder
-and of the table of normal numbers.
+numba reuses a cached function until the function's own file changes, or the value of a variable
+that it closes over. So each function closes over `FILES`. It is the checksum of all files in this
+folder and of the table of normal numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FIRST = np.uint64(0)
 
 
 def runs_of_arrays(kind, element, one_run):
-    """Return `run` of two arrays, or `rows` if their indices are not one run."""
+    """Return `run` for two arrays, or `rows` if their indices are not one run."""
     files = FILES
 
     def runs_in(x, y, start, k0, k1, step, first, numbers, factors):
@@ -42,7 +42,7 @@ def runs_of_arrays(kind, element, one_run):
 
 
 def runs_of(kind, element, one_run):
-    """Return `run`, or `rows`, of the first n elements at two addresses."""
+    """Return `run` or `rows` for the first n elements at two addresses."""
     files = FILES
 
     def runs_at(x, y, n, k0, k1, step, first, numbers, factors):
@@ -57,7 +57,7 @@ def runs_of(kind, element, one_run):
 
 
 def packed_of(element):
-    """Return `packed` of two arrays and the bits of a mask."""
+    """Return `packed` for two arrays and the bits of a mask."""
     files = FILES
 
     def packed_in(x, bits, y, start, factors):
@@ -70,7 +70,7 @@ def packed_of(element):
 
 
 def tiles_of(kind, element):
-    """Return `tiles` of arrays, by their lowest addresses; none is longer than n elements."""
+    """Return `tiles` for arrays at their lowest addresses; none is longer than n elements."""
     files = FILES
 
     def tiles_at(x, y, n, start, stop, k0, k1, step, first, numbers, factors):
@@ -82,7 +82,7 @@ def tiles_of(kind, element):
 
 
 def blocks_of(kind, element, one_run):
-    """Return `blocks` of the n elements of x and y, by their addresses."""
+    """Return `blocks` for the n elements at the addresses of x and y."""
     files = FILES
 
     def blocks_at(x, y, n, start, stop, k0, k1, step, first, numbers, factors):
@@ -99,11 +99,11 @@ def blocks_of(kind, element, one_run):
 
 
 def runs_of_two(kind, element, added, bias, one_run):
-    """Return `run`, or `rows`, of x, a second array and y, and of a bias if there is one.
+    """Return `run` or `rows` for x, a second array, y, and a bias if there is one.
 
-    The second array is a residual, or what is chosen where x is not. `element` is the dtype of x,
-    `added` that of the second array and of y, and `bias` that of the bias, or None. The bias is
-    repeated: at its end it begins again.
+    The second array is a residual, or the alternative to x for the rule `Choose`. `element` is the
+    dtype of x, `added` the dtype of the second array and y, and `bias` the dtype of the bias, or
+    None. At its end, the bias begins again.
     """
     files = FILES
 
@@ -140,7 +140,7 @@ def runs_of_two(kind, element, added, bias, one_run):
 
 
 def tiles_of_two(kind, element, added, bias):
-    """Return `tiles` of what `runs_of_two` takes, by addresses; the bias has the shape of x."""
+    """Return `tiles` for the arrays of `runs_of_two`, at addresses; the bias has the shape of x."""
     files = FILES
 
     def tiles_at(x, residual, y, n, start, stop, k0, k1, step, first, numbers, factors):

@@ -1,7 +1,8 @@
-"""float16 and bfloat16, which numba lacks on the CPU: their bits, to float32 and back.
+"""Conversions from float16 and bfloat16 to float32 and back.
 
-All bits are those of the IEEE conversion, rounded to nearest, ties to even. A NaN keeps the leading
-bits of its payload and becomes a quiet one.
+numba lacks both dtypes on the CPU, so these functions take and return their bits. They convert as
+IEEE 754 says, and round to nearest, ties to even. A NaN keeps the leading bits of its payload and
+becomes a quiet NaN.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from numba.extending import intrinsic
 
 from anydrop.backends.numpy.kernels.philox import target_features
 
-# Without it LLVM would call a function of the compiler's library, which may not be there.
+# Without this feature, LLVM would call a function of the compiler's runtime library, which may not
+# be there.
 HARDWARE = "f16c" in target_features()
 
 
@@ -27,7 +29,7 @@ def _bits(value):
     return np.float32(value).view(np.uint32)
 
 
-# Parts of the two formats, as float32 sees them.
+# Bits of float16 and float32. LEAST_NORMAL and BEYOND are limits of float16 as float32.
 SIGN, MAGNITUDE = np.uint32(0x8000), np.uint32(0x7FFF)
 REBIAS = np.uint32((127 - 15) << 23)
 HALF_INFINITY, INFINITY = np.uint32(0x7C00), np.uint32(0x7F800000)
@@ -45,7 +47,8 @@ def widen_half(h):
     normal = magnitude + REBIAS
     if (h & MAGNITUDE) >= HALF_INFINITY:
         normal += REBIAS
-    # A subnormal: with the least normal exponent put in, subtracting that normal leaves it exact.
+    # For a subnormal, add the exponent of the smallest normal number. Subtracting that number is
+    # then exact.
     subnormal = _bits(_float(magnitude + LEAST_NORMAL) - _float(LEAST_NORMAL))
     if magnitude < np.uint32(0x400 << 13):
         normal = subnormal
@@ -61,7 +64,8 @@ def narrow_half(v):
     magnitude = bits & np.uint32(0x7FFFFFFF)
     odd = (magnitude >> np.uint32(13)) & np.uint32(1)
     half = (magnitude - REBIAS + np.uint32(0xFFF) + odd) >> np.uint32(13)
-    # Adding one half lines a subnormal up with its last place, and the addition rounds it.
+    # Adding 0.5 aligns a subnormal result with the last place of the sum. So the addition rounds
+    # it.
     subnormal = _bits(_float(magnitude) + np.float32(0.5)) - ONE_HALF
     if magnitude < LEAST_NORMAL:
         half = subnormal
@@ -74,7 +78,7 @@ def narrow_half(v):
 
 @intrinsic
 def _extended(context, bits):
-    """Return the float32 of a float16's bits, by the processor."""
+    """Return the float32 of a float16's bits, with the processor's instruction."""
 
     def code(context, builder, signature, arguments):
         return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
@@ -84,7 +88,7 @@ def _extended(context, bits):
 
 @intrinsic
 def _truncated(context, value):
-    """Return the float16's bits of a float32, by the processor."""
+    """Return the float16's bits of a float32, with the processor's instruction."""
 
     def code(context, builder, signature, arguments):
         half = builder.fptrunc(arguments[0], ir.HalfType())

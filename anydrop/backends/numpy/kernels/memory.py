@@ -1,4 +1,4 @@
-"""Memory by its address, memory on the stack, and prefetching."""
+"""Pointers from addresses, memory on the stack, and prefetching."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numba.extending import intrinsic
 
 from anydrop.backends.numpy.kernels.philox import I32, I64, WORDS
 
-# How far ahead, in bytes. From 1 to 8 KB it matters little: at 4 a sum on one thread takes a tenth
-# less than at 2.
+# How many bytes ahead to prefetch. Values from 1 to 8 KB differ little. With 4 KB, a sum on one
+# thread takes a tenth less time than with 2 KB.
 AHEAD = 2**12
 LINE = 64
 
@@ -27,7 +27,7 @@ def pointer(context, address):
 
 @intrinsic(prefer_literal=True)
 def own_memory(context, n, dtype):
-    """Return memory for n elements, a constant, on the stack of the function."""
+    """Return memory for n elements on the function's stack; n must be a constant."""
 
     def code(context, builder, signature, arguments):
         kind = context.get_data_type(signature.args[1].dtype)
@@ -40,7 +40,10 @@ def own_memory(context, n, dtype):
 
 @intrinsic
 def prefetch(context, array, i):
-    """Prefetch the memory of a group that lies `AHEAD` of element i, maybe past the array's end."""
+    """Prefetch the memory of a group, `AHEAD` bytes after element i.
+
+    That may be past the end of the array.
+    """
 
     def code(context, builder, signature, arguments):
         (kind, _), (array, i) = signature.args, arguments

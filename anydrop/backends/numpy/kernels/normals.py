@@ -1,7 +1,7 @@
-"""The standard normal numbers of words, in place; see `anydrop.core.quantile`.
+"""Standard normal numbers from random words, in place; see `anydrop.core.quantile`.
 
-A group of words takes two passes, since LLVM vectorizes both. It would not vectorize a single pass
-with the loads from the table in its middle, which would take longer.
+A group of words takes two passes, and LLVM vectorizes both. A single pass would load from the table
+in its middle. LLVM would not vectorize it, and it would take longer.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from anydrop.backends.numpy.kernels.rules import NOISE
 from anydrop.core import quantile, stream
 
 UINT32, UINT64 = np.uint32, np.uint64
-# Contiguous, or numba would not cache what looks at them.
+# These must be contiguous, or numba would not cache the functions that read them.
 C0, C1, C2, C3 = np.ascontiguousarray(quantile.table().T).astype(UINT64)
-# Two coefficients of a row in one number: the loads take most of the time.
+# Two coefficients of a row in one number, because the loads take most of the time.
 C0_C1, C2_C3 = C0 << SHIFT_32 | C1, C2 << SHIFT_32 | C3
 LOW = UINT64(stream.WORD)
 SEGMENTS, SIGN, ROW = UINT32(quantile.SEGMENTS), UINT32(2**31), UINT32(2**10 - 1)
-# The least count that has an octave, and what the exponent of a float32 adds to that.
+# The smallest count that has an octave, and the biased exponent of that count as a float32.
 LEAST, EXPONENT = UINT32(2**quantile.SEGMENTS), UINT32(127 + quantile.SEGMENTS)
 FALL = SHIFT_32 + UINT64(quantile.FINER)
 
 
 def prepare(words, n, rule):
-    """Make of the first n words what the rule takes: numerators of normal numbers, or themselves.
+    """Turn the first n words into numerators of normal numbers, if the rule needs them.
 
-    Numerators are signed, and lie in the words as their bits.
+    Numerators are signed numbers, stored as their bits.
     """
 
 
@@ -52,7 +52,8 @@ def _normals(words, n):
             word = words[start + i]
             upper = UINT32(np.int32(word) >> np.int32(31))  # all bits, or none
             count = word ^ upper
-            # The octave is the exponent of a float that is rounded down.
+            # The octave is the exponent of the count as a float. Clear low bits so that the
+            # conversion rounds down.
             whole = count | LEAST
             whole &= ~(whole >> UINT32(24))
             octave = (np.float32(np.int32(whole)).view(UINT32) >> UINT32(23)) - EXPONENT

@@ -1,4 +1,4 @@
-"""Elements of plain memory by a mask that is stored, one bit an element."""
+"""The loop over plain memory with a stored mask of one bit per element."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GROUP, SEVEN, BYTES = np.uint64(WORDS), np.uint64(7), WORDS // 8
 
 @njit(inline="always")
 def packed(x, bits, y, start, factors):
-    """Serve elements by the bits from `start` on; the first of eight is the lowest of a byte."""
+    """Apply the bits from `start` on; the first of eight elements has the lowest bit of a byte."""
     rule = Select(np.uint32(1), factors[0], factors[1], factors[2])
     kept = carray(own_memory(WORDS, np.uint32), WORDS, np.uint32)
     results = carray(own_memory(WORDS, y.dtype), WORDS, y.dtype)

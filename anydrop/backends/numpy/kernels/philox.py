@@ -1,10 +1,10 @@
-"""The words of the stream, in numba: a block at a time, and a group of blocks in vector registers.
+"""The random words of the stream in numba, in single blocks and in groups of blocks.
 
-Philox [1]_ is ten rounds of two multiplications. LLVM makes vectors of a plain loop over blocks,
-but holds each word in 64 bits, and waits for one product before it begins the next. So where
-numba compiles for AVX2, a group of `GROUP` blocks is computed in vectors: sixteen lanes of 32 bits,
-in `CHAINS` chains that don't wait for each other. LLVM splits the vectors to fit the processor's
-registers. Elsewhere the plain loop serves.
+Philox [1]_ has ten rounds of two multiplications. LLVM vectorizes a plain loop over blocks, but
+stores each word in 64 bits, and waits for one product before it begins the next. So if numba
+compiles for AVX2, this module computes `GROUP` blocks in vectors of sixteen lanes of 32 bits. They
+form `CHAINS` chains that don't wait for each other. LLVM splits the vectors to fit the processor's
+registers. Without AVX2, the plain loop draws all words.
 
 .. [1] J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
@@ -23,22 +23,22 @@ from anydrop.core import stream
 
 M0, M1 = (np.uint64(m) for m in stream.MULTIPLIERS)
 W0, W1 = (np.uint32(w) for w in stream.WEYL)
-# Indices are unsigned: for signed ones numba asks at each element whether they count from the end.
+# Indices are unsigned. For each signed index, numba would check whether it counts from the end.
 ZERO, ONE, TWO, THREE, SHIFT_32 = map(np.uint64, (0, 1, 2, 3, 32))
 
 LANES, CHAINS = 16, 2
-# Blocks of a group, and its words.
+# How many blocks and words a group has.
 GROUP = LANES * CHAINS
 WORDS = 4 * GROUP
 BLOCKS = np.uint64(GROUP)
-# The largest low half of a block's number from which a group needs no carry to the high half.
+# The largest low half of a block's number with which a group needs no carry to the high half.
 NO_CARRY = np.uint32(2**32 - GROUP)
 
 
 def target_features() -> frozenset[str]:
-    """Return the processor's features that numba compiles for.
+    """Return the processor features that numba compiles for.
 
-    They are this machine's, unless NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say otherwise.
+    These are the features of this machine, unless NUMBA_CPU_NAME or NUMBA_CPU_FEATURES is set.
     """
     _, _, features = cpu_target.target_context.codegen().magic_tuple()
     return frozenset(name[1:] for name in features.split(",") if name.startswith("+"))
@@ -47,7 +47,7 @@ def target_features() -> frozenset[str]:
 VECTORS = "avx2" in target_features()
 
 
-@njit(inline="always")  # Without it a call a block triples the time.
+@njit(inline="always")  # because a call per block would triple the time
 def _block(words, b, block, drawn):
     """Write the four words of a block, the b-th from the beginning of `words`."""
     k0, k1, c2, c3 = drawn
@@ -64,7 +64,7 @@ def _block(words, b, block, drawn):
 def draw(words, blocks, block, drawn):
     """Write the words of neighbouring blocks; `block` is the number of the first.
 
-    `drawn` holds the two words of a key, and the low and the high half of a step.
+    `drawn` has the two words of a key, and the low and the high half of a step.
     """
     for b in range(blocks):
         _block(words, b, block + b, drawn)
@@ -81,7 +81,7 @@ def draw_group(words, b, block, drawn):
 
 @njit
 def draw_many(words, blocks, block, drawn):
-    """Write the words of any number of neighbouring blocks: whole groups, then what is left."""
+    """Write the words of any number of neighbouring blocks: whole groups, then the rest."""
     b = ZERO
     while b + BLOCKS <= blocks:
         draw_group(words, b, block + b, drawn)
@@ -97,7 +97,7 @@ NARROW, WIDE = ir.VectorType(I32, LANES), ir.VectorType(I64, LANES // 2)
 
 
 def _shuffled(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
-    """Return lanes of two vectors, where the lanes of b are counted on from those of a."""
+    """Return lanes of two vectors; the numbers of b's lanes follow those of a."""
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
 
 
@@ -110,9 +110,10 @@ def _splat(builder: Any, number: Any) -> Any:
 def _multiplied(builder: Any, x: Any, multiplier: int) -> tuple[Any, Any]:
     """Return the high and the low halves of products.
 
-    A processor multiplies 32 bits to 64 in every other lane only: first in the even lanes, then in
-    the odd ones. One shuffle takes the high halves of both. It works within 128 bits, and leaves
-    them in the order 0, 2, 1, 3 of the lanes (`SWAPPED`). The low halves come in the order of x.
+    A processor computes 64-bit products only in every other lane. So the even lanes are multiplied
+    first, and then the odd ones. One shuffle takes the high halves of both. It works within 128
+    bits, and leaves the lanes in the order 0, 2, 1, 3 (`SWAPPED`). The low halves are in the order
+    of x.
     """
     factor = ir.Constant(WIDE, [multiplier] * WIDE.count)
     shift, low = (ir.Constant(WIDE, [n] * WIDE.count) for n in (32, stream.WORD))
@@ -131,7 +132,7 @@ SWAPPED = [i + lane for i in range(0, LANES, 4) for lane in (0, 2, 1, 3)]
 
 @intrinsic
 def _group(context, words, b, block, k0, k1, s0, s1):
-    """Write the words of `GROUP` blocks, whose numbers have the same high 32 bits."""
+    """Write the words of `GROUP` blocks; their numbers must have the same high 32 bits."""
 
     def code(context, builder, signature, arguments):
         array, b, block, k0, k1, s0, s1 = arguments
@@ -173,8 +174,9 @@ def _counters(builder: Any, block: Any, s0: Any, s1: Any, keys: list[tuple[Any, 
         c2, c3 = _multiplied(builder, builder.add(first, places), m0)
         high1, c1 = _multiplied(builder, builder.xor(c2, onto1), m1)
         chains.append((builder.xor(high1, onto2), c1, builder.xor(c3, onto3), fourth))
-    # Now the second and the fourth word are swapped, and the others are not. Each round reverses
-    # that. It swaps a high half once more, and so into the order of the word that it meets.
+    # Now the lanes of the second and the fourth word are swapped, and those of the others are not.
+    # Each round reverses that. It swaps the lanes of a high half once more, so that they are in the
+    # order of the word that it is combined with.
     for k0, k1 in keys[2:]:
         k0, k1 = _splat(builder, k0), _splat(builder, k1)
         chains = [_round(builder, *words, k0, k1) for words in chains]
@@ -192,7 +194,7 @@ def _round(
 
 
 def _interleaved(builder: Any, c0: Any, c1: Any, c2: Any, c3: Any) -> Any:
-    """Return the words block by block, in one vector."""
+    """Return the words in one vector, block by block."""
     c1, c3 = (_shuffled(builder, word, word, SWAPPED) for word in (c1, c3))
     pairs = [place for lane in range(LANES) for place in (lane, LANES + lane)]
     front, back = _shuffled(builder, c0, c1, pairs), _shuffled(builder, c2, c3, pairs)

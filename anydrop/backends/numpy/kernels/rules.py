@@ -1,4 +1,4 @@
-"""The rules by which elements are made; numba compiles each kernel anew for each rule."""
+"""The rules: what a kernel computes. numba compiles each kernel once for each rule."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """What all rules have: four numbers, the last three in the dtype in which x is computed.
+    """The numbers of a rule; a rule ignores those that it doesn't need.
 
-    A rule leaves out of account what it has no use for.
+    `scale`, `shift` and `fill` have the dtype in which x is computed.
     """
 
-    least: Any  # the least word that survives
+    least: Any  # the smallest word whose element is kept
     scale: Any
     shift: Any
     fill: Any
@@ -42,7 +42,7 @@ class Drop(Rule):
 
 
 class Normal(Rule):
-    """The standard normal number z of a word, whatever x is."""
+    """The standard normal number z of a word; x is ignored."""
 
     __slots__ = ()
 
@@ -59,5 +59,5 @@ class MultiplyNoise(Rule):
     __slots__ = ()
 
 
-#: Rules that take a normal number, and not the word itself.
+#: Rules that take a normal number instead of the word.
 NOISE = (Normal, AddNoise, MultiplyNoise)

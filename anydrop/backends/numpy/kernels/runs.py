@@ -1,7 +1,7 @@
-"""Arrays whose elements follow each other in memory: their indices come in runs.
+"""The loop over contiguous arrays, in runs of neighbouring indices.
 
-The main loop is in `_groups`. It draws the words of a group of blocks, and computes an element from
-each, in a form that LLVM vectorizes.
+The main loop is in `_groups`. It draws the words of a group of blocks, and computes one element
+from each word. LLVM vectorizes it.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from anydrop.backends.numpy.kernels.rules import NOISE
 from anydrop.backends.numpy.kernels.sources import ask_ahead, places
 
 GROUP, UINT32, UINT64 = np.uint64(WORDS), np.uint32, np.uint64
-# NumPy has no array of more axes.
+# NumPy supports no more axes.
 MOST_AXES = 64
-# Words of indices that are served several times, kept in the innermost cache.
+# How many words to keep if they are used several times. They fit in the innermost cache.
 KEPT_WORDS = 2**11
-# Beside a threshold of KEPT, the compiler knows that the one is dropped and the other is kept.
+# With a threshold of KEPT, the compiler knows that DROPPED is dropped and KEPT is kept.
 DROPPED, KEPT = np.uint32(0), np.uint32(1)
 
 
 @njit(inline="always")
 def _run(x, y, at, end, start, drawn, rule):
-    """Serve one run of indices."""
+    """Compute the elements of one run of indices."""
     words = carray(own_memory(WORDS, UINT32), WORDS, UINT32)
     while at < end:
         lead, n = start & THREE, end - at
@@ -58,10 +58,10 @@ def _run(x, y, at, end, start, drawn, rule):
 
 @njit
 def _groups(x, y, at, end, block, drawn, rule):
-    """Serve elements of whole groups of blocks.
+    """Compute the elements of whole groups of blocks.
 
-    LLVM does not vectorize a loop that may write what it reads later. So words and results first go
-    to memory that belongs to this function alone. Most of it becomes registers.
+    LLVM does not vectorize a loop if a write may change a later read. So the function writes words
+    and results to its own memory first. Most of that memory becomes registers.
     """
     words = carray(own_memory(WORDS, UINT32), WORDS, UINT32)
     results = carray(own_memory(WORDS, y.dtype), WORDS, y.dtype)
@@ -80,7 +80,10 @@ def _groups(x, y, at, end, block, drawn, rule):
 
 @njit
 def _shared(x, y, at, runs, n, repeat, start, drawn, rule):
-    """Serve runs of the same indices, or indices that elements share: each word is drawn once."""
+    """Compute elements that share indices, and draw each word once.
+
+    Either several runs have the same indices, or `repeat` neighbours share each index.
+    """
     words = carray(own_memory(KEPT_WORDS, UINT32), KEPT_WORDS, UINT32)
     first = ZERO
     while first < n:
@@ -102,7 +105,7 @@ def _shared(x, y, at, runs, n, repeat, start, drawn, rule):
 
 
 def repeated(x, y, at, n, word, rule):
-    """Serve n elements that share a word."""
+    """Compute n elements that share a word."""
 
 
 @overload(repeated)
@@ -123,7 +126,7 @@ def _repeated(x, y, at, n, word, rule):
                 for j in range(n):
                     to = at + np.uint64(j)
                     put(y, to, x, places(x, to), KEPT, known)
-            else:  # without a look at x
+            else:  # x need not be read
                 for j in range(n):
                     to = at + np.uint64(j)
                     put(y, to, x, places(x, to), DROPPED, known)
@@ -133,10 +136,11 @@ def _repeated(x, y, at, n, word, rule):
 
 @njit(inline="always")
 def run(x, y, start, k0, k1, step, first, numbers, factors, kind):
-    """Serve the elements from `start` on of a placement that is one run, as most are.
+    """Compute elements of a placement that is one run, as most are.
 
-    `x` are the sources, each as long as y. The first index is `first`, and `numbers` the threshold.
-    `kind` is the class of the rule.
+    `x` are the sources, each as long as y. `start` is the position of their first element in the
+    placement, `first` is the placement's first index, `numbers` is the threshold, and `kind` is the
+    class of the rule.
     """
     drawn = k0, k1, np.uint32(step), np.uint32(step >> SHIFT_32)
     rule = kind(np.uint32(numbers), factors[0], factors[1], factors[2])
@@ -145,16 +149,16 @@ def run(x, y, start, k0, k1, step, first, numbers, factors, kind):
 
 @njit(inline="always")
 def rows(x, y, start, k0, k1, step, first, numbers, factors, kind):
-    """Serve the elements of any placement, as `run` does, row by row.
+    """Compute elements of any placement, row by row; see `run`.
 
-    `numbers` are the threshold, how many indices a row has, how many elements share each index, and
-    length and stride of the outer axes, the innermost first.
+    `numbers` has the threshold, the number of indices in a row, the number of elements that share
+    an index, and the length and the stride of each outer axis, starting with the innermost.
     """
     drawn = k0, k1, np.uint32(step), np.uint32(step >> SHIFT_32)
     rule = kind(np.uint32(numbers[0]), factors[0], factors[1], factors[2])
     index, length, repeat, axes = first, numbers[1], numbers[2], numbers[3:]
 
-    # Where the row begins, along each outer axis from the innermost on, and in the stream.
+    # Find the position of the row along each outer axis, and its first index in the stream.
     left = start // (length * repeat)
     row = carray(own_memory(MOST_AXES, UINT64), axes.size // 2, UINT64)
     for a in range(row.size):
@@ -168,7 +172,7 @@ def rows(x, y, start, k0, k1, step, first, numbers, factors, kind):
         left, count = end - at, ONE
         if within > ZERO or left < repeat:  # a part of the elements of one index
             n, each = ONE, min(left, repeat - within)
-            within = ZERO  # or all is served
+            within = ZERO  # the next index begins, or the loop ends
         else:
             n, each = min(length - column, left // repeat), repeat
             if n == length and row.size > 0 and axes[1] == ZERO:  # rows of the same indices

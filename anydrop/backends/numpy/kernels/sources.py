@@ -1,9 +1,9 @@
-"""The arrays that are read: a tuple of x, or of x, a second array and, if there is one, a bias.
+"""The arrays to read: a tuple of x, or of x, a second array, and a bias if there is one.
 
-The second one is a residual, or what is chosen where x is not.
+The second array is a residual, or the alternative to x for the rule `Choose`.
 
-numba compiles a function anew for each length of the tuple. Places in the arrays are a tuple of the
-same length.
+numba compiles a function once for each length of the tuple. Positions in the arrays are a tuple of
+the same length.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ def _moved(at, n, steps):
 
 
 def ask_ahead(sources, y, at):
-    """Prefetch a group of x, of a second array and of y; a bias is short and stays in the cache."""
+    """Prefetch a group of x, the second array and y.
+
+    A bias is short and stays in the cache.
+    """
 
 
 @overload(ask_ahead)

@@ -1,8 +1,8 @@
-"""Arrays of any strides, a tile at a time.
+"""The loop over arrays of any strides, one tile at a time.
 
-A tile is at most `ALONG` neighbouring indices, by at most `ACROSS` steps along the axis on which
-memory runs on. Its words are drawn into a table in the order in which memory is then read and
-written.
+A tile has at most `ALONG` neighbouring indices, and at most `ACROSS` steps along the other axis
+with the smallest strides. The words of a tile are first drawn into a table, in the order in which
+memory is then read and written.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from anydrop.backends.numpy.kernels.normals import prepare
 from anydrop.backends.numpy.kernels.philox import ONE, SHIFT_32, THREE, TWO, WORDS, ZERO, draw_many
 from anydrop.backends.numpy.kernels.sources import moved, places_of
 
-# The sides of a tile: a row of it is a group of blocks, and its table of words fits in the
-# innermost cache.
+# The sides of a tile. A row is a group of blocks, and the table of words fits in the innermost
+# cache.
 ALONG, ACROSS = WORDS, 64
 ONES = (np.uint64(1),) * 3
 
 
 @njit(inline="always")
 def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors, kind):
-    """Serve arrays from tile `start` to tile `stop`; `x` are the sources.
+    """Compute the elements of the tiles from `start` to `stop`; `x` are the sources.
 
-    `numbers` are the threshold, whether memory runs on along the indices, where the element of
-    index `first` lies in y and in each source, and length and strides, in indices, y and each
-    source, of the axes: that of the indices first, then the one across them.
+    `numbers` has the threshold, a flag, and the position of index `first` in y and in each source.
+    The flag says whether the inner loop goes along the indices. Then come the axes: the one along
+    the indices, the one across them, and the outer ones. Each axis has its length and its strides
+    in indices, in y, and in each source.
     """
     drawn = k0, k1, np.uint32(step), np.uint32(step >> SHIFT_32)
     rule = kind(np.uint32(numbers[0]), factors[0], factors[1], factors[2])
@@ -83,6 +84,6 @@ def tiles(x, y, start, stop, k0, k1, step, first, numbers, factors, kind):
 
 @njit
 def _tile(length, left, side):
-    """Return where a tile begins along an axis, and what is left of its number."""
+    """Return where a tile begins along an axis, and the rest of its number for the next axes."""
     count = (length + side - ONE) // side
     return left % count * side, left // count
