@@ -221,7 +221,7 @@ def release(session: nox.Session) -> None:
     built = sorted(Path("dist").resolve().glob(f"anydrop-{version}[.-]*"))
     session.run("twine", "check", "--strict", *map(str, built))
     session.run("check-wheel-contents", *(str(path) for path in built if path.suffix == ".whl"))
-    smoke = Path("tests", "helpers", "smoke.py").resolve()
+    smoke = Path("tests", "smoke.py").resolve()
     if not (pythons := interpreters()):
         session.error("none of the Python versions in the metadata is installed here")
     for python in pythons:

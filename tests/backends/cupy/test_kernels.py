@@ -241,7 +241,8 @@ def test_memory_that_cuda_can_not_read(name):
     odd = cuda.Memory(x.ctypes.data, (17,))
     recipe = Mask.from_seed((3,), 0.5, seed=0)
     for pair in ((whole, shifted), (shifted, whole), (whole, odd), (odd, whole)):
-        with pytest.raises(ValueError, match=rf"CUDA reads and writes {name} at multiples of \d"):
+        message = rf"CUDA reads and writes {name} only at multiples of \d"
+        with pytest.raises(ValueError, match=message):
             cuda.select(name, (3,), *pair, recipe, 1.0, -0.0, 0.0)
 
 

@@ -192,6 +192,6 @@ def test_memory_that_cuda_can_not_read(which):
     for bad in (cuda.Memory(address + 1, strides), cuda.Memory(address, (9,))):
         y, *arrays = (*places[:which], bad, *places[which + 1 :])
         dtype, aligned = (("float32", 4), ("float16", 2), ("float32", 4), ("float16", 2))[which]
-        message = f"CUDA reads and writes {dtype} at multiples of {aligned} bytes only"
+        message = f"CUDA reads and writes {dtype} only at multiples of {aligned} bytes"
         with pytest.raises(ValueError, match=message):
             cuda.select_add(dtypes, (3,), y, tuple(arrays), mask, 1.0)

@@ -191,7 +191,7 @@ def test_the_way_out_of_a_second_call_in_steps(make):
     child = model.get_submodule(place.name)
     for _ in range(3):
         start, expected = child.step, model(X)
-    way_out = r"set the step of its next call, model\.get_submodule\(name\)\.step = t"
+    way_out = r"set the step of the next call, model\.get_submodule\(name\)\.step = t"
     with pytest.raises(RuntimeError, match=way_out), steps(model, start):
         model(X)
     child.step = start
