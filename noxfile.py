@@ -207,7 +207,7 @@ def interpreters() -> list[str]:
 def release(session: nox.Session) -> None:
     """Build and check what is uploaded, and try it on every Python that is installed here.
 
-    It builds the last commit into ``dist``, not the working tree.
+    It builds the last commit, not the working tree, into the folder ``dist``, which it empties.
     """
     session.install("build", "twine", "check-wheel-contents", "validate-pyproject[all]")
     session.run("validate-pyproject", "pyproject.toml")
@@ -216,9 +216,10 @@ def release(session: nox.Session) -> None:
     session.run("git", "clone", "-q", ".", str(work / "source"), external=True)
     readme = work / "source" / "README.md"
     readme.write_text(for_an_index(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    shutil.rmtree("dist", ignore_errors=True)  # another version there would be uploaded, too
     session.run("python", "-m", "build", "--outdir", "dist", str(work / "source"))
     version = re.search(r'^__version__ = "(.+)"', VERSION.read_text(), re.MULTILINE)[1]
-    built = sorted(Path("dist").resolve().glob(f"anydrop-{version}[.-]*"))
+    built = sorted(Path("dist").resolve().iterdir())
     session.run("twine", "check", "--strict", *map(str, built))
     session.run("check-wheel-contents", *(str(path) for path in built if path.suffix == ".whl"))
     smoke = Path("tests", "smoke.py").resolve()

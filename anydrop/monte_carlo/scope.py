@@ -89,7 +89,7 @@ def has_mode(thing: Any) -> TypeGuard[HasMode]:
 
 def is_their_dropout(thing: Any) -> bool:
     """Return whether an object is another library's layer that drops, with p > 0."""
-    if isinstance(thing, Seedable) or hasattr(thing, "anydrop"):
+    if isinstance(thing, Seedable):
         return False
     names = [
         base.__name__
@@ -98,9 +98,11 @@ def is_their_dropout(thing: Any) -> bool:
     ]
     if any(map(THEIR_DROPOUT.search, names)):
         return 0 not in (getattr(thing, "p", None), getattr(thing, "rate", None))
-    inside = getattr(thing, "dropout", 0) if any(map(THEY_DROP_INSIDE.search, names)) else 0
+    if not any(map(THEY_DROP_INSIDE.search, names)) or hasattr(thing, "anydrop"):
+        return False
+    p = getattr(thing, "dropout", 0)
     # An LSTM of one layer drops nothing: its dropout is between layers.
-    return isinstance(inside, float) and inside > 0 and getattr(thing, "num_layers", 2) > 1
+    return isinstance(p, (int, float)) and p > 0 and getattr(thing, "num_layers", 2) > 1
 
 
 def _parts(thing: Any, kind: type, home: str) -> Iterator[Any]:

@@ -87,3 +87,16 @@ def test_one_p_above_zero():
         return anydrop.dropout(off(x), 0.5, seed=0, step=step)
 
     assert monte_carlo(predict, X, samples=9, seed=0).std.any()
+
+
+def test_attributes_of_strangers_are_not_looked_up():
+    """An object that answers for every name may compute, or fail."""
+
+    class Stranger:
+        def __getattr__(self, name):
+            if name == "anydrop":
+                raise RuntimeError("looked up")
+            raise AttributeError(name)
+
+    drop, stranger = Dropout(0.5, seed=0), Stranger()
+    assert monte_carlo(lambda x: (stranger, drop(x))[1], X, samples=9, seed=0).std.any()

@@ -123,7 +123,7 @@ def test_their_dropout_alone_is_none():
     assert model[1].training
 
 
-@pytest.mark.parametrize("dropout", [0.5, 0.0])
+@pytest.mark.parametrize("dropout", [0.5, 1, 0.0])
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "MultiheadAttention"])
 def test_dropout_within_their_modules_is_named(network, kind, dropout):
     """Until it is converted."""
